@@ -1,0 +1,154 @@
+"""Dialling: a link that keeps one connection to one address for as long as it is wanted.
+
+Guarantees: at most one connection at a time, each opened with `Hello` and usable only after `Welcome` from the node
+that was expected; after a loss it dials again with growing, jittered pauses. Leaves to others: what to do when a call
+fails, and retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvstore.codec import FORMAT
+from kvstore.messages import Body, Failed, Hello, Welcome
+from kvstore.rpc.connection import PRIORITY_CONTROL, PRIORITY_DATA, Connection, Handler, NotSent, RpcError
+
+PAUSE_S_MIN = 0.05
+PAUSE_S_MAX = 1.0
+CONNECT_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who dials, as `Hello` tells it."""
+
+    cluster_id: bytes
+    sender: str
+    role: str
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split `host:port` or `[v6]:port`.
+
+    Raises:
+        ValueError: there is no valid port, or no host.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return host, int(port)
+
+
+async def dial(address: str, identity: Identity, handler: Handler, on_closed: Callable[[], None]) -> Connection:
+    """Open one connection and say hello.
+
+    Raises:
+        OSError: nobody listens there.
+        RpcError: the other side refused, or did not answer in time; the message says why.
+    """
+    host, port = parse_address(address)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        _, connection = await loop.create_connection(
+            lambda: Connection(
+                handler, cluster_id=identity.cluster_id, dialled=True, on_closed=lambda _c, _e: on_closed()
+            ),
+            host,
+            port,
+        )
+    hello = Hello(identity.cluster_id, identity.sender, identity.role, FORMAT)
+    answer = await connection.call(hello, CONNECT_TIMEOUT_S, PRIORITY_CONTROL)
+    if isinstance(answer, Welcome) and answer.cluster_id == identity.cluster_id:
+        connection.peer = answer.node
+        return connection
+    reason = answer.fault.detail if isinstance(answer, Failed) else "an unexpected answer to hello"
+    connection.close(reason)
+    raise RpcError(reason)
+
+
+class Link:
+    """A lasting relation to the node `node_id` at `address`.
+
+    Args:
+        on_up: called with each new connection after its handshake.
+        on_down: called when that connection is gone.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        address: str,
+        identity: Identity,
+        handler: Handler,
+        *,
+        on_up: Callable[[Connection], None] | None = None,
+        on_down: Callable[[], None] | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.node_id = node_id
+        self.address = address
+        self.connection: Connection | None = None
+        self.last_error = ""
+        self._identity = identity
+        self._handler = handler
+        self._on_up = on_up
+        self._on_down = on_down
+        self._rng = rng or random.Random()
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to dial; returns at once."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"link-{self.node_id}")
+
+    async def close(self) -> None:
+        """Stop dialling and cut the connection."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        if self.connection is not None:
+            self.connection.close("closed here")
+
+    @property
+    def is_up(self) -> bool:
+        return self.connection is not None and self.connection.is_open
+
+    def call(self, body: Body, timeout_s: float, priority: int = PRIORITY_DATA) -> asyncio.Future[Body]:
+        """`Connection.call` on the current connection; raises NotSent where there is none."""
+        if self.connection is None:
+            raise NotSent(f"no connection to {self.node_id}: {self.last_error or 'not yet dialled'}")
+        return self.connection.call(body, timeout_s, priority)
+
+    def cast(self, body: Body, priority: int = PRIORITY_CONTROL) -> bool:
+        """`Connection.cast` on the current connection; False where there is none."""
+        return self.connection is not None and self.connection.cast(body, priority)
+
+    async def _run(self) -> None:
+        pause_s = PAUSE_S_MIN
+        while True:
+            self._lost.clear()
+            try:
+                self.connection = await dial(self.address, self._identity, self._handler, self._closed)
+            except (OSError, RpcError, TimeoutError) as error:
+                self.last_error = str(error) or type(error).__name__
+                await asyncio.sleep(pause_s * (0.5 + self._rng.random()))
+                pause_s = min(PAUSE_S_MAX, pause_s * 2)
+                continue
+            pause_s = PAUSE_S_MIN
+            if self._on_up is not None:
+                self._on_up(self.connection)
+            await self._lost.wait()
+
+    def _closed(self) -> None:
+        was_up, self.connection = self.connection is not None, None
+        self._lost.set()
+        if was_up and self._on_down is not None:
+            self._on_down()

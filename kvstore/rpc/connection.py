@@ -1,0 +1,279 @@
+"""One RPC connection: calls, answers and one-way messages, both ways, on one byte stream.
+
+Guarantees: all messages handed over in one loop turn leave in one write; every call ends in exactly one of an answer,
+`NotSent` (definite), `Lost` or `TimedOut` (both indefinite); queues in both directions are bounded; a peer that breaks
+framing, codec or cluster id is cut off. Leaves to others: dialling (`client`), listening (`server`), what a message
+means (the handler). Works on any asyncio transport, TLS ones included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from kvstore.codec import FORMAT, CodecError, decode_frame, encode_frame
+from kvstore.messages import Body, Envelope, Frame
+from kvstore.rpc.framing import FRAME_BYTES_MAX, PREAMBLE, FrameDecoder, FramingError, frame_bytes
+
+PRIORITY_DATA = 0
+PRIORITY_CONTROL = 1
+
+OUTBOX_MESSAGES_MAX = 8192
+WRITE_BUFFER_BYTES_HIGH = 8 * 1024 * 1024
+UNANSWERED_MAX = 8192
+SWEEP_S = 0.1
+
+
+class RpcError(Exception):
+    """A call that got no answer."""
+
+
+class NotSent(RpcError):
+    """Definite: no byte of the call left this process."""
+
+
+class Lost(RpcError):
+    """Indefinite: the connection ended before the answer."""
+
+
+class TimedOut(RpcError):
+    """Indefinite: the deadline passed before the answer."""
+
+
+Handler = Callable[["Connection", Envelope], None]
+Closed = Callable[["Connection", Exception | None], None]
+Fallback = Callable[[], asyncio.Protocol]
+
+
+class Connection(asyncio.Protocol):
+    """Either end of a connection; the same class dials and accepts.
+
+    Args:
+        handler: gets every call (answer it with `answer`) and every one-way message, in order of arrival.
+        cluster_id: None on the accepting side until the first frame told it.
+        dialled: whether this end opened the connection (it then sends the preamble).
+        on_closed: called once when the connection is gone.
+        fallback: on the accepting side, takes over a connection that does not open with the preamble.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        cluster_id: bytes | None,
+        dialled: bool,
+        on_closed: Closed | None = None,
+        fallback: Fallback | None = None,
+    ) -> None:
+        self.cluster_id = cluster_id
+        self.peer = ""
+        self.role = ""
+        self.is_open = False
+        self.close_reason = ""
+        self._handler = handler
+        self._dialled = dialled
+        self._on_closed = on_closed
+        self._fallback = fallback
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._decoder = FrameDecoder()
+        self._opening: bytearray | None = None if dialled else bytearray()
+        self._outbox: tuple[list[Envelope], list[Envelope]] = ([], [])
+        self._flush_scheduled = False
+        self._write_paused = False
+        self._read_paused = False
+        self._next_call = 1
+        self._pending: dict[int, tuple[asyncio.Future[Body], float]] = {}
+        self._unanswered = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    # ---- sending ------------------------------------------------------------------------------------------------
+
+    def call(self, body: Body, timeout_s: float, priority: int = PRIORITY_DATA) -> asyncio.Future[Body]:
+        """Send a call; the future gets the answer, or one of `RpcError`.
+
+        Raises:
+            NotSent: the connection is closed, or its outgoing queue is full.
+        """
+        if not self.is_open:
+            raise NotSent("the connection is closed")
+        if self._write_paused and len(self._outbox[priority]) >= OUTBOX_MESSAGES_MAX:
+            raise NotSent("the outgoing queue is full")
+        number = self._next_call
+        self._next_call = number + 1
+        future: asyncio.Future[Body] = self._loop.create_future()
+        self._pending[number] = (future, self._loop.time() + timeout_s)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        self._enqueue(Envelope(number, max(1, int(timeout_s * 1000)), body), priority)
+        return future
+
+    def cast(self, body: Body, priority: int = PRIORITY_CONTROL) -> bool:
+        """Send a one-way message; False when it cannot leave (the protocol above sends it again)."""
+        if not self.is_open or (self._write_paused and len(self._outbox[priority]) >= OUTBOX_MESSAGES_MAX):
+            return False
+        self._enqueue(Envelope(0, 0, body), priority)
+        return True
+
+    def answer(self, call: int, body: Body, priority: int = PRIORITY_DATA) -> None:
+        """Answer the call with that number; dropped when the caller is gone."""
+        self._unanswered -= 1
+        if self._read_paused and self._unanswered < UNANSWERED_MAX // 2 and self._transport is not None:
+            self._read_paused = False
+            self._transport.resume_reading()
+        if self.is_open:
+            self._enqueue(Envelope(-call, 0, body), priority)
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the peer reads more slowly than this end writes."""
+        return self._write_paused
+
+    def _enqueue(self, envelope: Envelope, priority: int) -> None:
+        self._outbox[priority].append(envelope)
+        if not self._flush_scheduled and not self._write_paused:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._transport is None or not self.is_open or self._write_paused:
+            return
+        chunks: list[bytes] = []
+        for priority in (PRIORITY_CONTROL, PRIORITY_DATA):
+            queued = self._outbox[priority]
+            if queued:
+                messages = queued.copy()
+                queued.clear()
+                self._encode(priority, messages, chunks)
+        if chunks:
+            self._transport.write(b"".join(chunks) if len(chunks) > 1 else chunks[0])
+
+    def _encode(self, priority: int, messages: list[Envelope], chunks: list[bytes]) -> None:
+        body = encode_frame(Frame(FORMAT, self.cluster_id or b"", priority, messages))
+        if len(body) <= FRAME_BYTES_MAX or len(messages) == 1:
+            chunks.append(frame_bytes(body))
+            return
+        middle = len(messages) // 2
+        self._encode(priority, messages[:middle], chunks)
+        self._encode(priority, messages[middle:], chunks)
+
+    # ---- receiving ----------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._opening is not None:
+            rest = self._open(self._opening, data)
+            if rest is None:
+                return
+            data = rest
+        try:
+            for body in self._decoder.feed(data):
+                self._receive(decode_frame(body))
+                if not self.is_open:
+                    return
+        except (FramingError, CodecError) as error:
+            self.close(f"bad frame: {error}")
+
+    def _open(self, opening: bytearray, data: bytes) -> bytes | None:
+        opening += data
+        if PREAMBLE.startswith(bytes(opening[: len(PREAMBLE)])) and len(opening) < len(PREAMBLE):
+            return None
+        if opening.startswith(PREAMBLE):
+            self._opening = None
+            return bytes(opening[len(PREAMBLE) :])
+        self._hand_over(bytes(opening))
+        return None
+
+    def _hand_over(self, data: bytes) -> None:
+        transport = self._transport
+        if self._fallback is None or transport is None:
+            self.close("not a connection of this protocol")
+            return
+        protocol = self._fallback()
+        self.is_open = False
+        self._transport = None
+        if self._on_closed is not None:
+            self._on_closed(self, None)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(data)
+
+    def _receive(self, frame: Frame) -> None:
+        if self.cluster_id is None:
+            self.cluster_id = frame.cluster_id
+        elif frame.cluster_id != self.cluster_id:
+            self.close("the peer belongs to another cluster")
+            return
+        for envelope in frame.messages:
+            if envelope.call < 0:
+                self._settle(-envelope.call, envelope.body)
+                continue
+            if envelope.call > 0:
+                self._unanswered += 1
+            self._handler(self, envelope)
+        if self._unanswered > UNANSWERED_MAX and not self._read_paused and self._transport is not None:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def _settle(self, number: int, body: Body) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is not None and not pending[0].done():
+            pending[0].set_result(body)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        late = [number for number, (future, deadline) in self._pending.items() if deadline <= now or future.done()]
+        for number in late:
+            future, _ = self._pending.pop(number)
+            if not future.done():
+                future.set_exception(TimedOut("no answer before the deadline"))
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._pending else None
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_HIGH)
+        self.is_open = True
+        if self._dialled:
+            self._transport.write(PREAMBLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is None:
+            return
+        self._transport = None
+        self.is_open = False
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        unsent = {envelope.call for queue in self._outbox for envelope in queue}
+        pending, self._pending = self._pending, {}
+        for number, (future, _) in pending.items():
+            if not future.done():
+                kind = NotSent if number in unsent else Lost
+                future.set_exception(kind(self.close_reason or "the connection was lost"))
+        if self._on_closed is not None:
+            self._on_closed(self, exc)
+
+    def close(self, reason: str = "") -> None:
+        """Cut the connection; `reason` is kept in `close_reason`."""
+        self.is_open = False
+        self.close_reason = self.close_reason or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def drain_and_close(self) -> None:
+        """Send what is queued, then close."""
+        if self._transport is not None:
+            self._flush()
+            self._transport.close()
+            self.is_open = False
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)

@@ -1,0 +1,77 @@
+"""Listening: accepts connections and keeps count of them.
+
+Guarantees: at most `connections_max` at a time; a port in use is reported as an operator's error; `close` ends every
+connection. Leaves to others: the handshake and every message (the handler).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from kvstore.errors import OperatorError
+from kvstore.rpc.connection import Connection, Fallback, Handler
+
+CONNECTIONS_MAX = 1024
+
+
+class Server:
+    """An RPC listener.
+
+    Args:
+        on_closed: told of each connection that ended.
+        fallback: makes the protocol that serves what is not RPC (HTTP health and metrics).
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        cluster_id: Callable[[], bytes | None],
+        on_closed: Callable[[Connection], None] | None = None,
+        fallback: Fallback | None = None,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        self.connections: set[Connection] = set()
+        self._handler = handler
+        self._cluster_id = cluster_id
+        self._on_closed = on_closed
+        self._fallback = fallback
+        self._connections_max = connections_max
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Bind and return the port.
+
+        Raises:
+            OperatorError: the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(self._accept, host, port)
+        except OSError as error:
+            raise OperatorError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop accepting and end every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            await connection.drain_and_close()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def _accept(self) -> Connection:
+        connection = Connection(
+            self._handler, cluster_id=self._cluster_id(), dialled=False, on_closed=self._drop, fallback=self._fallback
+        )
+        self.connections.add(connection)
+        if len(self.connections) > self._connections_max:
+            asyncio.get_running_loop().call_soon(connection.close, "too many connections")
+        return connection
+
+    def _drop(self, connection: Connection, _error: Exception | None) -> None:
+        self.connections.discard(connection)
+        if self._on_closed is not None:
+            self._on_closed(connection)

@@ -1,0 +1,187 @@
+"""Rows: the bytes under which a copy's state stands in an engine.
+
+Guarantees: every row begins with a format version; a log row carries a checksum that is chained to the row before it,
+so that a row that was damaged, cut short or put in another place is found when it is read. Leaves to others: which
+rows are written together (`partition`). Sans-IO. PROTOCOL "Log".
+
+Layout, all numbers big endian, every key prefixed with the copy's local number (4 bytes, never reused):
+
+- data   key                                  → format, epoch, seq, expiry_ms, content type, value
+- log    first seq (8 bytes)                  → format, epoch, first seq, count, time_ms, previous checksum, records,
+                                                 checksum
+- expiry expiry_ms (8 bytes), key             → nothing
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+import msgspec
+import xxhash
+
+ROW_FORMAT = 1
+
+_COPY = struct.Struct(">I")
+_SEQ = struct.Struct(">Q")
+_DATA = struct.Struct(">BQQQH")
+_LOG = struct.Struct(">BQQIQQ")
+_CHECKSUM = struct.Struct(">Q")
+
+
+class DamagedRow(ValueError):
+    """A row whose bytes are not what was written."""
+
+
+class RecordType(IntEnum):
+    """What a log record does. The last four are reserved for moves and transactions."""
+
+    PUT = 1
+    DELETE = 2
+    EXPIRE = 3
+    BARRIER = 4
+    TRANSFER = 5
+    VERIFY = 6
+    PREPARE = 7
+    DECIDE = 8
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """One change of a partition's state.
+
+    `replaced_bytes` is the size (key and value) of the live row that this record replaces, -1 where there is none, and
+    `replaced_expiry_ms` its expiry: the leader looked at its log's end when it made the record, so that applying
+    needs no read. `token` is the idempotency token of the write.
+    """
+
+    type: int
+    key: bytes = b""
+    value: bytes = b""
+    content_type: str = ""
+    expiry_ms: int = 0
+    replaced_bytes: int = -1
+    replaced_expiry_ms: int = 0
+    token: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """A committed value: `expiry_ms` is 0 for one without a time to live."""
+
+    epoch: int
+    seq: int
+    expiry_ms: int
+    content_type: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One batch of one partition: `records` are numbered from `first_seq` on."""
+
+    epoch: int
+    first_seq: int
+    count: int
+    time_ms: int
+    previous: int
+    checksum: int
+    body: bytes
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + self.count - 1
+
+    def records(self) -> list[Record]:
+        """Decode the records.
+
+        Raises:
+            DamagedRow: they are not what a leader of this format writes.
+        """
+        try:
+            records = _RECORDS.decode(self.body)
+        except msgspec.DecodeError as error:
+            raise DamagedRow(f"log row {self.first_seq}: {error}") from error
+        if len(records) != self.count:
+            raise DamagedRow(f"log row {self.first_seq}: {len(records)} records, {self.count} announced")
+        return records
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_RECORDS = msgspec.msgpack.Decoder(list[Record])
+
+
+def copy_prefix(copy: int) -> bytes:
+    return _COPY.pack(copy)
+
+
+def seq_key(prefix: bytes, seq: int) -> bytes:
+    return prefix + _SEQ.pack(seq)
+
+
+def expiry_key(prefix: bytes, expiry_ms: int, key: bytes) -> bytes:
+    return prefix + _SEQ.pack(expiry_ms) + key
+
+
+def split_expiry_key(row_key: bytes) -> tuple[int, bytes]:
+    """The (expiry_ms, key) of a row of the expiry index."""
+    return int(_SEQ.unpack_from(row_key, 4)[0]), row_key[12:]
+
+
+def encode_value(epoch: int, seq: int, expiry_ms: int, content_type: str, value: bytes) -> bytes:
+    kind = content_type.encode()
+    return _DATA.pack(ROW_FORMAT, epoch, seq, expiry_ms, len(kind)) + kind + value
+
+
+def decode_value(row: bytes) -> StoredValue:
+    """Decode a data row.
+
+    Raises:
+        DamagedRow: it is too short, or of another format.
+    """
+    try:
+        row_format, epoch, seq, expiry_ms, length = _DATA.unpack_from(row)
+        start = _DATA.size + length
+        if row_format != ROW_FORMAT or len(row) < start:
+            raise DamagedRow(f"data row of format {row_format}, {len(row)} bytes")
+        return StoredValue(epoch, seq, expiry_ms, str(row[_DATA.size : start], "utf-8"), row[start:])
+    except (struct.error, UnicodeDecodeError) as error:
+        raise DamagedRow(f"data row of {len(row)} bytes: {error}") from error
+
+
+def expiry_of(row: bytes) -> int:
+    """The expiry of a data row, without decoding the rest; 0 for none."""
+    return int(_SEQ.unpack_from(row, 17)[0])
+
+
+def value_bytes(row: bytes) -> int:
+    """The size of the value in a data row."""
+    return len(row) - _DATA.size - int.from_bytes(row[25:27], "big")
+
+
+def encode_log_row(
+    epoch: int, first_seq: int, time_ms: int, previous: int, records: list[Record]
+) -> tuple[bytes, int]:
+    """Encode one batch; returns the row and its checksum, to which the next row is chained."""
+    head = _LOG.pack(ROW_FORMAT, epoch, first_seq, len(records), time_ms, previous)
+    body = head + _ENCODER.encode(records)
+    checksum = xxhash.xxh3_64_intdigest(body)
+    return body + _CHECKSUM.pack(checksum), checksum
+
+
+def decode_log_row(row: bytes) -> LogRow:
+    """Decode a log row's head and check its checksum; the records stay encoded until they are asked for.
+
+    Raises:
+        DamagedRow: cut short, damaged, or of another format.
+    """
+    if len(row) < _LOG.size + _CHECKSUM.size:
+        raise DamagedRow(f"log row of {len(row)} bytes")
+    end = len(row) - _CHECKSUM.size
+    (checksum,) = _CHECKSUM.unpack_from(row, end)
+    if xxhash.xxh3_64_intdigest(memoryview(row)[:end]) != checksum:
+        raise DamagedRow("log row with a wrong checksum")
+    row_format, epoch, first_seq, count, time_ms, previous = _LOG.unpack_from(row)
+    if row_format != ROW_FORMAT or count < 1:
+        raise DamagedRow(f"log row of format {row_format} with {count} records")
+    return LogRow(epoch, first_seq, count, time_ms, previous, checksum, row[_LOG.size : end])
