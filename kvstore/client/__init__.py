@@ -1,0 +1,23 @@
+"""The Python client of the HTTP API.
+
+Guarantees: what `from kvstore.client import ...` offers is what a program needs: `Client` (async), `SyncClient`, the
+operations of a batch and what the answers hold. Leaves to others: the errors, which are those of `kvstore.errors`.
+"""
+
+from kvstore.client.answers import Deleted, Unreachable, Value, Written
+from kvstore.client.client import Client
+from kvstore.client.ops import Delete, Get, Op, Put
+from kvstore.client.sync import SyncClient
+
+__all__ = [
+    "Client",
+    "Delete",
+    "Deleted",
+    "Get",
+    "Op",
+    "Put",
+    "SyncClient",
+    "Unreachable",
+    "Value",
+    "Written",
+]

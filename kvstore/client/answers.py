@@ -1,0 +1,146 @@
+"""Answers: what a gateway's bytes mean to a program.
+
+Guarantees: a refusal becomes the error of its code; a write's answer that this module cannot read as a definite
+refusal becomes `OutcomeUnknown`, never a guess. Leaves to others: when to try again (`attempts`). Sans-IO.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from kvstore.client.ops import Delete, Op, Put
+from kvstore.errors import BY_CODE, KvError, OutcomeUnknown, from_code
+
+OCTET_STREAM = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value as it was put. `etag` has no quotes; `ttl_s` is the seconds left, None without a time to live."""
+
+    data: bytes
+    etag: str
+    content_type: str
+    ttl_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A put that is durable. `copies` is how many copies had it on disk at the answer, 0 where it was not told."""
+
+    created: bool
+    etag: str
+    copies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A delete that is durable, whether or not the key was there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether every partition has a reachable leader; `reason` says what is missing."""
+
+    ready: bool
+    reason: str = ""
+
+
+class Unreachable(KvError):
+    """Definite: no gateway answered, and no write can have arrived."""
+
+    code, status, title = "unreachable", 503, "Gateway unreachable"
+
+
+Outcome = Value | Written | Deleted | KvError
+
+
+def refusal(status: int, body: bytes, *, is_write: bool) -> KvError:
+    """The error that an answer with a `status` of 300 or more stands for.
+
+    A write counts as refused only where the body is a problem document with a code that promises so; the bare 5xx of a
+    proxy on the way promises nothing.
+    """
+    code, detail = _problem(body)
+    if code in BY_CODE and not (is_write and code == KvError.code):
+        return from_code(code, detail)
+    if status < 500:
+        return KvError(f"answer {status}: {detail}")
+    if is_write:
+        return OutcomeUnknown(f"the gateway answered {status} to a write: {detail}")
+    return Unreachable(f"answer {status}: {detail}")
+
+
+def _problem(body: bytes) -> tuple[str, str]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        return "", body[:200].decode("utf-8", "replace").strip() or "an answer without a reason"
+    return str(document.get("code", "")), str(document.get("detail") or document.get("title") or "")
+
+
+def bare_etag(text: str) -> str:
+    """An etag without the quotes it has in a header."""
+    return text.strip().removeprefix('"').removesuffix('"')
+
+
+def quoted_etag(text: str) -> str:
+    """An etag (or `*`) as a conditional header takes it."""
+    return text if text == "*" else f'"{text}"'
+
+
+def readiness_of(status: int, body: bytes) -> Readiness:
+    return Readiness(True) if status == 200 else Readiness(False, _problem(body)[1])
+
+
+def value_of(headers: Mapping[str, str], body: bytes) -> Value:
+    ttl = headers.get("X-KV-TTL")
+    return Value(
+        data=body,
+        etag=bare_etag(headers.get("ETag", "")),
+        content_type=headers.get("Content-Type", OCTET_STREAM),
+        ttl_s=float(ttl) if ttl is not None else None,
+    )
+
+
+def written_of(status: int, headers: Mapping[str, str]) -> Written:
+    return Written(status == 201, bare_etag(headers.get("ETag", "")), int(headers.get("X-KV-Copies", "0")))
+
+
+def outcomes_of(ops: Sequence[Op], body: bytes) -> list[Outcome]:
+    """The outcome of each operation of a batch, in order.
+
+    Raises:
+        OutcomeUnknown: the answer cannot be read, or does not answer these operations.
+    """
+    try:
+        results = msgpack.unpackb(body, raw=False)["results"]
+        if len(results) != len(ops):
+            raise ValueError(f"{len(results)} results for {len(ops)} operations")
+        return [_outcome(op, result) for op, result in zip(ops, results, strict=True)]
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise OutcomeUnknown(f"the gateway's answer to a batch cannot be read: {error}") from error
+
+
+def _outcome(op: Op, result: dict[str, Any]) -> Outcome:
+    status = int(result["status"])
+    if status >= 400:
+        return from_code(str(result["code"]), str(result.get("detail") or result["code"]))
+    if isinstance(op, Put):
+        return Written(status == 201, bare_etag(str(result["etag"])), int(result.get("copies", 0)))
+    if isinstance(op, Delete):
+        return Deleted()
+    ttl = result.get("ttl")
+    return Value(
+        data=bytes(result["value"]),
+        etag=bare_etag(str(result["etag"])),
+        content_type=str(result.get("content_type", OCTET_STREAM)),
+        ttl_s=float(ttl) if ttl is not None else None,
+    )

@@ -1,0 +1,98 @@
+"""The synchronous face of the client, for scripts and shells.
+
+Guarantees: the same calls, answers and errors as `Client`, on an event loop of its own in one background thread, so it
+may be called from any thread, and connections are watched between calls. Leaves to others: everything else (`Client`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from kvstore.client.answers import Outcome, Readiness, Value, Written
+from kvstore.client.client import DEFAULT_GATEWAY, Client
+from kvstore.client.ops import Op
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """Talks to one gateway; use it as `with SyncClient(...) as client`. Arguments and errors as for `Client`."""
+
+    def __init__(self, gateway: str = DEFAULT_GATEWAY, *, timeout_s: float = 10.0) -> None:
+        self._client = Client(gateway, timeout_s=timeout_s)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="kvstore-client", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._client.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections and end the thread."""
+        if self._loop.is_closed():
+            return
+        if self._thread.is_alive():
+            self._run(self._client.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
+
+    def get(self, key: str | bytes) -> Value:
+        return self._run(self._client.get(key))
+
+    def put(
+        self,
+        key: str | bytes,
+        value: bytes,
+        *,
+        content_type: str | None = None,
+        ttl_s: float | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+    ) -> Written:
+        return self._run(
+            self._client.put(
+                key,
+                value,
+                content_type=content_type,
+                ttl_s=ttl_s,
+                if_match=if_match,
+                if_none_match=if_none_match,
+            )
+        )
+
+    def delete(self, key: str | bytes, *, if_match: str | None = None) -> None:
+        self._run(self._client.delete(key, if_match=if_match))
+
+    def batch(self, ops: Sequence[Op]) -> list[Outcome]:
+        return self._run(self._client.batch(ops))
+
+    def batch_document(self, document: bytes) -> bytes:
+        return self._run(self._client.batch_document(document))
+
+    def locate(self, key: str | bytes) -> dict[str, Any]:
+        return self._run(self._client.locate(key))
+
+    def status(self) -> dict[str, Any]:
+        return self._run(self._client.status())
+
+    def ready(self) -> Readiness:
+        return self._run(self._client.ready())
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise

@@ -1,0 +1,48 @@
+"""Addresses of requests: how a key stands in a URL, and what a gateway's base URL may be.
+
+Guarantees: the server decodes the path of a key to exactly the bytes given, whatever they are (`..`, `//`, a trailing
+slash, bytes that are no text), because every byte that a URL library or proxy could rewrite is percent-encoded.
+Leaves to others: sending. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote_from_bytes, urlsplit
+
+from kvstore.keys import check_key
+
+
+def key_bytes(key: str | bytes) -> bytes:
+    """The bytes of a key, text as UTF-8.
+
+    Raises:
+        BadKey: it is empty.
+        KeyTooLong: it is longer than a key may be.
+    """
+    return check_key(key.encode() if isinstance(key, str) else key)
+
+
+def encode_key(key: bytes) -> str:
+    """Percent-encode a key for a path. A slash stays a slash only between segments that no one folds away."""
+    encoded = quote_from_bytes(key, safe="/")
+    segments = encoded.split("/")
+    if any(segment in {"", ".", ".."} for segment in segments):
+        return quote_from_bytes(key, safe="").replace(".", "%2E")
+    return encoded
+
+
+def base_url(gateway: str) -> str:
+    """Check the address of a gateway and return it without a trailing slash.
+
+    Raises:
+        ValueError: it is not `http://HOST[:PORT]` (or https), or it has a path, a query or a fragment.
+    """
+    message = f"{gateway!r} is not a gateway's address; it looks like http://127.0.0.1:8000"
+    try:
+        parts = urlsplit(gateway)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError as error:
+        raise ValueError(message) from error
+    if not valid or parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError(message)
+    return gateway.rstrip("/")

@@ -1,0 +1,35 @@
+"""When a request is tried again."""
+
+import pytest
+
+from kvstore.client.attempts import PAUSE_S_MAX, pause_before_retry, retry_after_s
+from kvstore.errors import KeyNotFound, NoLeader, NotBuiltYet, OutcomeUnknown, Overloaded, PreconditionFailed
+
+
+@pytest.mark.parametrize("error", [NoLeader(), Overloaded()])
+def test_a_refusal_that_applied_nothing_is_tried_again(error: NoLeader) -> None:
+    assert pause_before_retry(error, 1, 0.0, 10.0, 0.5) is not None
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown(), KeyNotFound(), PreconditionFailed(), NotBuiltYet()])
+def test_nothing_else_is(error: OutcomeUnknown) -> None:
+    assert pause_before_retry(error, 1, 0.0, 10.0, 0.5) is None
+
+
+def test_the_pause_is_at_least_what_the_server_asked_for() -> None:
+    assert pause_before_retry(NoLeader(), 1, 3.0, 10.0, 0.0) == 3.0
+
+
+def test_there_is_no_attempt_past_the_deadline() -> None:
+    assert pause_before_retry(NoLeader(), 1, 3.0, 2.9, 0.0) is None
+
+
+def test_pauses_grow_up_to_a_bound() -> None:
+    pauses = [pause_before_retry(NoLeader(), attempt, 0.0, 100.0, 1.0) for attempt in range(1, 40)]
+    assert pauses == sorted(pauses, key=lambda pause: pause or 0)
+    assert pauses[-1] == PAUSE_S_MAX
+
+
+@pytest.mark.parametrize(("header", "seconds"), [(None, 0), ("2", 2), ("٣", 0), ("-1", 0), ("Fri, 31 Dec", 0)])
+def test_retry_after_is_read_as_ascii_seconds(header: str | None, seconds: int) -> None:
+    assert retry_after_s(header) == seconds

@@ -1,0 +1,174 @@
+"""The client against a server that behaves badly on purpose."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from kvstore.client import Client, SyncClient, Unreachable
+from kvstore.client.ops import Get, Put
+from kvstore.errors import KeyNotFound, NoLeader, OutcomeUnknown
+from kvstore.keys import decode_key
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Gateway:
+    """Answers with `handler`, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.handler: Handler | None = None
+        self.url = ""
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.asked.append((request.method, request.raw_path))
+        assert self.handler is not None
+        return await self.handler(request)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    made = Gateway()
+    runner = web.ServerRunner(web.Server(made.answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    made.url = f"http://{host}:{port}"
+    yield made
+    await runner.cleanup()
+
+
+def refuse(code: str, status: int, **headers: str) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps({"code": code, "detail": code}),
+        headers={name: headers[name] for name in headers},
+    )
+
+
+async def cut(request: web.BaseRequest) -> web.Response:
+    """Read the request, then end the connection without an answer."""
+    await request.read()
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+@pytest.mark.parametrize("key", [b"..", b"a//b/", b"\xff\x00", b"a/../b", b"%2F", b"q?x#y"])
+async def test_keys_arrive_byte_for_byte(gateway: Gateway, key: bytes) -> None:
+    async def created(request: web.BaseRequest) -> web.Response:
+        assert await request.read() == b""
+        return web.Response(status=201, headers={"ETag": '"1.1.1"', "X-KV-Copies": "2"})
+
+    gateway.handler = created
+    async with Client(gateway.url) as client:
+        written = await client.put(key, b"")
+    assert (written.created, written.etag, written.copies) == (True, "1.1.1", 2)
+    assert [decode_key(path.removeprefix("/v1/kv/")) for _, path in gateway.asked] == [key]
+
+
+async def test_a_write_whose_connection_is_cut_is_sent_once_only(gateway: Gateway) -> None:
+    async def answer_then_cut(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=204, headers={"ETag": '"1"'}) if len(gateway.asked) == 1 else await cut(request)
+
+    gateway.handler = answer_then_cut
+    async with Client(gateway.url) as client:
+        await client.put("warm", b"opens the connection that is kept")
+        with pytest.raises(OutcomeUnknown):
+            await client.put("k", b"v")
+        with pytest.raises(OutcomeUnknown):
+            await client.delete("k")
+    assert len(gateway.asked) == 3
+
+
+async def test_a_read_whose_connection_is_cut_is_asked_again(gateway: Gateway) -> None:
+    async def cut_twice(request: web.BaseRequest) -> web.Response:
+        return await cut(request) if len(gateway.asked) < 3 else web.Response(body=b"v")
+
+    gateway.handler = cut_twice
+    async with Client(gateway.url) as client:
+        assert (await client.get("k")).data == b"v"
+
+
+async def test_a_write_that_was_refused_for_now_is_tried_again(gateway: Gateway) -> None:
+    async def refuse_once(request: web.BaseRequest) -> web.Response:
+        return refuse("no_leader", 503) if len(gateway.asked) < 2 else web.Response(status=204)
+
+    gateway.handler = refuse_once
+    async with Client(gateway.url) as client:
+        assert not (await client.put("k", b"v")).created
+    assert len(gateway.asked) == 2
+
+
+async def test_a_write_of_unknown_outcome_is_not_tried_again(gateway: Gateway) -> None:
+    async def lose(request: web.BaseRequest) -> web.Response:
+        return refuse("outcome_unknown", 504)
+
+    gateway.handler = lose
+    async with Client(gateway.url) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.put("k", b"v")
+        with pytest.raises(OutcomeUnknown):
+            await client.batch([Get("a"), Put("k", b"v")])
+    assert len(gateway.asked) == 2
+
+
+async def test_a_server_that_asks_for_more_time_than_is_left_ends_the_call(gateway: Gateway) -> None:
+    async def later(request: web.BaseRequest) -> web.Response:
+        return refuse("no_leader", 503, **{"Retry-After": "60"})
+
+    gateway.handler = later
+    async with Client(gateway.url, timeout_s=5) as client:
+        with pytest.raises(NoLeader):
+            await client.get("k")
+    assert len(gateway.asked) == 1
+
+
+async def test_a_write_without_an_answer_in_time_has_an_unknown_outcome(gateway: Gateway) -> None:
+    async def hang(request: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0.5)
+        return web.Response()
+
+    gateway.handler = hang
+    async with Client(gateway.url, timeout_s=0.05) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.put("k", b"v")
+        with pytest.raises(Unreachable):
+            await client.get("k")
+
+
+async def test_a_redirect_is_not_followed(gateway: Gateway) -> None:
+    async def elsewhere(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/"})
+
+    gateway.handler = elsewhere
+    async with Client(gateway.url) as client:
+        with pytest.raises(Exception, match="answer 307"):
+            await client.put("k", b"v")
+    assert len(gateway.asked) == 1
+
+
+async def test_a_gateway_that_is_not_there_is_unreachable_and_nothing_was_written(unused_tcp_port: int) -> None:
+    async with Client(f"http://127.0.0.1:{unused_tcp_port}", timeout_s=0.2) as client:
+        with pytest.raises(Unreachable) as caught:
+            await client.put("k", b"v")
+    assert caught.value.definite
+
+
+async def test_the_sync_face_gives_the_same_answers(gateway: Gateway) -> None:
+    async def missing(request: web.BaseRequest) -> web.Response:
+        return refuse("key_not_found", 404) if request.path.endswith("gone") else web.Response(body=b"v")
+
+    gateway.handler = missing
+
+    def ask() -> bytes:
+        with SyncClient(gateway.url) as client:
+            with pytest.raises(KeyNotFound):
+                client.get("gone")
+            return client.get("k").data
+
+    assert await asyncio.to_thread(ask) == b"v"
