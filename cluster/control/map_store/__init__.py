@@ -1,0 +1,56 @@
+"""Where the cluster map is kept: the contract of all map stores.
+
+Guarantees of every store: `apply` decides each change by its guard alone and makes all that landed durable before it
+returns; a partition uid is handed out once. Leaves to others: which change to propose, and what to do about a conflict
+or an unknown outcome. One contract suite holds every store to this. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from cluster.cluster_map import Change, ClusterMap
+from kvstore.messages import MapUpdate
+
+
+class Outcome(Enum):
+    """What became of a change. `UNKNOWN`: it landed, or may still land, or never will.
+
+    Proposing the very same change again settles an unknown outcome: either it lands now, and then the first cannot
+    land any more, or it meets what stands at a higher version.
+    """
+
+    LANDED = "landed"
+    CONFLICT = "conflict"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One outcome per change, and what now stands for every change whose outcome is known."""
+
+    outcomes: tuple[Outcome, ...]
+    current: MapUpdate
+
+
+class MapStore(Protocol):
+    """Durable home of one cluster's map."""
+
+    async def load(self) -> ClusterMap:
+        """The map as it stands; a new store draws the cluster id."""
+        ...
+
+    async def apply(self, changes: Sequence[Change]) -> Applied:
+        """Propose changes, in order, in one durable transaction; each lands or fails alone."""
+        ...
+
+    async def allocate_pids(self, count: int) -> int:
+        """Reserve `count` partition uids that were never handed out; returns the first of a dense range."""
+        ...
+
+    async def close(self) -> None:
+        """Release the store; nothing may be proposed afterwards."""
+        ...
