@@ -1,0 +1,88 @@
+"""The command `import --files DIR`: every file of a tree becomes a key.
+
+Guarantees: the key is the path relative to DIR, the value the file's bytes; what was not imported is named, one line
+each, and the counts stand at the end. Leaves to others: the work itself (`importer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cluster.cli.exits import ExitCode, complain, exit_code
+from cluster.cli.importer import Counts, Found, Importer, Skipped, find_files
+from cluster.cli.options import DEFAULT_TIMEOUT_S, VALUE_BYTES_MAX, GatewayOption, TimeoutOption
+from kvstore.client import Client
+from kvstore.client.client import DEFAULT_GATEWAY
+from kvstore.errors import NotBuiltYet
+
+
+def import_command(
+    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Not built yet: an export to read.")] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            "--files", envvar="KVSTORE_FILES", metavar="DIR", exists=True, file_okay=False, help="The tree to import."
+        ),
+    ] = None,
+    max_value_bytes: Annotated[
+        int,
+        typer.Option(
+            "--max-value-bytes",
+            envvar="KVSTORE_MAX_VALUE_BYTES",
+            metavar="N",
+            min=1,
+            max=VALUE_BYTES_MAX,
+            help="Skip larger files.",
+        ),
+    ] = 1024 * 1024,
+    gateway: GatewayOption = DEFAULT_GATEWAY,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+) -> ExitCode:
+    """Put every file of DIR under its relative path."""
+    if file is not None:
+        raise NotBuiltYet("import FILE is not built yet; import --files DIR is")
+    if files is None:
+        raise typer.BadParameter("missing", param_hint="--files")
+    counts = asyncio.run(_import(files, max_value_bytes, gateway, timeout))
+    print(
+        f"imported {counts.imported} files ({counts.imported_bytes} bytes), skipped {counts.skipped}, "
+        f"failed {counts.failed}, unknown {counts.unknown}"
+    )
+    return _code(counts)
+
+
+async def _import(root: Path, value_bytes_max: int, gateway: str, timeout_s: float) -> Counts:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("import")
+        async with Client(gateway, timeout_s=timeout_s) as client:
+            importer = Importer(
+                client,
+                value_bytes_max=value_bytes_max,
+                timeout_s=timeout_s,
+                complain=complain,
+                advance=lambda size: progress.advance(task, size),
+            )
+            found: list[Found] = []
+            for entry in find_files(root, value_bytes_max):
+                if isinstance(entry, Skipped):
+                    importer.skip(entry.path, entry.reason)
+                else:
+                    found.append(entry)
+            progress.update(task, total=sum(file.size for file in found))
+            return await importer.run(found)
+
+
+def _code(counts: Counts) -> ExitCode:
+    if counts.unknown:
+        return ExitCode.OUTCOME_UNKNOWN
+    if counts.halted is not None:
+        return exit_code(counts.halted)
+    return ExitCode.FAILED if counts.failed else ExitCode.DONE

@@ -1,0 +1,74 @@
+"""The `kvstore` command: its commands, and what every failure looks like in a shell.
+
+Guarantees: whatever goes wrong is one line on standard error and an exit code of `exits`, never a traceback. Leaves to
+others: each command (its module).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from pydantic import ValidationError
+from typer.main import get_command
+
+from cluster.cli import import_files, keys, later, operate, processes, up
+from cluster.cli.exits import ExitCode, complain, exit_code, explain_settings
+from kvstore.errors import KvError, OperatorError
+
+app = typer.Typer(
+    name="kvstore",
+    help="A sharded, replicated key-value store with a plain HTTP API.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(up.up)
+app.command()(processes.gateway)
+app.command()(processes.node)
+app.command()(keys.get)
+app.command()(keys.put)
+app.command()(keys.delete)
+app.command()(keys.batch)
+app.command()(operate.status)
+app.command()(operate.wait)
+app.command("import")(import_files.import_command)
+for _name in later.COMMANDS:
+    app.command(_name, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+        later.refuse
+    )
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out one command line and return its exit code."""
+    try:
+        code = get_command(app).main(arguments, prog_name="kvstore", standalone_mode=False)
+    except typer.TyperException as error:
+        complain(f"{error.format_message()} (kvstore --help)")
+        return error.exit_code
+    except ValidationError as error:
+        complain(explain_settings(error))
+        return ExitCode.USAGE
+    except OperatorError as error:
+        complain(str(error))
+        return ExitCode.FAILED
+    except KvError as error:
+        complain(error.detail)
+        return exit_code(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except OSError as error:
+        complain(str(error))
+        return ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Commands that look at the cluster: `status` and `wait`.
+
+Guarantees: neither changes anything. Leaves to others: what the state means (the gateway).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cluster.cli.exits import ExitCode, complain
+from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
+from kvstore.client import SyncClient
+from kvstore.client.client import DEFAULT_GATEWAY
+from kvstore.errors import KvError
+
+POLL_S = 0.2
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", envvar="KVSTORE_JSON", help="Print the answer as it is.")] = False,
+    gateway: GatewayOption = DEFAULT_GATEWAY,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Print the state of the cluster and of its nodes."""
+    with SyncClient(gateway, timeout_s=timeout) as client:
+        view = client.status()
+    if as_json:
+        print(json.dumps(view, indent=2))
+        return
+    leaderless = [str(partition["id"]) for partition in view["partitions"] if partition["leader"] is None]
+    console = Console(highlight=False)
+    console.print(f"{view['state']}, map version {view['map_version']}, {len(view['partitions'])} partitions")
+    if leaderless:
+        console.print(f"without a leader: {', '.join(leaderless)}", soft_wrap=True)
+    console.print(_nodes_table(view["nodes"]))
+
+
+def _nodes_table(nodes: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("node", "state", "address", "zone", "weight", "leads", "follows", "keys", "bytes"):
+        table.add_column(name, justify="right" if name in {"weight", "leads", "follows", "keys", "bytes"} else "left")
+    for node in nodes:
+        columns = ("id", "state", "address", "zone", "weight", "leads", "follows", "keys", "bytes")
+        table.add_row(*(str(node[column]) for column in columns))
+    return table
+
+
+def wait(
+    nodes: Annotated[int, typer.Option("--nodes", envvar="KVSTORE_NODES", min=0, help="Until N nodes are up.")] = 0,
+    healthy: Annotated[
+        bool, typer.Option("--healthy", envvar="KVSTORE_HEALTHY", help="Until the state is healthy.")
+    ] = False,
+    gateway: GatewayOption = DEFAULT_GATEWAY,
+    timeout: TimeoutOption = 60.0,
+) -> ExitCode:
+    """Wait until every partition has a reachable leader, and for what the options ask."""
+    deadline = time.monotonic() + timeout
+    with SyncClient(gateway, timeout_s=min(timeout, 5.0)) as client:
+        while missing := _missing(client, nodes, healthy):
+            if time.monotonic() + POLL_S > deadline:
+                complain(f"after {timeout:g} s: {missing}")
+                return ExitCode.UNAVAILABLE
+            time.sleep(POLL_S)
+    return ExitCode.DONE
+
+
+def _missing(client: SyncClient, nodes: int, healthy: bool) -> str:
+    try:
+        readiness = client.ready()
+        if not readiness.ready:
+            return f"not ready: {readiness.reason}"
+        view = client.status()
+    except KvError as error:
+        return error.detail
+    up = sum(node["state"] == "up" for node in view["nodes"])
+    if up < nodes:
+        return f"{up} of {nodes} nodes are up"
+    return f"the state is {view['state']}" if healthy and view["state"] != "healthy" else ""

@@ -1,0 +1,126 @@
+"""Child processes: start, notice the end of, start again, stop.
+
+Guarantees: a child that ends after it was ready is started again with growing pauses; one that ends before it was ever
+ready is reported to who waits for it; after `stop` none is left, a child that does not end in time being killed by its
+process id. A child gets no signal of the terminal: who holds a `Child` decides when it stops. Leaves to others: which
+processes there are (`up`), and that they end when this process is killed (their option `--with-parent`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+STOP_S_MAX = 10.0
+PAUSE_S_MIN = 0.5
+PAUSE_S_MAX = 10.0
+SETTLED_S = 30.0
+
+READY = "ready "
+
+
+class ChildFailed(Exception):
+    """A child ended before it was ready. `returncode` is the negative signal number where it was killed."""
+
+    def __init__(self, name: str, returncode: int) -> None:
+        super().__init__(f"{name} {describe_end(returncode)} before it was ready")
+        self.returncode = returncode
+
+
+def describe_end(returncode: int) -> str:
+    if returncode < 0:
+        return f"was ended by {signal.Signals(-returncode).name}"
+    return f"ended with exit code {returncode}"
+
+
+class Child:
+    """One process of the `kvstore` command, kept alive.
+
+    Args:
+        arguments: the command line after `kvstore`, made anew at each start.
+        report: told in one sentence of an end that was not asked for.
+    """
+
+    def __init__(self, name: str, arguments: Callable[[], Sequence[str]], report: Callable[[str], None]) -> None:
+        self.name = name
+        self.address = ""
+        self._arguments = arguments
+        self._report = report
+        self._process: asyncio.subprocess.Process | None = None
+        self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._stopping = False
+        self._task = asyncio.create_task(self._keep(), name=f"child-{name}")
+
+    async def ready(self) -> str:
+        """Wait for the first `ready` line and return the address it tells.
+
+        Raises:
+            ChildFailed: the process ended before it.
+        """
+        return await asyncio.shield(self._ready)
+
+    async def stop(self) -> None:
+        """Ask the process to end, wait, and kill it when it takes more than `STOP_S_MAX` seconds."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            self._task.cancel()
+        else:
+            self._signal(process, signal.SIGTERM)
+        done, _ = await asyncio.wait({self._task}, timeout=STOP_S_MAX)
+        if not done and self._process is not None:
+            self._report(f"{self.name} did not stop in {STOP_S_MAX:g} s and is killed")
+            self._signal(self._process, signal.SIGKILL)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._ready.cancel()
+
+    @staticmethod
+    def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = PAUSE_S_MIN
+        while not self._stopping:
+            started = loop.time()
+            returncode = await self._run()
+            if self._stopping:
+                return
+            if not self._ready.done():
+                self._ready.set_exception(ChildFailed(self.name, returncode))
+                return
+            pause_s = PAUSE_S_MIN if loop.time() - started > SETTLED_S else pause_s
+            self._report(f"{self.name} {describe_end(returncode)}; starting it again in {pause_s:g} s")
+            await asyncio.sleep(pause_s)
+            pause_s = min(PAUSE_S_MAX, pause_s * 2)
+
+    async def _run(self) -> int:
+        environment = {name: value for name, value in os.environ.items() if name != "KVSTORE_ADVERTISE"}
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "cluster.cli.main",
+            *self._arguments(),
+            "--with-parent",
+            str(os.getpid()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        if self._stopping:
+            self._signal(process, signal.SIGTERM)
+        assert process.stdout is not None
+        async for line in process.stdout:
+            text = line.decode("utf-8", "replace").strip()
+            if text.startswith(READY):
+                self.address = text.removeprefix(READY)
+                if not self._ready.done():
+                    self._ready.set_result(self.address)
+        return await process.wait()

@@ -1,0 +1,181 @@
+"""The command `up`: a whole cluster on this machine, as separate processes.
+
+Guarantees: one gateway and N nodes run until Ctrl-C, SIGTERM or SIGHUP, then stop in order (the gateway first, so that
+requests under way still find their nodes), and no process is left, not even when this one is killed. A process that
+ends by itself is started again on its data. One data directory has one `up` at a time. Leaves to others: single
+processes (`supervisor`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.cli.exits import ExitCode, complain
+from cluster.cli.supervisor import Child, ChildFailed
+from kvstore.client import Client
+from kvstore.errors import KvError, OperatorError
+from kvstore.rpc.client import parse_address
+
+POLL_S = 0.1
+PATIENCE_S = 30.0
+ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    nodes: int
+    data: Path
+    listen: str
+    insecure_bind: bool
+
+
+def up(
+    nodes: Annotated[int, typer.Option("--nodes", envvar="KVSTORE_NODES", metavar="N", min=1, max=64)] = 3,
+    data: Annotated[
+        Path, typer.Option("--data", envvar="KVSTORE_DATA", metavar="DIR", help="Directory of all data.")
+    ] = Path("data"),
+    listen: Annotated[
+        str, typer.Option("--listen", envvar="KVSTORE_LISTEN", metavar="HOST:PORT", help="Where HTTP is served.")
+    ] = "127.0.0.1:8000",
+    insecure_bind: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-bind",
+            envvar="KVSTORE_INSECURE_BIND",
+            help="Allow an address that is not a loopback one: there is no authentication yet.",
+        ),
+    ] = False,
+) -> int:
+    """Run a gateway and N nodes on this machine, until Ctrl-C."""
+    with _locked(data):
+        _check_nodes(data, nodes)
+        return asyncio.run(_run(_Plan(nodes, data, listen, insecure_bind)))
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        handle = (data / "up.lock").open("w")
+    except OSError as error:
+        raise OperatorError(f"cannot use {data} as data directory: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OperatorError(f"the data directory {data} is in use by another 'kvstore up'") from error
+        yield
+
+
+def _check_nodes(data: Path, nodes: int) -> None:
+    held = sum((data / name).is_dir() for name in _names(64))
+    if held > nodes:
+        raise OperatorError(
+            f"{data} holds the data of {held} nodes, --nodes is {nodes}; removing nodes is not built yet"
+        )
+
+
+def _names(count: int) -> list[str]:
+    return [f"n{number}" for number in range(1, count + 1)]
+
+
+async def _run(plan: _Plan) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    children: list[Child] = []
+    cluster = asyncio.create_task(_start(plan, children))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({cluster, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            return ExitCode.DONE
+        cluster.result()
+        await stopped
+        return ExitCode.DONE
+    except ChildFailed as failure:
+        # A process that ends on its own account has told why in a line of its own.
+        if failure.returncode <= 0:
+            complain(str(failure))
+        return failure.returncode if failure.returncode > 0 else ExitCode.FAILED
+    finally:
+        for task in (cluster, stopped):
+            task.cancel()
+        await asyncio.gather(cluster, stopped, return_exceptions=True)
+        for child in children[:1]:
+            await child.stop()
+        await asyncio.gather(*(child.stop() for child in children[1:]))
+
+
+async def _start(plan: _Plan, children: list[Child]) -> None:
+    gateway = Child("gateway", lambda: _gateway_arguments(plan, gateway.address), complain)
+    children.append(gateway)
+    url = _reachable(await gateway.ready())
+    for name in _names(plan.nodes):
+        children.append(Child(name, partial(_node_arguments, plan, name, url), complain))
+    await asyncio.gather(*(child.ready() for child in children[1:]))
+    await _wait_until_ready(url)
+    print(f"ready {url}", flush=True)
+    print(_to_try(url), flush=True)
+
+
+def _gateway_arguments(plan: _Plan, address: str) -> list[str]:
+    # Started again, the gateway takes the port it had, which the nodes and clients know.
+    listen = address.partition("://")[2] or plan.listen
+    arguments = ["gateway", "--listen", listen, "--data", str(plan.data / "gateway")]
+    arguments += ["--initial-nodes", str(plan.nodes)]
+    return [*arguments, "--insecure-bind"] if plan.insecure_bind else arguments
+
+
+def _node_arguments(plan: _Plan, name: str, gateway: str) -> list[str]:
+    # The system chooses the port at each start: a fixed one may be taken by then, and a node announces itself anew.
+    data = str(plan.data / name)
+    return ["node", "--id", name, "--listen", "127.0.0.1:0", "--data", data, "--gateway", gateway]
+
+
+def _reachable(url: str) -> str:
+    """The address under which this machine reaches a gateway that listens on `url`."""
+    host, port = parse_address(url.partition("://")[2])
+    host = ANY_HOST.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}"
+
+
+async def _wait_until_ready(url: str) -> None:
+    loop = asyncio.get_running_loop()
+    complaint_at = loop.time() + PATIENCE_S
+    async with Client(url) as client:
+        while True:
+            try:
+                readiness = await client.ready()
+                reason = readiness.reason
+            except KvError as error:
+                readiness, reason = None, error.detail
+            if readiness is not None and readiness.ready:
+                return
+            if loop.time() > complaint_at:
+                complain(f"still not ready: {reason}")
+                complaint_at = loop.time() + PATIENCE_S
+            await asyncio.sleep(POLL_S)
+
+
+def _to_try(url: str) -> str:
+    return "\n".join(
+        (
+            "Try, in another shell:",
+            f"  curl -i -X PUT --data-binary hello {url}/v1/kv/greeting",
+            f"  curl -i {url}/v1/kv/greeting",
+            f"  curl {url}/v1/cluster",
+            "Ctrl-C stops everything.",
+        )
+    )
