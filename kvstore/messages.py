@@ -30,7 +30,10 @@ class Rid(Value, frozen=True):
 
 
 class Entry(Value, frozen=True):
-    """One partition in the cluster map. `ver` rises by one at every change and guards compare-and-sets."""
+    """One partition in the cluster map. `ver` rises by one at every change and guards compare-and-sets.
+
+    `leader_boot` is the boot counter of the process that leads: no two processes ever ask for the same entry.
+    """
 
     pid: int
     keyspace: str
@@ -43,6 +46,7 @@ class Entry(Value, frozen=True):
     removing: tuple[Rid, ...] = ()
     min_in_sync: int = 1
     unclean_count: int = 0
+    leader_boot: int = 0
 
     def holds(self, node: str) -> Rid | None:
         """The copy that `node` has of this partition, if any."""
@@ -269,12 +273,14 @@ class CutTail(Message, frozen=True, tag=32):
 
 
 class Append(Message, frozen=True, tag=33):
-    """Leader to follower: log rows (`storage.records`) that follow `prev_seq`, and what is committed."""
+    """Leader to follower: log rows (`storage.records`) that follow `prev_seq`, whose row has the checksum
+    `prev_checksum`, and what is committed."""
 
     pid: int
     rid: Rid
     epoch: int
     prev_seq: int
+    prev_checksum: int
     commit_seq: int
     rows: list[bytes]
 

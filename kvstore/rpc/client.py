@@ -62,9 +62,14 @@ async def dial(address: str, identity: Identity, handler: Handler, on_closed: Ca
             port,
         )
     hello = Hello(identity.cluster_id, identity.sender, identity.role, FORMAT)
-    answer = await connection.call(hello, CONNECT_TIMEOUT_S, PRIORITY_CONTROL)
+    try:
+        answer = await connection.call(hello, CONNECT_TIMEOUT_S, PRIORITY_CONTROL)
+    except (RpcError, asyncio.CancelledError):
+        connection.close("no answer to hello")
+        raise
     if isinstance(answer, Welcome) and answer.cluster_id == identity.cluster_id:
         connection.peer = answer.node
+        connection.boot = answer.boot
         return connection
     reason = answer.fault.detail if isinstance(answer, Failed) else "an unexpected answer to hello"
     connection.close(reason)
@@ -77,6 +82,7 @@ class Link:
     Args:
         on_up: called with each new connection after its handshake.
         on_down: called when that connection is gone.
+        on_failed: called with the error (OSError, RpcError) of each attempt that led to no connection.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Link:
         *,
         on_up: Callable[[Connection], None] | None = None,
         on_down: Callable[[], None] | None = None,
+        on_failed: Callable[[Exception], None] | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.node_id = node_id
@@ -98,6 +105,7 @@ class Link:
         self._handler = handler
         self._on_up = on_up
         self._on_down = on_down
+        self._on_failed = on_failed
         self._rng = rng or random.Random()
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -136,9 +144,11 @@ class Link:
         while True:
             self._lost.clear()
             try:
-                self.connection = await dial(self.address, self._identity, self._handler, self._closed)
+                self.connection = await self._dial()
             except (OSError, RpcError, TimeoutError) as error:
                 self.last_error = str(error) or type(error).__name__
+                if self._on_failed is not None:
+                    self._on_failed(error)
                 await asyncio.sleep(pause_s * (0.5 + self._rng.random()))
                 pause_s = min(PAUSE_S_MAX, pause_s * 2)
                 continue
@@ -146,6 +156,13 @@ class Link:
             if self._on_up is not None:
                 self._on_up(self.connection)
             await self._lost.wait()
+
+    async def _dial(self) -> Connection:
+        connection = await dial(self.address, self._identity, self._handler, self._closed)
+        if connection.peer != self.node_id:
+            connection.close("another node than expected")
+            raise RpcError(f"{self.address} is node {connection.peer}, not {self.node_id}")
+        return connection
 
     def _closed(self) -> None:
         was_up, self.connection = self.connection is not None, None

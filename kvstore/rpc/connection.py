@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self.cluster_id = cluster_id
         self.peer = ""
         self.role = ""
+        self.boot = 0
         self.is_open = False
         self.close_reason = ""
         self._handler = handler

@@ -159,9 +159,7 @@ def value_bytes(row: bytes) -> int:
     return len(row) - _DATA.size - int.from_bytes(row[25:27], "big")
 
 
-def encode_log_row(
-    epoch: int, first_seq: int, time_ms: int, previous: int, records: list[Record]
-) -> tuple[bytes, int]:
+def encode_log_row(epoch: int, first_seq: int, time_ms: int, previous: int, records: list[Record]) -> tuple[bytes, int]:
     """Encode one batch; returns the row and its checksum, to which the next row is chained."""
     head = _LOG.pack(ROW_FORMAT, epoch, first_seq, len(records), time_ms, previous)
     body = head + _ENCODER.encode(records)

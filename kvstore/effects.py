@@ -1,0 +1,55 @@
+"""What protocol logic asks its shell to do.
+
+Guarantees: an effect that is returned by `handle` or `tick` may be carried out at once; what must wait for the disk is
+kept inside and only returned by `durable`, after the shell has made the turn's batch durable. So a shell cannot let an
+acknowledgement out too early by mistake. Sans-IO.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kvstore.messages import Body, Entry, Fault, Written
+from kvstore.storage.engine import Batch
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send `body` to the node; it may be lost."""
+
+    node: str
+    body: Body
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to a read or a write that waited; `ticket` is what the shell gave with it."""
+
+    ticket: object
+    result: Written | Fault | bytes | None
+
+
+class AskCas(msgspec.Struct, frozen=True):
+    """Ask control to replace the map entry iff its `ver` is still `entry.ver - 1`."""
+
+    entry: Entry
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What this node serves changed: tell control soon."""
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """Something that must never happen did; the partition stopped itself."""
+
+    pid: int
+    text: str
+
+
+Effect = Send | Reply | AskCas | Report | Alarm
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One write batch of a node. `at_once` holds only log rows on their way to followers and calls to reconcile, which
+    promise nothing and may leave beside the commit; everything else comes out of `durable`."""
+
+    batch: Batch
+    at_once: list[Send]

@@ -1,0 +1,202 @@
+"""The life of a node process: open, listen, join, serve, stop.
+
+Guarantees: the boot counter is raised durably before anything is said; `ready tcp://HOST:PORT` is printed once, when
+control has admitted the node; SIGTERM saves what is there and ends with exit code 0; a mistake of the operator's is one
+line and a non-zero code. Leaves to others: everything in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+
+import msgspec
+import structlog
+import uvloop
+
+from kvstore.clock import SystemClock
+from kvstore.errors import OperatorError
+from kvstore.node.http import http_fallback
+from kvstore.node.join import join
+from kvstore.node.metrics import NodeMetrics
+from kvstore.node.service import Service
+from kvstore.node.shell import Shell
+from kvstore.partitions import NODE_ROW, NodeState, Partitions, load_node_state
+from kvstore.replication.retention import Retention
+from kvstore.rpc.client import parse_address
+from kvstore.rpc.server import Server
+from kvstore.settings import NodeSettings
+from kvstore.storage.data_dir import DataDir
+from kvstore.storage.engine import Batch, Engine, Table
+from kvstore.storage.lmdb_engine import LmdbEngine
+
+TRUNCATE_S = 2.0
+LOG_SHARE_OF_MAP = 8
+GC_THRESHOLD = 50_000
+
+log = structlog.get_logger("node")
+
+
+def run(settings: NodeSettings) -> int:
+    """Run a node until SIGTERM or SIGINT; returns the exit code."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    sys.setswitchinterval(settings.switch_interval_s)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    try:
+        uvloop.run(_until_signal(settings))
+    except OperatorError as error:
+        sys.stderr.write(f"kvstore: {error}\n")
+        return 1
+    return 0
+
+
+async def _until_signal(settings: NodeSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve_node(settings, stop)
+
+
+async def serve_node(settings: NodeSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        OperatorError: the data directory, the address or the gateway does not fit.
+    """
+    host, port = _bind_address(settings)
+    data_dir = DataDir(settings.data)
+    try:
+        engine = LmdbEngine(settings.data, settings.map_size_bytes)
+        try:
+            await _serve(settings, engine, host, port, stop)
+        finally:
+            engine.close()
+    finally:
+        data_dir.close()
+
+
+async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, stop: asyncio.Event) -> None:
+    partitions = Partitions(raise_boot(engine, settings.id), lambda: os.urandom(16), settings.pending_bytes_max)
+    admitted = asyncio.Event()
+    service = Service(admitted.set)
+    shell = Shell(engine, partitions, SystemClock(), NodeMetrics(), service.handle)
+    service.bind(shell)
+    view = engine.snapshot()
+    shell.perform(partitions.load(view))
+    view.close()
+    server = Server(
+        service.handle,
+        cluster_id=lambda: None,
+        on_closed=service.closed,
+        fallback=http_fallback(lambda: service.is_admitted, lambda: shell.metrics.text(partitions)),
+    )
+    address = _join_host(host, await server.listen(host, port))
+    tasks = [
+        asyncio.create_task(_enter(settings, address, admitted)),
+        asyncio.create_task(_every(settings.tick_s, shell.tick)),
+        asyncio.create_task(_every(settings.report_s, shell.send_report)),
+        asyncio.create_task(_every(TRUNCATE_S, lambda: _truncate(shell, settings))),
+        asyncio.create_task(_wait(stop)),
+    ]
+    try:
+        await _until_one_ends(tasks, stop)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.close()
+        await shell.close()
+
+
+def raise_boot(engine: Engine, node_id: str) -> NodeState:
+    """Count this start durably.
+
+    Raises:
+        OperatorError: the data directory is another node's.
+    """
+    view = engine.snapshot()
+    state = load_node_state(view)
+    view.close()
+    if state is None:
+        state = NodeState(node_id, b"", 0, 1)
+    if state.node_id != node_id:
+        raise OperatorError(f"the data directory belongs to node {state.node_id}, not to {node_id}")
+    state = msgspec.structs.replace(state, boot=state.boot + 1)
+    batch = Batch()
+    batch.put(Table.META, NODE_ROW, msgspec.msgpack.encode(state))
+    engine.commit(batch)
+    return state
+
+
+async def _enter(settings: NodeSettings, address: str, admitted: asyncio.Event) -> None:
+    """Ask to be admitted, say so when it happened, then stay."""
+    asking = asyncio.create_task(join(settings, settings.advertise or address, random.Random()))
+    try:
+        await asking
+        await admitted.wait()
+        sys.stdout.write(f"ready tcp://{address}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+    finally:
+        asking.cancel()
+
+
+async def _every(seconds: float, action: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        action()
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _until_one_ends(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        for task in done:
+            task.result()
+
+
+def _truncate(shell: Shell, settings: NodeSettings) -> None:
+    copies = sum(1 for _ in shell.partitions) or 1
+    share_bytes = settings.map_size_bytes // LOG_SHARE_OF_MAP // copies
+    retention = Retention(int(settings.log_retention_s * 1000), min(settings.log_retention_bytes, share_bytes))
+    shell.partitions.truncate_logs(shell.view(), shell.clock.now(), retention)
+    shell.schedule()
+
+
+def _bind_address(settings: NodeSettings) -> tuple[str, int]:
+    try:
+        host, port = parse_address(settings.listen)
+    except ValueError as error:
+        raise OperatorError(f"listen: {error}") from error
+    if not settings.insecure_bind and not _is_loopback(host):
+        raise OperatorError(
+            f"{host} is not a loopback address and there is no authentication yet; say --insecure-bind to allow it"
+        )
+    return host, port
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _join_host(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,229 @@
+"""The shell of a node: carries out what the protocol asks for.
+
+Guarantees: one batch at a time goes to the writer; what depends on it leaves only after it is durable; all that came
+in one loop turn shares one read transaction, and all that goes out shares one write per connection. It takes no
+protocol decision. Leaves to others: the protocol (`partitions`), the meaning of calls (`service`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from typing import cast
+
+import structlog
+
+from kvstore.clock import Clock
+from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send
+from kvstore.messages import Acked, CasResult, CompareAndSet, Entry, NodeInfo, NodeReport
+from kvstore.node.metrics import NodeMetrics
+from kvstore.node.pending import PendingCall
+from kvstore.partitions import Partitions
+from kvstore.rpc.client import Identity, Link
+from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, Handler, RpcError
+from kvstore.storage.engine import Batch, Engine, EngineError, MapFull, Snapshot
+from kvstore.storage.writer import Writer
+
+CAS_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 10.0
+MAP_FULL_TRIES_MAX = 5
+EXIT_STORE_FAILED = 70
+
+log = structlog.get_logger("node")
+
+
+class Shell:
+    """Args: engine: opened; partitions: loaded; handler: gets what peers answer on links that this node dialled."""
+
+    def __init__(
+        self, engine: Engine, partitions: Partitions, clock: Clock, metrics: NodeMetrics, handler: Handler
+    ) -> None:
+        self.engine = engine
+        self.partitions = partitions
+        self.clock = clock
+        self.metrics = metrics
+        self.control: Connection | None = None
+        self.peers: dict[str, Link] = {}
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+        self._writer = Writer(engine, _end_process)
+        self._view: Snapshot | None = None
+        self._turn_scheduled = False
+        self._apply_due = False
+        self._asks: list[Entry] = []
+        self._after_batch: list[Callable[[], None]] = []
+        self._releasing: list[Callable[[], None]] = []
+        self._full_tries = 0
+
+    # ---- turns --------------------------------------------------------------------------------------------------
+
+    def view(self) -> Snapshot:
+        """The read transaction of this loop turn."""
+        if self._view is None:
+            self._view = self.engine.snapshot()
+            self.schedule()
+        return self._view
+
+    def schedule(self) -> None:
+        """Have `_turn` run at the end of this loop turn."""
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def after_batch(self, callback: Callable[[], None]) -> None:
+        """Call back when everything that waits now is durable."""
+        self._after_batch.append(callback)
+        self.schedule()
+
+    def apply_soon(self) -> None:
+        """Have the next batch apply all that is committed."""
+        self._apply_due = True
+        self.schedule()
+
+    def _turn(self) -> None:
+        self._turn_scheduled = False
+        partitions = self.partitions
+        if partitions.has_reads_waiting:
+            self.perform(partitions.retry_reads(self.view(), self.clock.now()))
+        if not self._writer.is_busy and (partitions.needs_batch or self._apply_due or self._after_batch):
+            self._form_batch()
+        self._close_view()
+        if self._asks and self.control is not None:
+            asks, self._asks = self._asks, []
+            self._loop.create_task(self._compare_and_set(self.control, asks))
+
+    def _form_batch(self) -> None:
+        turn = self.partitions.collect(self.view(), self.clock.now(), self._apply_due)
+        self._apply_due = False
+        self._releasing, self._after_batch = self._after_batch, []
+        self._writer.submit(turn.batch, lambda full, seconds: self._committed(turn.batch, full, seconds))
+        for send in turn.at_once:
+            self._send(send)
+
+    def _committed(self, batch: Batch, full: MapFull | None, seconds: float) -> None:
+        self._close_view()
+        if full is not None:
+            self._commit_again(batch, full)
+            return
+        self._full_tries = 0
+        self.metrics.fsync_s.observe(seconds)
+        self.perform(self.partitions.durable())
+        releasing, self._releasing = self._releasing, []
+        for callback in releasing:
+            callback()
+        self.schedule()
+
+    def _commit_again(self, batch: Batch, full: MapFull) -> None:
+        """The reserve is used up: nothing of the batch is lost, but without room the node cannot go on."""
+        self._full_tries += 1
+        if self._full_tries >= MAP_FULL_TRIES_MAX:
+            _end_process(EngineError(f"the store is full beyond its reserve ({full}); start with a larger map size"))
+        log.error("map_full", tries=self._full_tries)
+        self._loop.call_later(
+            0.2, self._writer.submit, batch, lambda error, seconds: self._committed(batch, error, seconds)
+        )
+
+    def _close_view(self) -> None:
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+
+    # ---- effects ------------------------------------------------------------------------------------------------
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Carry effects out, in order."""
+        for effect in effects:
+            if isinstance(effect, Reply):
+                call, index = cast(tuple[PendingCall, int], effect.ticket)
+                call.settle(index, effect.result)
+            elif isinstance(effect, Send):
+                self._send(effect)
+            elif isinstance(effect, AskCas):
+                self._asks.append(effect.entry)
+                self.schedule()
+            elif isinstance(effect, Report):
+                self.send_report()
+            elif isinstance(effect, Alarm):
+                self.metrics.alarms.inc()
+                log.error("alarm", partition=effect.pid, reason=effect.text)
+
+    def _send(self, send: Send) -> None:
+        link = self.peers.get(send.node)
+        if link is not None:
+            link.cast(send.body)
+            if isinstance(send.body, Acked):
+                self.metrics.acks.inc()
+
+    def send_report(self) -> None:
+        """Tell control how this node is."""
+        if self.control is not None:
+            self.control.cast(NodeReport(self.partitions.report()))
+
+    async def _compare_and_set(self, control: Connection, asks: list[Entry]) -> None:
+        try:
+            answer = await control.call(CompareAndSet(asks), CAS_TIMEOUT_S, PRIORITY_CONTROL)
+        except RpcError as error:
+            log.warning("compare_and_set_unanswered", reason=str(error), partitions=len(asks))
+            return
+        if isinstance(answer, CasResult):
+            self.on_entries(answer.entries)
+
+    def on_entries(self, entries: list[Entry]) -> None:
+        """Map entries arrived."""
+        self.perform(self.partitions.on_entries(entries, self.clock.now()))
+        self.schedule()
+
+    # ---- peers --------------------------------------------------------------------------------------------------
+
+    def on_nodes(self, nodes: list[NodeInfo]) -> None:
+        """Keep a link to each other member of the cluster."""
+        me = self.partitions.state
+        for node in nodes:
+            known = self.peers.get(node.id)
+            if node.id == me.node_id or (known is not None and known.address == node.address):
+                continue
+            if known is not None:
+                self._loop.create_task(known.close())
+            self.peers[node.id] = self._new_link(node, Identity(me.cluster_id, me.node_id, "node"))
+
+    def _new_link(self, node: NodeInfo, identity: Identity) -> Link:
+        link = Link(
+            node.id,
+            node.address,
+            identity,
+            self._handler,
+            on_up=lambda _: self._peer_up(node.id),
+            on_down=lambda: self.partitions.unreachable(node.id),
+        )
+        link.start()
+        return link
+
+    def _peer_up(self, node_id: str) -> None:
+        self.perform(self.partitions.reachable(node_id, self.clock.now()))
+        self.schedule()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self.partitions.usage = self.engine.usage()
+        self.perform(self.partitions.tick(self.view(), self.clock.now()))
+        self.apply_soon()
+
+    async def close(self) -> None:
+        """Save what is there, apply what is committed, and stop."""
+        saved = asyncio.Event()
+        self._apply_due = True
+        self.after_batch(saved.set)
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await saved.wait()
+        for link in self.peers.values():
+            await link.close()
+        await asyncio.to_thread(self._writer.close)
+        self._close_view()
+
+
+def _end_process(error: EngineError) -> None:
+    sys.stderr.write(f"kvstore: the store failed, the process ends: {error}\n")
+    sys.stderr.flush()
+    os._exit(EXIT_STORE_FAILED)
