@@ -1,0 +1,218 @@
+"""What a shell sees: bytes on standard output, one line on standard error, the exit code."""
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from cluster.cli import later
+from cluster.cli.main import run
+
+
+class _Gateway(BaseHTTPRequestHandler):
+    """Answers every request with what the test laid down for its method."""
+
+    answers: ClassVar[dict[str, tuple[int, bytes]]] = {}
+    asked: ClassVar[list[tuple[str, str, bytes, dict[str, str]]]] = []
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.asked.append((self.command, self.path, body, dict(self.headers)))
+        status, answer = self.answers.get(f"{self.command} {self.path}", self.answers.get(self.command, (200, b"")))
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PUT = do_DELETE = do_POST = _answer  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Gateway]]:
+    _Gateway.answers = {}
+    _Gateway.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Gateway)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("KVSTORE_GATEWAY", f"http://127.0.0.1:{server.server_port}")
+    yield _Gateway
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def problem(code: str) -> bytes:
+    return json.dumps({"code": code, "detail": f"because {code}"}).encode()
+
+
+def test_get_writes_the_bytes_and_nothing_else(gateway: type[_Gateway], capfdbinary: Any) -> None:
+    gateway.answers["GET"] = (200, b"\x00\xff\n")
+    assert run(["get", "k"]) == 0
+    assert capfdbinary.readouterr().out == b"\x00\xff\n"
+
+
+def test_get_of_an_absent_key_is_one_line_and_code_1(
+    gateway: type[_Gateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["GET"] = (404, problem("key_not_found"))
+    assert run(["get", "k"]) == 1
+    assert capsys.readouterr() == ("", "kvstore: because key_not_found\n")
+
+
+def test_put_sends_value_and_options(gateway: type[_Gateway]) -> None:
+    gateway.answers["PUT"] = (201, b"")
+    assert run(["put", "a/../b", "v", "--content-type", "text/plain", "--ttl", "2.5", "--if-absent"]) == 0
+    method, path, body, headers = gateway.asked[0]
+    assert (method, path, body) == ("PUT", "/v1/kv/a%2F%2E%2E%2Fb?ttl=2.500000", b"v")
+    assert headers["Content-Type"] == "text/plain"
+    assert headers["If-None-Match"] == "*"
+
+
+def test_put_without_a_value_reads_standard_input(gateway: type[_Gateway], monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway.answers["PUT"] = (204, b"")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\x00raw")))
+    assert run(["put", "k"]) == 0
+    assert gateway.asked[0][2] == b"\x00raw"
+
+
+def test_a_failed_condition_is_code_1(gateway: type[_Gateway]) -> None:
+    gateway.answers["DELETE"] = (412, problem("precondition_failed"))
+    assert run(["delete", "k", "--if-match", "1.2.3"]) == 1
+    assert gateway.asked[0][3]["If-Match"] == '"1.2.3"'
+
+
+def test_an_unknown_outcome_is_code_4(gateway: type[_Gateway]) -> None:
+    gateway.answers["PUT"] = (504, problem("outcome_unknown"))
+    assert run(["put", "k", "v"]) == 4
+
+
+def test_no_leader_is_code_3(gateway: type[_Gateway]) -> None:
+    gateway.answers["PUT"] = (503, problem("no_leader"))
+    assert run(["put", "k", "v", "--timeout", "0.1"]) == 3
+
+
+def test_batch_prints_the_results_and_ends_with_the_worst(
+    gateway: type[_Gateway], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = b'{"results":[{"status":200},{"status":404,"code":"key_not_found"}]}'
+    gateway.answers["POST"] = (200, answer)
+    document = tmp_path / "ops.json"
+    document.write_bytes(b'{"ops":[]}')
+    assert run(["batch", str(document)]) == 1
+    assert gateway.asked[0][2] == b'{"ops":[]}'
+    assert capsys.readouterr().out.encode() == answer + b"\n"
+
+
+VIEW = {
+    "state": "degraded",
+    "map_version": 7,
+    "nodes": [
+        {
+            "id": "n1",
+            "address": "127.0.0.1:1",
+            "zone": "z",
+            "weight": 1.0,
+            "state": "up",
+            "leads": 1,
+            "follows": 2,
+            "keys": 3,
+            "bytes": 4,
+        }
+    ],
+    "partitions": [{"id": 9, "leader": None}],
+    "moves": [],
+}
+
+
+def test_status_shows_nodes_and_what_is_wrong(gateway: type[_Gateway], capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["GET"] = (200, json.dumps(VIEW).encode())
+    assert run(["status"]) == 0
+    shown = capsys.readouterr().out
+    assert "degraded, map version 7, 1 partitions" in shown
+    assert "without a leader: 9" in shown
+    assert "127.0.0.1:1" in shown
+
+
+def test_status_as_json_is_the_answer(gateway: type[_Gateway], capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["GET"] = (200, json.dumps(VIEW).encode())
+    assert run(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == VIEW
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [(["--nodes", "2"], "1 of 2 nodes are up"), (["--healthy"], "the state is degraded")],
+)
+def test_wait_ends_with_what_is_missing(
+    gateway: type[_Gateway], capsys: pytest.CaptureFixture[str], arguments: list[str], missing: str
+) -> None:
+    gateway.answers["GET"] = (200, json.dumps(VIEW).encode())
+    assert run(["wait", *arguments, "--timeout", "0.1"]) == 3
+    assert capsys.readouterr().err == f"kvstore: after 0.1 s: {missing}\n"
+
+
+def test_wait_is_done_when_what_it_waits_for_is_there(gateway: type[_Gateway]) -> None:
+    gateway.answers["GET"] = (200, json.dumps({**VIEW, "state": "healthy"}).encode())
+    assert run(["wait", "--nodes", "1", "--healthy", "--timeout", "5"]) == 0
+
+
+def test_import_counts_and_names_what_it_skipped(
+    gateway: type[_Gateway], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["PUT"] = (201, b"")
+    (tmp_path / "small").write_bytes(b"x")
+    (tmp_path / "large").write_bytes(b"xxx")
+    assert run(["import", "--files", str(tmp_path), "--max-value-bytes", "2"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "imported 1 files (1 bytes), skipped 1, failed 0, unknown 0\n"
+    assert shown.err == f"kvstore: skipped {tmp_path}/large: 3 bytes, at most 2 are allowed\n"
+
+
+@pytest.mark.parametrize("command", [*later.COMMANDS, "import"])
+def test_commands_of_later_versions_say_so(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "anything"]) == 2
+    error = capsys.readouterr().err
+    assert "not built yet" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["get"],
+        ["get", "--nonsense", "k"],
+        ["get", "k", "--timeout", "soon"],
+        ["get", "k", "--gateway", "127.0.0.1:8000"],
+        ["get", ""],
+        ["get", "x" * 481],
+        ["batch", "/nowhere"],
+        ["import"],
+        ["import", "--files", "/nowhere"],
+        ["up", "--nodes", "0"],
+        ["node", "--weight", "heavy"],
+        ["gateway", "--initial-nodes", "-1", "--data", "x"],
+    ],
+)
+def test_bad_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("kvstore: ")
+    assert shown.err.count("\n") == 1
+
+
+def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("KVSTORE_TIMEOUT", "soon")
+    assert run(["get", "k"]) == 2
+    assert "KVSTORE_TIMEOUT" in capsys.readouterr().err
