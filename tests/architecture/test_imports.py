@@ -29,9 +29,21 @@ FORBIDDEN = {
 
 # All that a module free of I/O may import from outside; what reads a clock, a file or chance is not among it.
 PURE = (
-    *("__future__", "abc", "base64", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "functools"),
-    *("hashlib", "heapq", "hmac", "itertools", "json", "math", "msgpack", "msgspec", "operator", "re", "string"),
-    *("struct", "types", "typing", "urllib.parse", "xxhash"),
+    *("__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum"),
+    *(
+        "fractions",
+        "functools",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "msgpack",
+        "msgspec",
+    ),
+    *("operator", "re", "string", "struct", "types", "typing", "urllib.parse", "xxhash"),
 )
 IO_CALLS = frozenset({"open", "print", "input", "__import__", "exec", "eval"})
 
