@@ -1,0 +1,148 @@
+"""`kvstore up` as real processes, started, stopped and killed by tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+START_S_MAX = 60.0
+STOP_S_MAX = 30.0
+KVSTORE = (sys.executable, "-m", "cluster.cli.main")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Up:
+    """One `kvstore up`. Lines of its standard output and error gather in `out` and `err`."""
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.data = data
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self.url = ""
+        self._ready = threading.Event()
+        self.process = subprocess.Popen(
+            [*KVSTORE, "up", "--data", str(data), "--listen", "127.0.0.1:0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self.out)),
+            threading.Thread(target=self._read, args=(self.process.stderr, self.err)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: Iterator[str], lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+            if line.startswith("ready "):
+                self.url = line.split()[1]
+                self._ready.set()
+        self._ready.set()
+
+    def wait_ready(self) -> Up:
+        """Wait for the ready line."""
+        assert self._ready.wait(START_S_MAX), f"not ready: {self.err}"
+        assert self.url, f"ended before it was ready: {self.err}"
+        return self
+
+    def children(self) -> dict[str, int]:
+        """The process ids of its children, by node id; the gateway is `gateway`."""
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        found = {}
+        for pid in map(int, text.split()):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            found[command[command.index("--id") + 1] if "--id" in command else "gateway"] = pid
+        return found
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal, wait for the end and return the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        code = self.process.wait(STOP_S_MAX)
+        for reader in self._readers:
+            reader.join(STOP_S_MAX)
+        return code
+
+    def kill_all(self) -> None:
+        """kill -9 of every process at once."""
+        pids = [self.process.pid, *self.children().values()]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self.wait()
+        wait_until(lambda: not any(_alive(pid) for pid in pids))
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    """Wait for `holds`, and fail when it does not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """Start `kvstore up`, by default on a directory of this test; whatever is left at the end is killed."""
+    started: list[Up] = []
+
+    def start(*arguments: str, data: Path = tmp_path / "data") -> Up:
+        started.append(Up(data, *arguments))
+        return started[-1]
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.kill_all()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    return wait_until
+
+
+@pytest.fixture
+def is_alive() -> Callable[[int], bool]:
+    return _alive
+
+
+@pytest.fixture
+def kvstore() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run one command of the `kvstore` command line to its end."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*KVSTORE, *arguments], capture_output=True, timeout=120, check=False, env={**os.environ, **environment}
+        )
+
+    return run
+
+
+def own_lines(lines: list[str]) -> list[str]:
+    """Lines that are no structured log."""
+    return [line for line in lines if not re.match(r"\{.*\}$", line)]
+
+
+@pytest.fixture
+def complaints() -> Callable[[Up], list[str]]:
+    """What a person reads on standard error."""
+    return lambda up: own_lines(up.err)
