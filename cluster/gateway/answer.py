@@ -1,0 +1,63 @@
+"""Answers: what a handler decided to say, and the bytes that say it.
+
+Guarantees: one block of bytes per answer, with `Date`, `X-Request-Id`, the right length (none for 204 and 304) and the
+right connection header for the client's version; HEAD has the headers of GET and no body. Leaves to others: when to
+close, and the writing itself (`http_protocol`). Header text given to an `Answer` must be clean: no CR, LF or NUL.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+_BODILESS = frozenset((204, 304))
+_STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\nDate: " for status in HTTPStatus}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Answer:
+    """One answer.
+
+    Args:
+        headers: complete header lines, each ended by CRLF, beyond those that `render` adds itself.
+        body: bytes for the client; for HEAD they only give `Content-Length`.
+        outcome: the word under which metrics count it: `ok`, or an error's code.
+        closes: whether the connection ends with this answer.
+    """
+
+    __slots__ = ("body", "closes", "headers", "outcome", "status")
+
+    def __init__(
+        self, status: int, headers: str = "", body: bytes = b"", outcome: str = "ok", closes: bool = False
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.outcome = outcome
+        self.closes = closes
+
+
+class Renderer:
+    """Turns answers into bytes; keeps the text of `Date` for the second it is valid in."""
+
+    __slots__ = ("_date", "_date_s")
+
+    def __init__(self) -> None:
+        self._date_s = 0
+        self._date = ""
+
+    def render(self, answer: Answer, request_id: str, *, is_head: bool, is_http10: bool, closes: bool) -> bytes:
+        """The whole answer, ready for one write."""
+        now_s = int(time.time())
+        if now_s != self._date_s:
+            self._date_s = now_s
+            self._date = formatdate(now_s, usegmt=True)
+        status, body = answer.status, answer.body
+        length = "" if status in _BODILESS else f"Content-Length: {len(body)}\r\n"
+        connection = "Connection: close\r\n" if closes else "Connection: keep-alive\r\n" if is_http10 else ""
+        head = (
+            f"{_STATUS_LINES[status]}{self._date}\r\nX-Request-Id: {request_id}\r\n"
+            f"{answer.headers}{length}{connection}\r\n"
+        ).encode("latin-1")
+        return head if is_head or not body else head + body

@@ -1,0 +1,214 @@
+"""Bodies of batches: JSON or MessagePack in, the same operations out, and results back.
+
+Guarantees: a body has exactly the declared shape (types, no unknown or doubled field in MessagePack, at most
+`OPERATIONS_MAX` operations) or raises; what is wrong with one key alone becomes that operation's error and leaves the
+others alone. Leaves to others: sizes in bytes (`http_request`), meaning (`service`). Sans-IO.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Literal
+
+import msgpack
+import msgspec
+
+from cluster.gateway.conditions import TTL_S_MAX, check_content_type
+from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
+from kvstore.errors import BadBody, BodyTooLarge, KvError
+from kvstore.keys import check_key
+
+OPERATIONS_MAX = 1000
+CONTAINER_LENGTH_MAX = 4096
+TEXT_BYTES_MAX = 8192
+
+_OP_FIELD = re.compile(rb'"op"\s*:')
+
+
+class Format(Enum):
+    """How a body is written; the value is its media type."""
+
+    JSON = "application/json"
+    MSGPACK = "application/msgpack"
+
+
+class _Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    op: Literal["get", "put", "delete"]
+    ttl: float | None = None
+    content_type: str | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+
+class _JsonOp(_Op, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    key: str | None = None
+    key_b64: str | None = None
+    value: str | None = None
+    value_b64: str | None = None
+
+
+class _PackedOp(_Op, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    key: bytes
+    value: bytes | None = None
+
+
+class _JsonBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ops: list[_JsonOp]
+
+
+class _PackedBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ops: list[_PackedOp]
+
+
+class _Item(msgspec.Struct, frozen=True, omit_defaults=True):
+    status: int
+    value: str | bytes | None = None
+    value_b64: str | None = None
+    etag: str | None = None
+    content_type: str | None = None
+    ttl: float | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    results: list[_Item]
+
+
+_JSON = msgspec.json.Decoder(_JsonBatch)
+_TO_JSON = msgspec.json.Encoder()
+_TO_MSGPACK = msgspec.msgpack.Encoder()
+_DELETED = _Item(204)
+
+
+def decode_batch(body: bytes, form: Format, keyspace: str) -> list[Operation | KvError]:
+    """The operations of a batch, or in their places the errors of single ones.
+
+    Raises:
+        BadBody: it is not a batch; names what and where.
+        BodyTooLarge: it has too many operations.
+    """
+    if form is Format.MSGPACK:
+        packed = _unpack(body)
+        _check_count(len(packed.ops))
+        return [_operation(op, position, keyspace, op.key, op.value) for position, op in enumerate(packed.ops)]
+    if sum(1 for _ in _OP_FIELD.finditer(body)) > OPERATIONS_MAX:
+        _check_count(OPERATIONS_MAX + 1)
+    try:
+        batch = _JSON.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadBody(str(error)) from error
+    _check_count(len(batch.ops))
+    return [_json_operation(op, position, keyspace) for position, op in enumerate(batch.ops)]
+
+
+def encode_results(results: Sequence[Result], form: Format) -> bytes:
+    """The answer to a batch."""
+    if form is Format.MSGPACK:
+        return _TO_MSGPACK.encode(_Answer([_item(result, as_text=False) for result in results]))
+    return _TO_JSON.encode(_Answer([_item(result, as_text=True) for result in results]))
+
+
+def _check_count(count: int) -> None:
+    if count > OPERATIONS_MAX:
+        raise BodyTooLarge(f"a batch has at most {OPERATIONS_MAX} operations")
+
+
+def _unpack(body: bytes) -> _PackedBatch:
+    try:
+        tree = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=_unique,
+            max_array_len=CONTAINER_LENGTH_MAX,
+            max_map_len=CONTAINER_LENGTH_MAX,
+            max_str_len=TEXT_BYTES_MAX,
+            max_bin_len=len(body),
+            max_ext_len=0,
+        )
+        return msgspec.convert(tree, _PackedBatch, builtin_types=(bytes,), strict=True)
+    except BodyTooLarge:
+        raise
+    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        raise BadBody(f"not a batch in MessagePack: {error or type(error).__name__}") from error
+
+
+def _unique(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
+    listed = list(pairs)
+    fields = dict(listed)
+    if len(fields) != len(listed):
+        raise ValueError("a map has the same key twice")
+    return fields
+
+
+def _json_operation(op: _JsonOp, position: int, keyspace: str) -> Operation | KvError:
+    key = _bytes_of(op.key, op.key_b64, position, "key")
+    if key is None:
+        raise BadBody(f"ops[{position}] needs one of key and key_b64")
+    value = _bytes_of(op.value, op.value_b64, position, "value")
+    return _operation(op, position, keyspace, key, value)
+
+
+def _bytes_of(text: str | None, b64: str | None, position: int, name: str) -> bytes | None:
+    if text is not None:
+        if b64 is not None:
+            raise BadBody(f"ops[{position}] has both {name} and {name}_b64")
+        return text.encode()
+    if b64 is None:
+        return None
+    try:
+        return base64.b64decode(b64, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadBody(f"ops[{position}].{name}_b64: {error}") from error
+
+
+def _operation(op: _Op, position: int, keyspace: str, key: bytes, value: bytes | None) -> Operation | KvError:
+    if op.op == "put":
+        if value is None:
+            raise BadBody(f"ops[{position}] puts, and needs one of value and value_b64")
+    elif value is not None or op.ttl is not None or op.content_type is not None:
+        raise BadBody(f"ops[{position}]: {op.op} takes no value, ttl or content_type")
+    if op.op == "get" and (op.if_match is not None or op.if_none_match is not None):
+        raise BadBody(f"ops[{position}]: get takes no condition")
+    ttl_ms = None if op.ttl is None else _ttl_ms(op.ttl, position)
+    for name, etag in (("if_match", op.if_match), ("if_none_match", op.if_none_match)):
+        if etag is not None and (not etag or '"' in etag or len(etag) > 255):
+            raise BadBody(f"ops[{position}].{name} is * or an etag without quotes")
+    if op.if_none_match not in (None, "*"):
+        raise BadBody(f"ops[{position}].if_none_match takes only *")
+    try:
+        check_key(key)
+        if op.op == "get":
+            return Get(keyspace, key)
+        content_type = "" if value is None else check_content_type(op.content_type or "")
+        return Change(keyspace, key, value, content_type, ttl_ms, op.if_match, op.if_none_match)
+    except KvError as error:
+        return error
+
+
+def _ttl_ms(ttl_s: float, position: int) -> int:
+    if not 0 < ttl_s <= TTL_S_MAX:
+        raise BadBody(f"ops[{position}].ttl is a positive number of seconds, at most {TTL_S_MAX}")
+    return max(1, round(ttl_s * 1000))
+
+
+def _item(result: Result, *, as_text: bool) -> _Item:
+    if isinstance(result, Found):
+        ttl = None if result.ttl_s is None else round(result.ttl_s, 3)
+        if not as_text:
+            return _Item(200, result.value, None, result.etag, result.content_type, ttl)
+        try:
+            return _Item(200, str(result.value, "utf-8"), None, result.etag, result.content_type, ttl)
+        except UnicodeDecodeError:
+            text = base64.b64encode(result.value).decode("ascii")
+            return _Item(200, None, text, result.etag, result.content_type, ttl)
+    if isinstance(result, Stored):
+        return _Item(201 if result.created else 204, etag=result.etag)
+    if isinstance(result, Deleted):
+        return _DELETED
+    return _Item(result.status, code=result.code, detail=result.detail)

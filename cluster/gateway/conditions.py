@@ -1,0 +1,102 @@
+"""Header fields and query parameters, parsed strictly.
+
+Guarantees: every text is taken whole or refused with an error that names it; nothing is guessed, cut or ignored.
+Leaves to others: which fields and parameters a request may have (`routes`). Sans-IO.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from urllib.parse import unquote_to_bytes
+
+from kvstore.errors import BadParameter, BadRequest
+
+TTL_S_MAX = 315_576_000
+CONTENT_TYPE_BYTES_MAX = 255
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
+
+_TTL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_ETAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*')
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_VISIBLE = re.compile(r"[\x20-\x7e\t]+")
+
+
+def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:
+    """The parameters of a query string.
+
+    Raises:
+        BadParameter: one is unknown, given twice, or not UTF-8 in clean percent-encoding.
+    """
+    if not query:
+        return {}
+    parameters: dict[str, str] = {}
+    for part in query.split("&"):
+        raw_name, _, raw_value = part.partition("=")
+        name, value = _unquote(raw_name), _unquote(raw_value)
+        if name not in allowed:
+            known = f"; known here: {', '.join(sorted(allowed))}" if allowed else "; this request takes none"
+            raise BadParameter(f"unknown parameter {name[:64]!r}{known}")
+        if name in parameters:
+            raise BadParameter(f"parameter {name!r} is given twice")
+        parameters[name] = value
+    return parameters
+
+
+def _unquote(text: str) -> str:
+    if _LONE_PERCENT.search(text):
+        raise BadParameter(f"{text[:64]!r}: '%' is followed by two hexadecimal digits")
+    try:
+        return unquote_to_bytes(text.encode("ascii")).decode()
+    except UnicodeError as error:
+        raise BadParameter("parameters are UTF-8, percent-encoded") from error
+
+
+def parse_ttl_ms(text: str) -> int:
+    """A time to live in milliseconds.
+
+    Raises:
+        BadParameter: not a positive decimal number of seconds in ASCII digits, or more than ten years.
+    """
+    if not _TTL.fullmatch(text) or not 0 < float(text) <= TTL_S_MAX:
+        raise BadParameter(f"ttl is a positive decimal number of seconds, at most {TTL_S_MAX} (ten years)")
+    return max(1, round(float(text) * 1000))
+
+
+def parse_etags(name: str, fields: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The etags of an `If-Match` or `If-None-Match` header, without quotes: the strong ones, and the weak ones.
+
+    `*` stands alone, as itself.
+
+    Raises:
+        BadRequest: not `*` and not a list of quoted etags.
+    """
+    text = ",".join(fields).strip(" \t")
+    if text == "*":
+        return ("*",), ()
+    strong: list[str] = []
+    weak: list[str] = []
+    position = 0
+    while match := _ETAG.match(text, position):
+        (weak if match.group(1) else strong).append(match.group(2))
+        position = match.end()
+        if position == len(text):
+            return tuple(strong), tuple(weak)
+        if text[position] != ",":
+            break
+        position += 1
+    raise BadRequest(f'{name} is * or a list of etags in quotes, such as "1.2.3"')
+
+
+def check_content_type(text: str) -> str:
+    """The content type to store for the one given; curl's default means none.
+
+    Raises:
+        BadRequest: too long, or with characters that a header field cannot carry.
+    """
+    if not text or text.partition(";")[0].strip().lower() == FORM_CONTENT_TYPE:
+        return DEFAULT_CONTENT_TYPE
+    if len(text) > CONTENT_TYPE_BYTES_MAX or not _VISIBLE.fullmatch(text):
+        raise BadRequest(f"Content-Type is visible ASCII, at most {CONTENT_TYPE_BYTES_MAX} bytes")
+    return text

@@ -1,0 +1,133 @@
+"""What the gateway does for a caller, free of HTTP: one key, batches, and where a key lives.
+
+Guarantees: takes keys as bytes and small frozen requests, returns small frozen answers or raises `KvError`; a value
+within the size limit only; the operations of a batch on one key happen in order, the others at the same time. Leaves
+to others: reaching the nodes (`dispatch`), text forms of anything (`routes`, `bodies`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cluster.gateway.dispatch import Dispatcher
+from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
+from cluster.gateway.router import Router, waves
+from kvstore.errors import KeyNotFound, KvError, PreconditionFailed, ValueTooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a key lives; `hash` as 16 hex digits, `why` one sentence per step of the choice."""
+
+    partition: int
+    leader: str | None
+    followers: list[str]
+    hash: str
+    why: list[str]
+
+
+class KvService:
+    """The operations of the API on keys.
+
+    Args:
+        max_value_bytes: the largest value that may be put.
+        batch_answer_bytes_max: the bytes of values that one batch may return.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, router: Router, *, max_value_bytes: int, batch_answer_bytes_max: int
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._router = router
+        self._max_value_bytes = max_value_bytes
+        self._batch_answer_bytes_max = batch_answer_bytes_max
+
+    async def get(self, keyspace: str, key: bytes) -> Found:
+        """A linearizable read.
+
+        Raises:
+            KeyNotFound: nothing is stored under the key.
+            KvError: as the contract says, all of them definite.
+        """
+        result = (await self._dispatcher.carry((Get(keyspace, key),), self._max_value_bytes))[0]
+        if isinstance(result, Found):
+            return result
+        raise _as_error(result)
+
+    async def put(self, change: Change, if_match: Sequence[str] = ()) -> Stored:
+        """Store a value. `if_match` lists etags of which one must be the current one (one alone stands in `change`).
+
+        Raises:
+            PreconditionFailed: a condition does not hold.
+            OutcomeUnknown: it may or may not have been stored.
+            KvError: as the contract says; nothing was stored.
+        """
+        result = await self._change(change, if_match)
+        if isinstance(result, Stored):
+            return result
+        raise _as_error(result)
+
+    async def delete(self, change: Change, if_match: Sequence[str] = ()) -> None:
+        """Delete a key, whether or not it is there; conditions and errors as for `put`."""
+        result = await self._change(change, if_match)
+        if not isinstance(result, Deleted):
+            raise _as_error(result)
+
+    async def batch(self, operations: Sequence[Operation | KvError]) -> list[Result]:
+        """Carry out independent operations; the results stand in the same order.
+
+        An error in the place of an operation is its result: it was refused before it came here.
+        """
+        results: list[Result] = [_UNTRIED] * len(operations)
+        asked: list[tuple[int, Operation]] = []
+        for position, operation in enumerate(operations):
+            if isinstance(operation, KvError):
+                results[position] = operation
+            elif isinstance(operation, Change) and len(operation.value or b"") > self._max_value_bytes:
+                results[position] = self._too_large(len(operation.value or b""))
+            else:
+                asked.append((position, operation))
+        bytes_left = self._batch_answer_bytes_max
+        for wave in waves((operation.key, isinstance(operation, Change)) for _, operation in asked):
+            carried = await self._dispatcher.carry([asked[index][1] for index in wave], bytes_left)
+            for index, result in zip(wave, carried, strict=True):
+                results[asked[index][0]] = result
+                if isinstance(result, Found):
+                    bytes_left -= len(result.value)
+        return results
+
+    def locate(self, keyspace: str, key: bytes) -> Location:
+        """Where the key lives, by the map this gateway has; raises NotFound and NoLeader."""
+        entry, digest, why = self._router.explain(keyspace, key)
+        leader = entry.leader.node if entry.leader else None
+        followers = [rid.node for rid in entry.replicas if rid.node != leader]
+        return Location(entry.pid, leader, followers, digest, why)
+
+    async def _change(self, change: Change, if_match: Sequence[str]) -> Result:
+        if change.value is not None and len(change.value) > self._max_value_bytes:
+            raise self._too_large(len(change.value))
+        if if_match:
+            change = replace(change, if_match=await self._current_of(change, if_match))
+        return (await self._dispatcher.carry((change,), 0))[0]
+
+    async def _current_of(self, change: Change, if_match: Sequence[str]) -> str:
+        """The etag of the list that is the current one. The write is then conditional on it alone; versions never
+        repeat, so none of the others can become the current one in between."""
+        try:
+            found = await self.get(change.keyspace, change.key)
+        except KeyNotFound:
+            raise PreconditionFailed("If-Match: the key is not there") from None
+        if found.etag not in if_match:
+            raise PreconditionFailed("If-Match: none of these is the current version")
+        return found.etag
+
+    def _too_large(self, size: int) -> ValueTooLarge:
+        return ValueTooLarge(f"a value has at most {self._max_value_bytes} bytes, this one has {size}")
+
+
+_UNTRIED = KvError("not tried")
+
+
+def _as_error(result: Result) -> KvError:
+    return result if isinstance(result, KvError) else KvError("the node's answer does not fit the request")
