@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -42,6 +43,8 @@ class Up:
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
         self._readers = [
             threading.Thread(target=self._read, args=(self.process.stdout, self.out)),
             threading.Thread(target=self._read, args=(self.process.stderr, self.err)),
@@ -49,12 +52,13 @@ class Up:
         for reader in self._readers:
             reader.start()
 
-    def _read(self, stream: Iterator[str], lines: list[str]) -> None:
-        for line in stream:
-            lines.append(line.rstrip("\n"))
-            if line.startswith("ready "):
-                self.url = line.split()[1]
-                self._ready.set()
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                lines.append(line.rstrip("\n"))
+                if line.startswith("ready "):
+                    self.url = line.split()[1]
+                    self._ready.set()
         self._ready.set()
 
     def wait_ready(self) -> Up:
@@ -113,6 +117,7 @@ def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     for up in started:
         if up.process.poll() is None:
             up.kill_all()
+        up.wait()
 
 
 @pytest.fixture
