@@ -1,46 +1,56 @@
-"""The process side of control: carries out what the controller decides.
+"""The process side of control: carries out what the controller decides, inside one event loop.
 
-Guarantees: what a subscriber or a node is told is durable in the map store before. Leaves to others: every decision
-(`controller`), HTTP.
+Guarantees: events are taken one at a time, in order, and the effects of one are carried out before the next is taken;
+proposals that wait while a transaction runs share the next one; what makes control unable to go on is raised by
+`wait_failed`, and until then by nothing else. Leaves to others: every decision (`controller`), HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import overload
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import assert_never, overload
 
-from cluster.control.map_store import MapStore
-from cluster.control.messages import (
-    AdmitNode,
-    Admitted,
-    Answer,
-    ClusterStatus,
-    ClusterView,
-    Readiness,
-    Ready,
-    Request,
+import structlog
+
+from cluster.cluster_map import Change
+from cluster.control.controller import Controller
+from cluster.control.events import (
+    AllocatePids,
+    AnswerCas,
+    AskCopies,
+    Asked,
+    Complain,
+    Cut,
+    Dial,
+    Effect,
+    Event,
+    HangUp,
+    Loaded,
+    PidsAllocated,
+    Propose,
+    Publish,
+    Refuse,
+    Reply,
+    Stored,
+    Tell,
+    Ticked,
 )
+from cluster.control.map_store import MapStore
+from cluster.control.messages import AdmitNode, Admitted, Answer, ClusterStatus, ClusterView, Readiness, Ready, Request
+from cluster.control.node_link import NodeLink
+from cluster.control.settings import ControlSettings
+from cluster.placement.ring import RingPlacement
+from kvstore.errors import ShuttingDown
 from kvstore.messages import MapUpdate
+from kvstore.rpc.client import Identity
 
+TICK_S = 0.25
+SENDER = "control"
 
-@dataclass(frozen=True)
-class ControlSettings:
-    """How control places the keyspace `default`.
-
-    Args:
-        initial_nodes: partitions are placed once that many nodes are connected.
-        partitions: their number, fixed when the keyspace is created.
-        replicas: copies asked for of each partition.
-        min_in_sync: in-sync copies below which a partition refuses writes.
-        loopback_nodes: whether a node may be admitted at a loopback address.
-    """
-
-    initial_nodes: int = 1
-    partitions: int = 64
-    replicas: int = 2
-    min_in_sync: int = 1
-    loopback_nodes: bool = True
+log = structlog.get_logger("control")
 
 
 class ControlServer:
@@ -48,28 +58,56 @@ class ControlServer:
 
     Args:
         store: an open map store; the server closes it.
+        settings: how nodes are admitted and partitions placed.
     """
 
     def __init__(self, store: MapStore, settings: ControlSettings) -> None:
         self._store = store
-        self._settings = settings
+        self._controller = Controller(settings, RingPlacement())
+        self._events: deque[Event] = deque()
+        self._is_handling = False
+        self._is_closed = False
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._links: dict[str, NodeLink] = {}
+        self._numbers = itertools.count(1)
+        self._asks: dict[int, asyncio.Future[Answer]] = {}
+        self._ask_numbers = itertools.count(1)
+        self._subscribers: list[Callable[[MapUpdate], None]] = []
+        self._waiting: list[Propose | AllocatePids] = []
+        self._has_waiting = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._identity = Identity(b"", SENDER, "control")
 
     @property
     def cluster_id(self) -> bytes:
         """The 8 bytes that name this cluster; known once started."""
-        raise NotImplementedError
+        return self._identity.cluster_id
 
     async def start(self) -> None:
         """Load the map and begin to dial the nodes in it."""
-        raise NotImplementedError
+        cluster = await self._store.load()
+        self._identity = Identity(cluster.cluster_id, SENDER, "control")
+        self._spawn(self._store_loop())
+        self._spawn(self._tick_loop())
+        self._emit(Loaded(cluster))
 
     async def close(self) -> None:
-        """Cut every connection, then close the map store."""
-        raise NotImplementedError
+        """Refuse what waits, cut every connection, then close the map store."""
+        self._is_closed = True
+        self._refuse_asks()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in list(self._links.values()):
+            await link.close()
+        if not self._failed.cancel() and not self._failed.cancelled():
+            self._failed.exception()  # Nobody may have waited for it, and asyncio complains of an error not looked at.
+        await self._store.close()
 
     async def wait_failed(self) -> None:
         """Return only by raising: what made control unable to go on (the process should end)."""
-        raise NotImplementedError
+        await asyncio.shield(self._failed)
 
     @overload
     async def ask(self, request: AdmitNode) -> Admitted: ...
@@ -80,11 +118,132 @@ class ControlServer:
 
     async def ask(self, request: Request) -> Answer:
         """Carry out a request; a refusal is raised as an error of `kvstore.errors`."""
-        raise NotImplementedError
+        if self._is_closed or self._failed.done():
+            raise ShuttingDown("the gateway is stopping")
+        number = next(self._ask_numbers)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asks[number] = future
+        try:
+            self._emit(Asked(number, request))
+            return await future
+        finally:
+            del self._asks[number]
 
     def subscribe(self, callback: Callable[[MapUpdate], None]) -> Callable[[], None]:
         """Call `callback` at once with the whole map, then with every change, in order; returns the way to stop it.
 
         A keyspace is known before it is placed: until then its partitions have no entries.
         """
-        raise NotImplementedError
+        callback(self._controller.map.full_update())
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    # ---- events and effects -------------------------------------------------------------------------------------
+
+    def _emit(self, event: Event) -> None:
+        self._events.append(event)
+        if self._is_handling or self._is_closed:
+            return
+        self._is_handling = True
+        try:
+            while self._events:
+                now_s = asyncio.get_running_loop().time()
+                for effect in self._controller.handle(self._events.popleft(), now_s):
+                    self._perform(effect)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._is_handling = False
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Propose() | AllocatePids():
+                self._waiting.append(effect)
+                self._has_waiting.set()
+            case Reply(ask, answer):
+                self._settle(ask, lambda future: future.set_result(answer))
+            case Refuse(ask, error):
+                self._settle(ask, lambda future: future.set_exception(error))
+            case Publish(update):
+                for callback in list(self._subscribers):
+                    callback(update)
+            case Complain(what, fields):
+                log.warning(what, **fields)
+            case _:
+                self._perform_on_link(effect)
+
+    def _perform_on_link(self, effect: Dial | HangUp | Cut | Tell | AskCopies | AnswerCas) -> None:
+        node = effect.node
+        match effect:
+            case Dial(_, address):
+                self._hang_up(node)
+                self._links[node] = NodeLink(node, address, self._identity, lambda: next(self._numbers), self._emit)
+            case HangUp():
+                self._hang_up(node)
+            case Cut(_, number, reason):
+                self._links[node].cut(number, reason)
+            case Tell(_, number, update):
+                self._links[node].tell(number, update)
+            case AskCopies():
+                self._links[node].ask_copies(effect)
+            case AnswerCas():
+                self._links[node].answer_cas(effect)
+            case _:
+                assert_never(effect)
+
+    def _hang_up(self, node: str) -> None:
+        link = self._links.pop(node, None)
+        if link is not None:
+            self._spawn(link.close())
+
+    def _settle(self, ask: int, settle: Callable[[asyncio.Future[Answer]], None]) -> None:
+        future = self._asks.get(ask)
+        if future is not None and not future.done():
+            settle(future)
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+        self._refuse_asks()
+
+    def _refuse_asks(self) -> None:
+        for future in self._asks.values():
+            if not future.done():
+                future.set_exception(ShuttingDown("the gateway is stopping"))
+
+    # ---- tasks --------------------------------------------------------------------------------------------------
+
+    async def _tick_loop(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._emit(Ticked())
+
+    async def _store_loop(self) -> None:
+        while True:
+            await self._has_waiting.wait()
+            self._has_waiting.clear()
+            waiting, self._waiting = self._waiting, []
+            proposals = [one for one in waiting if isinstance(one, Propose)]
+            for one in waiting:
+                if isinstance(one, AllocatePids):
+                    self._emit(PidsAllocated(await self._store.allocate_pids(one.count)))
+            if proposals:
+                self._emit(await self._apply(proposals))
+
+    async def _apply(self, proposals: list[Propose]) -> Stored:
+        changes: list[Change] = [change for proposal in proposals for change in proposal.changes]
+        applied = await self._store.apply(changes)
+        outcomes = iter(applied.outcomes)
+        settled = tuple((one.proposal, tuple(itertools.islice(outcomes, len(one.changes)))) for one in proposals)
+        return Stored(settled, applied.current)

@@ -1,0 +1,27 @@
+"""What control runs with: a slice of the gateway's settings.
+
+Guarantees: an immutable value. Leaves to others: checking ranges (the gateway's settings). Sans-IO.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """How control admits nodes and places the keyspace `default`.
+
+    Args:
+        initial_nodes: partitions are placed once that many nodes are connected.
+        partitions: their number, fixed when the keyspace is created.
+        replicas: copies asked for of each partition.
+        min_in_sync: in-sync copies below which a partition refuses writes.
+        loopback_nodes: whether a node may be admitted at a loopback address.
+    """
+
+    initial_nodes: int = 1
+    partitions: int = 64
+    replicas: int = 2
+    min_in_sync: int = 1
+    loopback_nodes: bool = True

@@ -1,0 +1,97 @@
+"""What control shows: the state of the cluster, and whether it is ready.
+
+Guarantees: both follow from the map and the nodes' last reports alone; a partition counts as led only if its leader is
+connected and reported that it serves at the map's epoch. Leaves to others: gathering reports (`controller`). Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cluster.cluster_map import ClusterMap
+from cluster.control.messages import ClusterView, NodeView, PartitionView, Ready
+from kvstore.messages import CopyReport, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A member's connection and its last report, by partition."""
+
+    is_up: bool
+    copies: Mapping[int, CopyReport]
+
+
+NEVER_SEEN = NodeStatus(False, {})
+
+
+def is_led(entry: Entry, status: Mapping[str, NodeStatus]) -> bool:
+    """Whether the partition's leader is connected and serves at the entry's epoch."""
+    if entry.leader is None:
+        return False
+    leader = status.get(entry.leader.node, NEVER_SEEN)
+    report = leader.copies.get(entry.pid)
+    return leader.is_up and report is not None and report.serving and report.epoch == entry.epoch
+
+
+def readiness(cluster: ClusterMap, status: Mapping[str, NodeStatus], initial_nodes: int) -> Ready:
+    """Whether every partition is led; `initial_nodes` only words the reason before the first placement."""
+    pids = [pid for keyspace in cluster.keyspaces.values() for pid in keyspace.pids]
+    if not pids or any(pid not in cluster.entries for pid in pids):
+        up = sum(one.is_up for one in status.values())
+        return Ready(False, f"partitions are not placed yet: {up} of {initial_nodes} nodes have joined")
+    leaderless = [pid for pid in pids if not is_led(cluster.entries[pid], status)]
+    if leaderless:
+        return Ready(
+            False, f"{len(leaderless)} of {len(pids)} partitions have no leader, partition {leaderless[0]} first"
+        )
+    return Ready(True, "")
+
+
+def cluster_view(cluster: ClusterMap, status: Mapping[str, NodeStatus]) -> ClusterView:
+    """The whole state, nodes by id and partitions by number."""
+    return ClusterView(
+        state=_state(cluster, status),
+        map_version=cluster.map_ver,
+        nodes=tuple(_node_view(cluster, node, status.get(node, NEVER_SEEN)) for node in sorted(cluster.nodes)),
+        partitions=tuple(_partition_view(cluster.entries[pid]) for pid in sorted(cluster.entries)),
+    )
+
+
+def _state(cluster: ClusterMap, status: Mapping[str, NodeStatus]) -> str:
+    if not readiness(cluster, status, 0).ready:
+        return "unavailable"
+    for keyspace in cluster.keyspaces.values():
+        for pid in keyspace.pids:
+            in_sync = cluster.entries[pid].in_sync
+            if sum(status.get(rid.node, NEVER_SEEN).is_up for rid in in_sync) < keyspace.replicas:
+                return "degraded"
+    return "healthy"
+
+
+def _node_view(cluster: ClusterMap, node: str, status: NodeStatus) -> NodeView:
+    info = cluster.nodes[node]
+    held = [entry for entry in cluster.entries.values() if entry.holds(node) is not None]
+    leads = sum(entry.leader is not None and entry.leader.node == node for entry in held)
+    return NodeView(
+        id=node,
+        address=info.address,
+        zone=info.zone,
+        weight=info.weight,
+        state="up" if status.is_up else "down",
+        leads=leads,
+        follows=len(held) - leads,
+        keys=sum(copy.keys for copy in status.copies.values()),
+        size_bytes=sum(copy.size_bytes for copy in status.copies.values()),
+    )
+
+
+def _partition_view(entry: Entry) -> PartitionView:
+    return PartitionView(
+        id=entry.pid,
+        keyspace=entry.keyspace,
+        epoch=entry.epoch,
+        leader=entry.leader.node if entry.leader is not None else None,
+        in_sync=tuple(rid.node for rid in entry.in_sync),
+        replicas=tuple(rid.node for rid in entry.replicas),
+    )
