@@ -21,7 +21,8 @@ import structlog
 import uvloop
 
 from cluster.control.map_store.embedded import EmbeddedMapStore
-from cluster.control.server import ControlServer, ControlSettings
+from cluster.control.server import ControlServer
+from cluster.control.settings import ControlSettings
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer, check_parser
 from cluster.gateway.metrics import Metrics

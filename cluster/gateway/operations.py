@@ -5,21 +5,19 @@ Guarantees: frozen values. Leaves to others: everything. Sans-IO.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kvstore.errors import KvError
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(msgspec.Struct, frozen=True):
     """A read of one key."""
 
     keyspace: str
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A put (`value` given) or a delete (`value` None). Conditions are `*` or an etag without quotes."""
 
     keyspace: str
@@ -31,8 +29,7 @@ class Change:
     if_none_match: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A value; `ttl_s` is None for one that does not expire."""
 
     value: bytes
@@ -41,8 +38,7 @@ class Found:
     ttl_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """A put that is durable on `copies` copies."""
 
     created: bool
@@ -50,8 +46,7 @@ class Stored:
     copies: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(msgspec.Struct, frozen=True):
     """The key is not there any more, or never was."""
 
 

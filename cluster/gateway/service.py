@@ -8,7 +8,8 @@ to others: reaching the nodes (`dispatch`), text forms of anything (`routes`, `b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
@@ -16,8 +17,7 @@ from cluster.gateway.router import Router, waves
 from kvstore.errors import KeyNotFound, KvError, PreconditionFailed, ValueTooLarge
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(msgspec.Struct, frozen=True):
     """Where a key lives; `hash` as 16 hex digits, `why` one sentence per step of the choice."""
 
     partition: int
@@ -108,7 +108,7 @@ class KvService:
         if change.value is not None and len(change.value) > self._max_value_bytes:
             raise self._too_large(len(change.value))
         if if_match:
-            change = replace(change, if_match=await self._current_of(change, if_match))
+            change = msgspec.structs.replace(change, if_match=await self._current_of(change, if_match))
         return (await self._dispatcher.carry((change,), 0))[0]
 
     async def _current_of(self, change: Change, if_match: Sequence[str]) -> str:
