@@ -62,6 +62,7 @@ class RingPlacement:
         self, pids: Sequence[int], members: Sequence[Member], replicas: int, current: Assignment
     ) -> dict[int, tuple[str, ...]]:
         """Assign every partition; see `Placement.place`."""
+        members = sorted(members, key=lambda member: member.id)
         copies = min(replicas, len(members))
         ring = Ring(members)
         walks = {pid: ring.walk(pid) for pid in sorted(pids, key=ring_point)}
