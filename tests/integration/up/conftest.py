@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -91,7 +92,9 @@ class Up:
         """kill -9 of every process at once."""
         pids = [self.process.pid, *self.children().values()]
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            # The end of `up` takes its children along, which may then be gone already.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.wait()
         wait_until(lambda: not any(_alive(pid) for pid in pids))
 
