@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import lmdb
+import msgspec
+import pytest
+
+from cluster.cluster_map import PutNode
+from cluster.control.map_store.embedded import FILE_NAME, EmbeddedMapStore
+from kvstore.errors import OperatorError
+from kvstore.messages import NodeInfo
+
+
+async def test_a_second_store_on_the_same_directory_is_refused_in_one_line(tmp_path: Path) -> None:
+    first = EmbeddedMapStore(tmp_path)
+    with pytest.raises(OperatorError, match="in use by another process") as refused:
+        EmbeddedMapStore(tmp_path)
+    assert "\n" not in str(refused.value)
+    await first.close()
+    await EmbeddedMapStore(tmp_path).close()
+
+
+async def test_two_new_stores_are_two_clusters(tmp_path: Path) -> None:
+    one, other = EmbeddedMapStore(tmp_path / "a"), EmbeddedMapStore(tmp_path / "b")
+    assert (await one.load()).cluster_id != (await other.load()).cluster_id
+    await one.close()
+    await other.close()
+
+
+@pytest.mark.parametrize("content", [b"not a map" * 1000, b"\x00" * 8192])
+def test_a_file_that_is_no_map_store_is_refused_and_the_directory_released(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(OperatorError, match="cannot open the cluster map"):
+            EmbeddedMapStore(tmp_path)
+
+
+@pytest.mark.parametrize("row", [msgspec.msgpack.encode((2, b"cluster1", 0, 1)), b"\xc1", b""])
+async def test_a_store_of_another_format_is_refused(tmp_path: Path, row: bytes) -> None:
+    await EmbeddedMapStore(tmp_path).close()
+    with lmdb.open(str(tmp_path / FILE_NAME), subdir=False) as env, env.begin(write=True) as transaction:
+        transaction.put(b"head", row)
+    with pytest.raises(OperatorError, match="cannot open the cluster map"):
+        EmbeddedMapStore(tmp_path)
+
+
+async def test_a_refused_transaction_raises_and_changes_nothing(tmp_path: Path) -> None:
+    store = EmbeddedMapStore(tmp_path)
+    before = await store.load()
+    with pytest.raises(lmdb.BadValsizeError):
+        await store.apply([PutNode(NodeInfo("n" * 600, "127.0.0.1:1", "a", 1.0, 1), None)])
+    assert await store.load() == before
+    await store.close()
+    again = EmbeddedMapStore(tmp_path)
+    assert await again.load() == before
+    await again.close()
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OperatorError, match="cannot use the data directory"):
+        EmbeddedMapStore(tmp_path / "file" / "data")
