@@ -286,12 +286,14 @@ class Append(Message, frozen=True, tag=33):
 
 
 class Acked(Message, frozen=True, tag=34):
-    """Follower to leader: the log is durable up to `log_end` in this epoch. `full`: its store refuses client writes."""
+    """Follower to leader: the log is durable up to `log_end` in this epoch, and known to be committed up to
+    `commit_seq`. `full`: its store refuses client writes."""
 
     pid: int
     rid: Rid
     epoch: int
     log_end: int
+    commit_seq: int
     full: bool
 
 

@@ -23,6 +23,7 @@ from kvstore.storage.records import DamagedRow
 
 NODE_ROW = b"\x00\x00\x00\x00node"
 APPLY_RECORDS_MIN = 256
+UNLIMITED_BYTES = 1 << 62
 
 UNKNOWN_PARTITION = Fault("no_leader", "this node has no copy of the partition")
 QUARANTINED = Fault("no_leader", "this copy of the partition is damaged and stopped itself")
@@ -48,7 +49,7 @@ class Partitions:
 
     def __init__(self, state: NodeState, new_store_id: Callable[[], bytes], pending_bytes_max: int) -> None:
         self.state = state
-        self.usage = Usage(0, 1)
+        self.usage = Usage(0, UNLIMITED_BYTES)
         self._new_store_id = new_store_id
         self._budget = Budget(pending_bytes_max)
         self._by_pid: dict[int, Partition] = {}

@@ -96,6 +96,7 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
     shell = Shell(engine, partitions, SystemClock(), NodeMetrics(), service.handle)
     service.bind(shell)
     view = engine.snapshot()
+    partitions.usage = engine.usage()
     shell.perform(partitions.load(view))
     view.close()
     server = Server(

@@ -47,13 +47,12 @@ class Follower:
             return []
         if message.prev_seq == copy.log.end and message.prev_checksum == copy.log.end_checksum:
             copy.reconcile(message.epoch)
-        if copy.reconciled != message.epoch or not self._extend(message.rows):
+        gap = message.prev_seq > copy.log.end
+        if copy.reconciled != message.epoch or gap or not self._extend(message.rows):
             self._vector_to = node
             return []
-        if message.prev_seq <= copy.log.end:
-            copy.commit(min(message.commit_seq, copy.log.end))
-        if message.rows:
-            self._ack_to = node
+        copy.commit(min(message.commit_seq, copy.log.end))
+        self._ack_to = node
         return []
 
     def on_cut(self, node: str, message: CutTail) -> list[Send]:
@@ -79,7 +78,8 @@ class Follower:
             vector = EpochVector(name.pid, name.rid, copy.promised, list(copy.log.starts), end)
             self._after.append(Send(self._vector_to, vector))
         if self._ack_to and copy.reconciled == copy.promised:
-            self._after.append(Send(self._ack_to, Acked(name.pid, name.rid, copy.promised, end, full)))
+            acked = Acked(name.pid, name.rid, copy.promised, end, copy.commit_seq, full)
+            self._after.append(Send(self._ack_to, acked))
         self._ack_to = self._vector_to = ""
 
     def release_answers(self) -> list[Send]:

@@ -345,7 +345,7 @@ class Leader:
         for node, peer in self.peers.items():
             if peer.is_silent(self._copy, now):
                 effects.append(Send(node, peer.ask_vector(self.entry, now)))
-            elif (idle := peer.idle_append(self._copy, self.entry)) is not None:
+            elif (idle := peer.idle_append(self._copy, self.entry, now)) is not None:
                 effects.append(Send(node, idle))
         if self.is_serving:
             self._sweep(view, now)

@@ -42,6 +42,8 @@ class Peer:
         self.is_full = False
         self._cut_end = 0
         self._sent_end = 0
+        self._commit_seq = 0
+        self._told_ms = -ASK_AGAIN_MS
         self._told_commit_seq = -1
         self._under_way: deque[tuple[int, int]] = deque()
         self._bytes_under_way = 0
@@ -75,11 +77,13 @@ class Peer:
 
     def take_ack(self, message: Acked, now: Instant) -> None:
         """The follower's log is durable up to `message.log_end`, in this leader's epoch."""
-        self._heard_ms = now.mono_ms
+        if message.log_end > self.acked or not self._under_way:
+            self._heard_ms = now.mono_ms
         self.is_full = message.full
         if self.state is PeerState.CUTTING and message.log_end == self._cut_end:
             self._stream_from(message.log_end)
         self.acked = max(self.acked, message.log_end)
+        self._commit_seq = max(self._commit_seq, message.commit_seq)
         while self._under_way and self._under_way[0][0] <= message.log_end:
             self._bytes_under_way -= self._under_way.popleft()[1]
 
@@ -104,15 +108,17 @@ class Peer:
         self._told_commit_seq = copy.commit_seq
         return append
 
-    def idle_append(self, copy: Copy, entry: Entry) -> Append | None:
-        """News of what is committed, for a follower that has every row."""
+    def idle_append(self, copy: Copy, entry: Entry, now: Instant) -> Append | None:
+        """News of what is committed, for a follower that has every row; again until it says that it knows."""
         if (
             self.state is not PeerState.STREAMING
             or self._sent_end != copy.log.end
-            or self._told_commit_seq == copy.commit_seq
+            or self._commit_seq >= copy.commit_seq
+            or (self._told_commit_seq == copy.commit_seq and now.mono_ms - self._told_ms < ASK_AGAIN_MS)
         ):
             return None
         self._told_commit_seq = copy.commit_seq
+        self._told_ms = now.mono_ms
         return Append(entry.pid, self.rid, entry.epoch, copy.log.end, copy.log.end_checksum, copy.commit_seq, [])
 
     def is_silent(self, copy: Copy, now: Instant) -> bool:
@@ -132,5 +138,6 @@ class Peer:
         self.acked = max(self.acked, end)
         self._sent_end = end
         self._told_commit_seq = -1
+        self._commit_seq = 0
         self._under_way.clear()
         self._bytes_under_way = 0

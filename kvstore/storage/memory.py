@@ -90,6 +90,15 @@ class MemoryEngine:
             tables.append(table)
         self._tables = tuple(tables)
 
+    def clone(self) -> MemoryEngine:
+        """An engine of its own with the same rows."""
+        twin = MemoryEngine(self._limit_bytes)
+        twin._used_bytes = self._used_bytes
+        for table in self._tables:
+            table.shared = True
+        twin._tables = self._tables
+        return twin
+
     def usage(self) -> Usage:
         return Usage(self._used_bytes, self._limit_bytes)
 

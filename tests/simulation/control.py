@@ -1,0 +1,74 @@
+"""Control in the simulation: the real map and its in-memory store, with answers late, lost or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from simulation.network import CLUSTER_ID
+from simulation.world import World
+
+from cluster.cluster_map import ClusterMap, PlaceKeyspace, PutEntry
+from cluster.control.map_store.memory import Fault, MemoryMapStore
+from kvstore.messages import Entry
+
+T = TypeVar("T")
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    raise AssertionError("the in-memory map store never waits")
+
+
+class SimControl:
+    """Args: tell: (node, entries) delivers map entries to a node."""
+
+    def __init__(self, world: World, tell: Callable[[str, list[Entry]], None]) -> None:
+        self.is_faulty = False
+        self.asked = 0
+        self._world = world
+        self._tell = tell
+        self.store = MemoryMapStore(CLUSTER_ID, self._fault)
+
+    @property
+    def map(self) -> ClusterMap:
+        return run_now(self.store.load())
+
+    def place(self, entries: Sequence[Entry]) -> None:
+        """The first entries of partitions that were never written."""
+        run_now(self.store.apply([PlaceKeyspace(tuple(entries))]))
+
+    def ask(self, node: str, entry: Entry) -> None:
+        """A node's compare-and-set is on its way."""
+        self._world.at(self._delay_ms(), lambda: self._decide(node, entry))
+
+    def push(self, node: str) -> None:
+        """Send a node the entries that name it, as they are now; they may arrive late."""
+        entries = [entry for entry in self.map.entries.values() if entry.holds(node)]
+        self._world.at(self._delay_ms(), lambda: self._tell(node, entries))
+
+    def _decide(self, node: str, entry: Entry) -> None:
+        self.asked += 1
+        run_now(self.store.apply([PutEntry(entry)]))
+        current = self.map.entries[entry.pid]
+        for rid in current.replicas:
+            if rid.node != node or not self.is_faulty or self._world.rng.random() < 0.7:
+                self._world.at(self._delay_ms(), lambda to=rid.node: self._tell(to, [current]))
+
+    def _fault(self) -> Fault | None:
+        if not self.is_faulty or self._world.rng.random() > 0.3:
+            return None
+        fault = self._world.rng.choice(list(Fault))
+        if fault is Fault.LANDS_LATE:
+            self._world.at(self._world.rng.uniform(10, 3000), self.store.land_late)
+        return fault
+
+    def _delay_ms(self) -> float:
+        rng = self._world.rng
+        late = rng.uniform(0, 2000) if self.is_faulty and rng.random() < 0.2 else 0.0
+        return rng.uniform(0.2, 3.0) + late
