@@ -91,7 +91,7 @@ class HttpProtocol(BaseProtocol):
     __slots__ = (
         "_body",
         "_is_closing",
-        "_line_is_complete",
+        "_line_bytes",
         "_queue",
         "_server",
         "_task",
@@ -125,7 +125,7 @@ class HttpProtocol(BaseProtocol):
         self._task: asyncio.Task[None] | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         self._is_closing = False
-        self._line_is_complete = False
+        self._line_bytes = 0
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
@@ -182,21 +182,30 @@ class HttpProtocol(BaseProtocol):
         try:
             messages, is_upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            self._refuse(_refusal(error, is_line_complete=self._line_is_complete or b"\n" in data))
+            self._refuse(_refusal(error, is_in_line=self._is_line_too_long(data)))
             return
         if is_upgraded:
             self._is_closing = True
         if messages:
             self._queue.extend(messages)
             self._body = messages[-1][1]
-            self._line_is_complete = False
+            self._line_bytes = 0
             self._wake()
             if len(self._queue) >= PIPELINED_MAX and not self._buffer_paused:
                 self._pause_reading_for_buffer()
         elif data and self._body.is_eof():
-            self._line_is_complete = self._line_is_complete or b"\n" in data
+            if self._line_bytes >= 0:
+                self._line_bytes = -1 if b"\n" in data else self._line_bytes + len(data)
             if self.phase is Phase.IDLE:
                 self._enter(Phase.HEAD)
+
+    def _is_line_too_long(self, data: bytes) -> bool:
+        """Whether the request line, of which `_line_bytes` came before (-1: all of it), is longer than it may be. The
+        parser does not say in which line it stopped."""
+        if self._line_bytes < 0:
+            return False
+        end = data.find(b"\n")
+        return self._line_bytes + (end if end >= 0 else len(data)) > self._server.settings.line_bytes_max
 
     def _refuse(self, error: KvError) -> None:
         """The bytes that follow mean nothing any more: answer what is complete, then `error`, then close."""
@@ -274,6 +283,8 @@ class HttpProtocol(BaseProtocol):
         try:
             if self._server.is_stopping:
                 raise ShuttingDown("the gateway is stopping")
+            if not request.is_http1:
+                raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
             return await self._server.handler(request)
         except KvError as error:
             if error.status >= 500:
@@ -355,12 +366,12 @@ class HttpProtocol(BaseProtocol):
             self.abort()
 
 
-def _refusal(error: HttpProcessingError, *, is_line_complete: bool) -> KvError:
+def _refusal(error: HttpProcessingError, *, is_in_line: bool) -> KvError:
     """The contract's word for what aiohttp's parser did not take."""
     if isinstance(error, LineTooLong):
-        if is_line_complete:
-            return HeadersTooLarge("a header field is too long")
-        return UriTooLong("the request line is too long")
+        if is_in_line:
+            return UriTooLong("the request line is too long")
+        return HeadersTooLarge("a header field is too long")
     text = error.message
     if text == TOO_MANY_HEADERS:
         return HeadersTooLarge("too many header fields")

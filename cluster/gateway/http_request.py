@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import hdrs
+from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
@@ -55,13 +56,24 @@ class BodyWatch(Protocol):
 class Request:
     """What arrived. `operation` is the word under which metrics count it; a handler sets it."""
 
-    __slots__ = ("_payload", "_watch", "headers", "held_bytes", "is_http10", "method", "operation", "target")
+    __slots__ = (
+        "_payload",
+        "_watch",
+        "headers",
+        "held_bytes",
+        "is_http1",
+        "is_http10",
+        "method",
+        "operation",
+        "target",
+    )
 
     def __init__(self, watch: BodyWatch, message: RawRequestMessage, payload: StreamReader) -> None:
         self.method: str = message.method
         self.target: str = message.path
         self.headers: CIMultiDictProxy[str] = message.headers
-        self.is_http10: bool = message.version == (1, 0)
+        self.is_http10: bool = message.version is HttpVersion10
+        self.is_http1: bool = self.is_http10 or message.version is HttpVersion11
         self.operation = "other"
         self.held_bytes = 0
         self._watch = watch

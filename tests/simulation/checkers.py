@@ -88,7 +88,7 @@ class Invariants:
             first = self.committed.setdefault((partition.pid, head.first_seq), mark)
             if first != mark:
                 raise Violation(
-                    f"I2: {node.node_id} has {mark} at partition {partition.pid} seq {head.first_seq}, committed: {first}"
+                    f"I2: {node.node_id} has {mark} at {partition.pid}/{head.first_seq}, committed: {first}"
                 )
             for seq, record, _ in held.changes:
                 self.records[partition.pid, seq] = record
