@@ -1,0 +1,96 @@
+"""The documents name what exists: settings, variables, commands, make targets, headings, files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from cluster.cli import later
+from cluster.cli.main import app
+from cluster.gateway.settings import GatewaySettings
+from kvstore.settings import NodeSettings
+
+ROOT = Path(__file__).parents[2]
+DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "SETTINGS.md").read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(("heading", "settings"), [("Gateway", GatewaySettings), ("Node", NodeSettings)])
+def test_every_setting_is_documented_and_no_other(
+    heading: str, settings: type[GatewaySettings] | type[NodeSettings]
+) -> None:
+    documented = re.findall(r"^\| `(KVSTORE_\w+)`", section(SETTINGS, heading), re.MULTILINE)
+    assert sorted(documented) == sorted(f"KVSTORE_{name.upper()}" for name in settings.model_fields)
+
+
+def test_every_variable_of_the_command_line_is_documented() -> None:
+    variables = {
+        parameter.envvar: option
+        for command in get_command(app).commands.values()
+        for parameter in command.params
+        for option in parameter.opts
+        if parameter.envvar
+    }
+    assert variables
+    assert not [f"{name} {option}" for name, option in variables.items() if f"| `{name}` | `{option}`" not in SETTINGS]
+
+
+def test_every_option_but_the_internal_ones_can_be_a_variable() -> None:
+    assert not [
+        f"{name} {parameter.opts[0]}"
+        for name, command in get_command(app).commands.items()
+        for parameter in command.params
+        if parameter.opts[0].startswith("--") and not parameter.hidden and not parameter.envvar
+    ]
+
+
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
+def test_commands_and_make_targets_that_are_named_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    commands = set(re.findall(r"\bkvstore (\w+)(?= [-\w{]|`)", "\n".join(re.findall(r"`[^`\n]+`", text))))
+    commands |= set(re.findall(r"\.venv/bin/kvstore (\w+)", text))
+    assert commands <= set(get_command(app).commands) - set(later.COMMANDS)
+    targets = set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE))
+    assert targets <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    text = DOCS[0].read_text(encoding="utf-8")
+    assert "\nmake up " in text
+    assert "\nmake test " in text
+
+
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
+def test_links_lead_to_files(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_headings_that_docstrings_cite_exist() -> None:
+    headings = set(re.findall(r"^## (.+)$", (ROOT / "docs" / "PROTOCOL.md").read_text(encoding="utf-8"), re.MULTILINE))
+    cited = set()
+    for package in ("kvstore", "cluster", "tests"):
+        for path in (ROOT / package).rglob("*.py"):
+            for passage in re.findall(r'PROTOCOL (?:"[^"]+"[,\s]*)+', path.read_text(encoding="utf-8")):
+                cited |= {" ".join(name.split()) for name in re.findall(r'"([^"]+)"', passage)}
+    assert cited
+    assert not cited - headings
+
+
+def test_modules_that_the_tour_names_exist() -> None:
+    tour = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## The code")[2]
+    block = tour.partition("```")[2].partition("```")[0]
+    names = set(re.findall(r"\b([a-z_]{4,})\b(?=●|/|  | [a-z_]+●)", block))
+    stems = {path.stem for package in ("kvstore", "cluster") for path in (ROOT / package).rglob("*")} | {
+        "kvstore",
+        "cluster",
+    }
+    assert not names - stems
