@@ -100,7 +100,6 @@ def node(
     _end_with(with_parent)
     # Imported here: a `kvstore get` should not wait for a server's modules.
     from kvstore.node import run
-
     from kvstore.settings import NodeSettings
 
     return run(

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 
 STOP_S_MAX = 10.0
@@ -38,18 +36,26 @@ def describe_end(returncode: int) -> str:
 
 
 class Child:
-    """One process of the `kvstore` command, kept alive.
+    """One process, kept alive; it says on a line of its standard output when it is `ready`, and where.
 
     Args:
-        arguments: the command line after `kvstore`, made anew at each start.
+        command: the command line, made anew at each start.
         report: told in one sentence of an end that was not asked for.
+        stop_s_max: how long it may take to stop, in seconds.
     """
 
-    def __init__(self, name: str, arguments: Callable[[], Sequence[str]], report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], Sequence[str]],
+        report: Callable[[str], None],
+        stop_s_max: float = STOP_S_MAX,
+    ) -> None:
         self.name = name
         self.address = ""
-        self._arguments = arguments
+        self._command = command
         self._report = report
+        self._stop_s_max = stop_s_max
         self._process: asyncio.subprocess.Process | None = None
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stopping = False
@@ -64,16 +70,16 @@ class Child:
         return await asyncio.shield(self._ready)
 
     async def stop(self) -> None:
-        """Ask the process to end, wait, and kill it when it takes more than `STOP_S_MAX` seconds."""
+        """Ask the process to end, wait, and kill it when it takes too long."""
         self._stopping = True
         process = self._process
         if process is None or process.returncode is not None:
             self._task.cancel()
         else:
             self._signal(process, signal.SIGTERM)
-        done, _ = await asyncio.wait({self._task}, timeout=STOP_S_MAX)
+        done, _ = await asyncio.wait({self._task}, timeout=self._stop_s_max)
         if not done and self._process is not None:
-            self._report(f"{self.name} did not stop in {STOP_S_MAX:g} s and is killed")
+            self._report(f"{self.name} did not stop in {self._stop_s_max:g} s and is killed")
             self._signal(self._process, signal.SIGKILL)
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -101,17 +107,10 @@ class Child:
             pause_s = min(PAUSE_S_MAX, pause_s * 2)
 
     async def _run(self) -> int:
-        environment = {name: value for name, value in os.environ.items() if name != "KVSTORE_ADVERTISE"}
         process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "cluster.cli.main",
-            *self._arguments(),
-            "--with-parent",
-            str(os.getpid()),
+            *self._command(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            env=environment,
             start_new_session=True,
         )
         if self._stopping:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +61,8 @@ def up(
     """Run a gateway and N nodes on this machine, until Ctrl-C."""
     with _locked(data):
         _check_nodes(data, nodes)
+        # An address to advertise is one process's own; the children of this one have several.
+        os.environ.pop("KVSTORE_ADVERTISE", None)
         return asyncio.run(_run(_Plan(nodes, data, listen, insecure_bind)))
 
 
@@ -119,29 +123,33 @@ async def _run(plan: _Plan) -> int:
 
 
 async def _start(plan: _Plan, children: list[Child]) -> None:
-    gateway = Child("gateway", lambda: _gateway_arguments(plan, gateway.address), complain)
+    gateway = Child("gateway", lambda: _gateway_command(plan, gateway.address), complain)
     children.append(gateway)
     url = _reachable(await gateway.ready())
     for name in _names(plan.nodes):
-        children.append(Child(name, partial(_node_arguments, plan, name, url), complain))
+        children.append(Child(name, partial(_node_command, plan, name, url), complain))
     await asyncio.gather(*(child.ready() for child in children[1:]))
     await _wait_until_ready(url)
     print(f"ready {url}", flush=True)
     print(_to_try(url), flush=True)
 
 
-def _gateway_arguments(plan: _Plan, address: str) -> list[str]:
+def _gateway_command(plan: _Plan, address: str) -> list[str]:
     # Started again, the gateway takes the port it had, which the nodes and clients know.
     listen = address.partition("://")[2] or plan.listen
-    arguments = ["gateway", "--listen", listen, "--data", str(plan.data / "gateway")]
-    arguments += ["--initial-nodes", str(plan.nodes)]
-    return [*arguments, "--insecure-bind"] if plan.insecure_bind else arguments
+    bind = ["--insecure-bind"] if plan.insecure_bind else []
+    data = str(plan.data / "gateway")
+    return _command("gateway", "--listen", listen, "--data", data, "--initial-nodes", str(plan.nodes), *bind)
 
 
-def _node_arguments(plan: _Plan, name: str, gateway: str) -> list[str]:
+def _node_command(plan: _Plan, name: str, gateway: str) -> list[str]:
     # The system chooses the port at each start: a fixed one may be taken by then, and a node announces itself anew.
     data = str(plan.data / name)
-    return ["node", "--id", name, "--listen", "127.0.0.1:0", "--data", data, "--gateway", gateway]
+    return _command("node", "--id", name, "--listen", "127.0.0.1:0", "--data", data, "--gateway", gateway)
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cluster.cli.main", *arguments, "--with-parent", str(os.getpid())]
 
 
 def _reachable(url: str) -> str:

@@ -1,0 +1,100 @@
+"""Children: started, started again, stopped, and killed when they do not stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cluster.cli import supervisor
+from cluster.cli.supervisor import Child, ChildFailed
+
+READY = "import os, signal, sys, time; print('ready tcp://h:' + str(os.getpid()), flush=True)\n"
+OBEDIENT = READY + "time.sleep(60)"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + OBEDIENT
+
+
+def python(code: str) -> Sequence[str]:
+    return [sys.executable, "-c", code]
+
+
+def pid_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def until_changed(child: Child, address: str) -> str:
+    async with asyncio.timeout(20):
+        while child.address == address:  # noqa: ASYNC110 - a later start is announced to nobody
+            await asyncio.sleep(0.01)
+    return child.address
+
+
+async def test_a_child_tells_its_address_and_stops_when_asked() -> None:
+    reports: list[str] = []
+    child = Child("n1", lambda: python(OBEDIENT), reports.append)
+    pid = pid_of(await child.ready())
+    assert is_alive(pid)
+    await child.stop()
+    assert not is_alive(pid)
+    assert reports == []
+
+
+async def test_a_child_that_does_not_stop_is_killed() -> None:
+    reports: list[str] = []
+    child = Child("n1", lambda: python(STUBBORN), reports.append, stop_s_max=0.2)
+    pid = pid_of(await child.ready())
+    await child.stop()
+    assert not is_alive(pid)
+    assert reports == ["n1 did not stop in 0.2 s and is killed"]
+
+
+async def test_a_child_that_was_killed_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "PAUSE_S_MIN", 0.01)
+    reports: list[str] = []
+    child = Child("n1", lambda: python(OBEDIENT), reports.append)
+    first = await child.ready()
+    os.kill(pid_of(first), signal.SIGKILL)
+    second = await until_changed(child, first)
+    assert reports == ["n1 was ended by SIGKILL; starting it again in 0.01 s"]
+    await child.stop()
+    assert not is_alive(pid_of(second))
+
+
+async def test_a_child_that_ends_before_it_is_ready_is_not_started_again() -> None:
+    starts: list[str] = []
+
+    def command() -> Sequence[str]:
+        starts.append("started")
+        return python("raise SystemExit(3)")
+
+    child = Child("n1", command, starts.append)
+    with pytest.raises(ChildFailed, match="n1 ended with exit code 3 before it was ready") as caught:
+        await child.ready()
+    assert caught.value.returncode == 3
+    await child.stop()
+    assert starts == ["started"]
+
+
+async def test_a_child_is_out_of_reach_of_the_terminal() -> None:
+    child = Child("n1", lambda: python(OBEDIENT), lambda _report: None)
+    assert os.getsid(pid_of(await child.ready())) != os.getsid(0)
+    await child.stop()
+
+
+async def test_stopping_ends_the_pause_before_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "PAUSE_S_MIN", 60.0)
+    reported = asyncio.Event()
+    child = Child("n1", lambda: python(OBEDIENT), lambda _report: reported.set())
+    os.kill(pid_of(await child.ready()), signal.SIGKILL)
+    async with asyncio.timeout(20):
+        await reported.wait()
+        await child.stop()
