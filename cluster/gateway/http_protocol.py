@@ -336,7 +336,11 @@ class HttpProtocol(BaseProtocol):
         if not lingers or not transport.can_write_eof():
             transport.close()
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:
+            transport.abort()
+            return
         self._resume_transport_reading()
         self._loop.call_later(self._server.settings.linger_s, transport.abort)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -220,9 +221,11 @@ class Gateway:
         self.control = MemoryControl()
         self.port = 0
         self.entries: list[Entry] = []
+        self.stray_errors: list[dict[str, Any]] = []
         self._clients: list[RawClient] = []
 
     async def start(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: self.stray_errors.append(context))
         for node in self.nodes:
             await node.start()
         self.router = Router(CLUSTER)
@@ -257,8 +260,23 @@ class Gateway:
         infos = [NodeInfo(node.name, f"127.0.0.1:{node.port}", "z", 1.0, 1) for node in self.nodes]
         keyspace = KeyspaceInfo("default", "consistent", tuple(range(1, PARTITIONS + 1)), 2, 1)
         self.dispatcher.take(MapUpdate(1, infos, self.entries, [keyspace]))
-        while not all(link.is_up for link in self.dispatcher._links.values()):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        await self.until(lambda: self.links_up == 2)
+
+    @property
+    def links_up(self) -> int:
+        """How many nodes the gateway is connected to."""
+        return sum(link.is_up for link in self.dispatcher._links.values())
+
+    @property
+    def writes(self) -> int:
+        """How many writes have reached the nodes."""
+        return sum(node.writes for node in self.nodes)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for a condition, at most ten seconds."""
+        async with asyncio.timeout(10):
+            while not holds():  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
 
     def entry(self, pid: int, ver: int, leader: MemoryNode | None) -> Entry:
         rids = tuple(node.rid for node in self.nodes)
@@ -292,6 +310,8 @@ class Gateway:
         await self.dispatcher.close()
         for node in self.nodes:
             await node.stop()
+        gc.collect()
+        assert not self.stray_errors
 
 
 StartGateway = Callable[..., Awaitable[Gateway]]
