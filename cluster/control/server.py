@@ -92,7 +92,9 @@ class ControlServer:
         self._emit(Loaded(cluster))
 
     async def close(self) -> None:
-        """Refuse what waits, cut every connection, then close the map store."""
+        """Refuse what waits, cut every connection, then close the map store. Again: nothing."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._refuse_asks()
         tasks = list(self._tasks)

@@ -1,0 +1,115 @@
+"""A node that does what control expects of one, over a real socket, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from cluster.cluster_map import ClusterMap
+from kvstore.messages import (
+    CasResult,
+    CompareAndSet,
+    CopiesCreated,
+    CopyReport,
+    CreateCopies,
+    Entry,
+    Envelope,
+    Failed,
+    Fault,
+    Hello,
+    MapUpdate,
+    NodeReport,
+    Rid,
+    Welcome,
+)
+from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, RpcError
+from kvstore.rpc.server import Server
+
+
+class FakeNode:
+    """Leads what it should, at once. `drops_copies` connections are cut at the question for copies."""
+
+    def __init__(self, node: str, boot: int = 1, drops_copies: int = 0, answers_hello: bool = True) -> None:
+        self.node = node
+        self.boot = boot
+        self.drops_copies = drops_copies
+        self.answers_hello = answers_hello
+        self.address = ""
+        self.cluster_id = b""
+        self.map = ClusterMap.empty(b"")
+        self.updates: list[MapUpdate] = []
+        self.led: dict[int, Entry] = {}
+        self.control: Connection | None = None
+        self._server = Server(self._received, cluster_id=lambda: None)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def listen(self) -> FakeNode:
+        self.address = f"127.0.0.1:{await self._server.listen('127.0.0.1', 0)}"
+        return self
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._server.close()
+
+    async def compare_and_set(self, entries: list[Entry]) -> CasResult:
+        assert self.control is not None
+        answer = await self.control.call(CompareAndSet(entries), 5.0, PRIORITY_CONTROL)
+        assert isinstance(answer, CasResult)
+        return answer
+
+    def rid(self, pid: int) -> Rid:
+        return Rid(self.node, f"{self.node}/{pid}".encode().ljust(16, b"."))
+
+    def _received(self, connection: Connection, envelope: Envelope) -> None:
+        body = envelope.body
+        if isinstance(body, Hello):
+            self._hello(connection, envelope.call, body)
+        elif isinstance(body, CreateCopies):
+            if self.drops_copies:
+                self.drops_copies -= 1
+                connection.close()
+                return
+            rids = [(pid, self.rid(pid)) for pid in body.pids]
+            connection.answer(envelope.call, CopiesCreated(rids), PRIORITY_CONTROL)
+        elif isinstance(body, MapUpdate):
+            self.control = connection
+            self.updates.append(body)
+            self.map = self.map.updated(body)
+            self._spawn()
+
+    def _hello(self, connection: Connection, call: int, hello: Hello) -> None:
+        if not self.answers_hello:
+            return
+        if self.cluster_id not in (b"", hello.cluster_id):
+            connection.answer(call, Failed(Fault("conflict", f"node {self.node} is of another cluster")))
+            return
+        self.cluster_id = hello.cluster_id
+        connection.answer(call, Welcome(hello.cluster_id, self.node, self.boot), PRIORITY_CONTROL)
+
+    async def _lead(self) -> None:
+        wanted = [
+            Entry(
+                entry.pid,
+                entry.keyspace,
+                entry.ver + 1,
+                entry.epoch + 1,
+                self.rid(entry.pid),
+                entry.in_sync,
+                entry.replicas,
+                leader_boot=self.boot,
+            )
+            for entry in self.map.entries.values()
+            if entry.pid not in self.led and (entry.leader or entry.replicas[0]) == self.rid(entry.pid)
+        ]
+        if wanted:
+            with contextlib.suppress(RpcError):
+                answer = await self.compare_and_set(wanted)
+                self.led.update((one.pid, one) for one in answer.entries if one.leader == self.rid(one.pid))
+        if self.control is not None:
+            self.control.cast(NodeReport([CopyReport(pid, one.epoch, True, 2, 20) for pid, one in self.led.items()]))
+
+    def _spawn(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._lead())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
