@@ -1,3 +1,5 @@
+"""Guards, versions and updates of the cluster map."""
+
 from __future__ import annotations
 
 import random

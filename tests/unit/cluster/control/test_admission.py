@@ -1,3 +1,5 @@
+"""Which ids, zones, weights and addresses a node may be admitted with."""
+
 from __future__ import annotations
 
 import pytest

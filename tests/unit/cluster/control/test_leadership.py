@@ -1,3 +1,5 @@
+"""Which changes of an entry a node may ask for."""
+
 from __future__ import annotations
 
 from typing import Any

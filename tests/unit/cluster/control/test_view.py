@@ -1,3 +1,5 @@
+"""What control shows: readiness and the state of the cluster."""
+
 from __future__ import annotations
 
 from typing import Any

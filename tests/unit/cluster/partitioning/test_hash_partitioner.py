@@ -1,3 +1,5 @@
+"""Arcs, hash tags and the explanation of the hash partitioner."""
+
 from __future__ import annotations
 
 from collections import Counter

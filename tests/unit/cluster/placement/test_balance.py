@@ -1,3 +1,5 @@
+"""Who leads, when everybody would like the same one to."""
+
 from __future__ import annotations
 
 from collections import Counter

@@ -1,3 +1,5 @@
+"""Preference, exchange and shedding of places."""
+
 from __future__ import annotations
 
 from cluster.placement.fill import Fill

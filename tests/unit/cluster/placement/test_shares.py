@@ -1,3 +1,5 @@
+"""Fair shares, zones and quotas, in numbers small enough to check by hand."""
+
 from __future__ import annotations
 
 from fractions import Fraction

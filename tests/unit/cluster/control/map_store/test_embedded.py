@@ -1,3 +1,5 @@
+"""The embedded map store beyond the contract: one owner, refused files, failed transactions."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The faults of the in-memory map store, and how an unknown outcome is settled."""
+
 from __future__ import annotations
 
 import pytest
