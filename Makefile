@@ -28,12 +28,12 @@ up: .venv/run.stamp
 	@exec $(BIN)/kvstore up --data "$(DATA)" --listen 127.0.0.1:$(PORT)
 
 test: lint
-	$(PY) -m pytest -n 2 tests/unit tests/contract tests/architecture
+	$(PY) -m pytest -n 2 tests/unit tests/contract tests/architecture tests/simulation
 	$(PY) -m pytest tests/integration
 	$(PY) tests/simulation/run.py --seeds 200 --first 1
 
 check: lint
-	$(PY) -m pytest -n 2 tests/unit tests/contract tests/architecture
+	$(PY) -m pytest -n 2 tests/unit tests/contract tests/architecture tests/simulation
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check $(SOURCES)

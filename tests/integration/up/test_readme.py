@@ -7,7 +7,8 @@ import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from processes import Up
 
 README = Path(__file__).parents[3] / "README.md"
 CHANGING = re.compile(r"^(Date|X-Request-Id): .*$", re.MULTILINE)
@@ -20,7 +21,7 @@ def examples() -> list[tuple[str, str]]:
     return [(command, answer.strip()) for command, _, answer in (step.partition("\n") for step in steps)]
 
 
-def test_the_examples_answer_what_the_readme_shows(start_up: Callable[..., Any]) -> None:
+def test_the_examples_answer_what_the_readme_shows(start_up: Callable[..., Up]) -> None:
     url = start_up().wait_ready().url
     shown = examples()
     assert len(shown) >= 6

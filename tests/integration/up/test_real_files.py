@@ -6,9 +6,9 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import Up, kvstore
 
 from kvstore.client import Get, SyncClient, Value
 
@@ -50,7 +50,7 @@ def assert_all_there(url: str, root: Path, files: list[Path]) -> None:
 
 @pytest.mark.slow
 def test_every_byte_of_a_real_tree_survives_a_kill_of_everything(
-    start_up: Callable[..., Any], kvstore: Callable[..., Any], tmp_path: Path, library: list[Path]
+    start_up: Callable[..., Up], tmp_path: Path, library: list[Path]
 ) -> None:
     root = tmp_path / "library"
     (root / "empty").write_bytes(b"")

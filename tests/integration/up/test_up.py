@@ -7,17 +7,13 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import Up, is_alive, kvstore, wait_until
 
 from kvstore.client import SyncClient
 
-Start = Callable[..., Any]
-Eventually = Callable[[Callable[[], bool]], None]
-Alive = Callable[[int], bool]
-Run = Callable[..., Any]
-Complaints = Callable[[Any], list[str]]
+Start = Callable[..., Up]
 
 
 def put_all(url: str, keys: range) -> None:
@@ -31,7 +27,7 @@ def get_all(url: str, keys: range) -> list[int]:
         return [int(client.get(f"k{number}").data) for number in keys]
 
 
-def test_a_cluster_answers_and_ends_with_nothing_left(start_up: Start, is_alive: Alive, kvstore: Run) -> None:
+def test_a_cluster_answers_and_ends_with_nothing_left(start_up: Start) -> None:
     up = start_up().wait_ready()
     children = up.children()
     assert set(children) == {"gateway", "n1", "n2", "n3"}
@@ -51,7 +47,7 @@ def test_a_cluster_answers_and_ends_with_nothing_left(start_up: Start, is_alive:
     assert not any(is_alive(pid) for pid in children.values())
 
 
-def test_ctrl_c_ends_it_too_and_a_new_start_has_the_data(start_up: Start, is_alive: Alive) -> None:
+def test_ctrl_c_ends_it_too_and_a_new_start_has_the_data(start_up: Start) -> None:
     up = start_up().wait_ready()
     put_all(up.url, range(20))
     children = up.children()
@@ -68,34 +64,32 @@ def test_a_kill_of_everything_loses_nothing(start_up: Start) -> None:
     assert get_all(start_up().wait_ready().url, range(50)) == list(range(50))
 
 
-def test_no_process_outlives_an_up_that_is_killed(start_up: Start, is_alive: Alive, eventually: Eventually) -> None:
+def test_no_process_outlives_an_up_that_is_killed(start_up: Start) -> None:
     up = start_up().wait_ready()
     children = up.children()
     up.end(signal.SIGKILL)
-    eventually(lambda: not any(is_alive(pid) for pid in children.values()))
+    wait_until(lambda: not any(is_alive(pid) for pid in children.values()))
 
 
 @pytest.mark.parametrize("victim", ["n2", "gateway"])
-def test_a_process_that_is_killed_is_started_again(
-    start_up: Start, eventually: Eventually, complaints: Complaints, victim: str
-) -> None:
+def test_a_process_that_is_killed_is_started_again(start_up: Start, victim: str) -> None:
     up = start_up().wait_ready()
     put_all(up.url, range(50))
     os.kill(up.children()[victim], signal.SIGKILL)
-    eventually(lambda: any(line.startswith(f"kvstore: {victim} was ended by SIGKILL") for line in complaints(up)))
-    eventually(lambda: victim in up.children())
+    wait_until(lambda: any(line.startswith(f"kvstore: {victim} was ended by SIGKILL") for line in up.complaints))
+    wait_until(lambda: victim in up.children())
     assert get_all(up.url, range(50)) == list(range(50))
 
 
-def test_a_second_up_on_the_same_data_says_so_in_one_line(start_up: Start, complaints: Complaints) -> None:
+def test_a_second_up_on_the_same_data_says_so_in_one_line(start_up: Start) -> None:
     up = start_up().wait_ready()
     second = start_up()
     assert second.wait() == 1
-    assert complaints(second) == [f"kvstore: the data directory {up.data} is in use by another 'kvstore up'"]
+    assert second.complaints == [f"kvstore: the data directory {up.data} is in use by another 'kvstore up'"]
     assert get_all(up.url, range(0)) == []
 
 
-def test_a_node_or_gateway_beside_an_up_on_its_data_says_so_in_one_line(start_up: Start, kvstore: Run) -> None:
+def test_a_node_or_gateway_beside_an_up_on_its_data_says_so_in_one_line(start_up: Start) -> None:
     up = start_up().wait_ready()
     node = kvstore("node", "--id", "n1", "--data", str(up.data / "n1"), "--gateway", up.url)
     gateway = kvstore("gateway", "--listen", "127.0.0.1:0", "--data", str(up.data / "gateway"))
@@ -105,13 +99,13 @@ def test_a_node_or_gateway_beside_an_up_on_its_data_says_so_in_one_line(start_up
         assert process.stderr.startswith(b"kvstore: ")
 
 
-def test_a_port_in_use_is_one_line_and_nothing_is_left(start_up: Start, complaints: Complaints) -> None:
+def test_a_port_in_use_is_one_line_and_nothing_is_left(start_up: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         up = start_up("--listen", address)
         assert up.wait() == 1
     assert len(up.err) == 1
-    assert address in complaints(up)[0]
+    assert address in up.complaints[0]
 
 
 @pytest.mark.parametrize(
@@ -123,21 +117,19 @@ def test_a_port_in_use_is_one_line_and_nothing_is_left(start_up: Start, complain
         (("--nonsense",), 2, "--nonsense"),
     ],
 )
-def test_a_bad_option_is_one_line(
-    start_up: Start, complaints: Complaints, arguments: tuple[str, ...], code: int, named: str
-) -> None:
+def test_a_bad_option_is_one_line(start_up: Start, arguments: tuple[str, ...], code: int, named: str) -> None:
     up = start_up(*arguments)
     assert up.wait() == code
     assert len(up.err) == 1
-    assert named in complaints(up)[0]
+    assert named in up.complaints[0]
 
 
-def test_fewer_nodes_than_the_data_has_is_refused(start_up: Start, complaints: Complaints, tmp_path: Path) -> None:
+def test_fewer_nodes_than_the_data_has_is_refused(start_up: Start, tmp_path: Path) -> None:
     for name in ("n1", "n2", "n3"):
         (tmp_path / "data" / name).mkdir(parents=True)
     up = start_up("--nodes", "2")
     assert up.wait() == 1
-    assert complaints(up) == [
+    assert up.complaints == [
         f"kvstore: {up.data} holds the data of 3 nodes, --nodes is 2; removing nodes is not built yet"
     ]
 

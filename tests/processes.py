@@ -1,4 +1,4 @@
-"""`kvstore up` as real processes, started, stopped and killed by tests."""
+"""The `kvstore` command as real processes, started, stopped and killed by tests."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
-
-import pytest
 
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
 KVSTORE = (sys.executable, "-m", "cluster.cli.main")
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not yet waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -72,10 +71,15 @@ class Up:
         """The process ids of its children, by node id; the gateway is `gateway`."""
         text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         found = {}
-        for pid in map(int, text.split()):
+        for pid in filter(is_alive, map(int, text.split())):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
             found[command[command.index("--id") + 1] if "--id" in command else "gateway"] = pid
         return found
+
+    @property
+    def complaints(self) -> list[str]:
+        """What a person reads on standard error: the lines that are no structured log."""
+        return [line for line in self.err if not re.match(r"\{.*\}$", line)]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send the signal, wait for the end and return the exit code."""
@@ -96,7 +100,7 @@ class Up:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.wait()
-        wait_until(lambda: not any(_alive(pid) for pid in pids))
+        wait_until(lambda: not any(is_alive(pid) for pid in pids))
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -107,50 +111,8 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    """Start `kvstore up`, by default on a directory of this test; whatever is left at the end is killed."""
-    started: list[Up] = []
-
-    def start(*arguments: str, data: Path = tmp_path / "data") -> Up:
-        started.append(Up(data, *arguments))
-        return started[-1]
-
-    yield start
-    for up in started:
-        if up.process.poll() is None:
-            up.kill_all()
-        up.wait()
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], bool]], None]:
-    return wait_until
-
-
-@pytest.fixture
-def is_alive() -> Callable[[int], bool]:
-    return _alive
-
-
-@pytest.fixture
-def kvstore() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run one command of the `kvstore` command line to its end."""
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*KVSTORE, *arguments], capture_output=True, timeout=120, check=False, env={**os.environ, **environment}
-        )
-
-    return run
-
-
-def own_lines(lines: list[str]) -> list[str]:
-    """Lines that are no structured log."""
-    return [line for line in lines if not re.match(r"\{.*\}$", line)]
-
-
-@pytest.fixture
-def complaints() -> Callable[[Up], list[str]]:
-    """What a person reads on standard error."""
-    return lambda up: own_lines(up.err)
+def kvstore(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run one command of the command line to its end."""
+    return subprocess.run(
+        [*KVSTORE, *arguments], capture_output=True, timeout=120, check=False, env={**os.environ, **environment}
+    )

@@ -1,0 +1,25 @@
+"""What tests of several kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from processes import Up
+
+
+@pytest.fixture
+def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """Start `kvstore up`, by default on a directory of this test; whatever is left at the end is killed."""
+    started: list[Up] = []
+
+    def start(*arguments: str, data: Path = tmp_path / "data") -> Up:
+        started.append(Up(data, *arguments))
+        return started[-1]
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.kill_all()
+        up.wait()
