@@ -38,6 +38,11 @@ class Answer:
         self.closes = closes
 
 
+def json_answer(status: int, body: bytes) -> Answer:
+    """An answer in JSON that no cache keeps."""
+    return Answer(status, "Content-Type: application/json\r\nCache-Control: no-store\r\n", body)
+
+
 class Renderer:
     """Turns answers into bytes; keeps the text of `Date` for the second it is valid in."""
 

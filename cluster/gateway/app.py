@@ -23,8 +23,10 @@ import uvloop
 from cluster.control.map_store.embedded import EmbeddedMapStore
 from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
+from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer, check_parser
+from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.metrics import Metrics
 from cluster.gateway.router import Router
 from cluster.gateway.routes import Routes
@@ -92,7 +94,16 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(dispatcher.close)
         stack.callback(control.subscribe(dispatcher.take))
-        await _serve_http(settings, listening, _routes(settings, dispatcher, router, control), control, stop)
+        metrics = Metrics()
+        routes = _routes(settings, dispatcher, router, control, metrics)
+        server = HttpServer(routes.handle, settings, metrics.observe)
+        metrics.add_gauge("kvstore_gateway_connections", "Open client connections.", lambda: server.connections_count)
+        metrics.add_gauge(
+            "kvstore_gateway_in_flight_bytes",
+            "Bytes of bodies and unsent answers.",
+            lambda: server.budget.used,
+        )
+        await _serve_http(server, listening, control, stop)
 
 
 def _control_settings(settings: GatewaySettings) -> ControlSettings:
@@ -104,33 +115,23 @@ def _control_settings(settings: GatewaySettings) -> ControlSettings:
     )
 
 
-def _routes(settings: GatewaySettings, dispatcher: Dispatcher, router: Router, control: ControlServer) -> Routes:
+def _routes(
+    settings: GatewaySettings, dispatcher: Dispatcher, router: Router, control: ControlServer, metrics: Metrics
+) -> Routes:
     service = KvService(
         dispatcher,
         router,
         max_value_bytes=settings.max_value_bytes,
         batch_answer_bytes_max=settings.batch_answer_bytes_max,
     )
-    return Routes(
-        service,
-        control,
-        Metrics(),
-        max_value_bytes=settings.max_value_bytes,
-        batch_bytes_max=settings.batch_bytes_max,
-        openapi=OPENAPI.read_bytes(),
-    )
+    keys = KeyRoutes(service, max_value_bytes=settings.max_value_bytes, batch_bytes_max=settings.batch_bytes_max)
+    return Routes(keys, ClusterRoutes(control, metrics, openapi=OPENAPI.read_bytes()))
 
 
 async def _serve_http(
-    settings: GatewaySettings, listening: socket.socket, routes: Routes, control: ControlServer, stop: asyncio.Event
+    server: HttpServer, listening: socket.socket, control: ControlServer, stop: asyncio.Event
 ) -> None:
-    server = HttpServer(routes.handle, settings, routes.metrics.observe)
-    routes.metrics.add_gauge(
-        "kvstore_gateway_connections", "Open client connections.", lambda: server.connections_count
-    )
-    routes.metrics.add_gauge(
-        "kvstore_gateway_in_flight_bytes", "Bytes of bodies and unsent answers held now.", lambda: server.budget.used
-    )
+    """Listen until `stop` is set or control fails, then stop in order."""
     listener = await asyncio.get_running_loop().create_server(server, sock=listening, backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
     sys.stdout.write(f"ready http://{f'[{host}]' if ':' in host else host}:{port}\n")

@@ -19,12 +19,13 @@ import msgspec
 
 from cluster.gateway.conditions import TTL_S_MAX, check_content_type
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
-from kvstore.errors import BadBody, BodyTooLarge, KvError
+from kvstore.errors import BadBody, BodyTooLarge, KvError, UnsupportedMediaType
 from kvstore.keys import check_key
 
 OPERATIONS_MAX = 1000
 CONTAINER_LENGTH_MAX = 4096
 TEXT_BYTES_MAX = 8192
+FORM_TYPES = frozenset(("", "application/x-www-form-urlencoded"))
 
 _OP_FIELD = re.compile(rb'"op"\s*:')
 
@@ -212,3 +213,27 @@ def _item(result: Result, *, as_text: bool) -> _Item:
     if isinstance(result, Deleted):
         return _DELETED
     return _Item(result.status, code=result.code, detail=result.detail)
+
+
+def _media_type(field: str) -> str:
+    return field.partition(";")[0].strip().lower()
+
+
+def form_of(content_type: str) -> Format:
+    """The form that a `Content-Type` names; none, and curl's default, mean JSON. Raises UnsupportedMediaType."""
+    media_type = _media_type(content_type)
+    if media_type in FORM_TYPES:
+        return Format.JSON
+    for form in Format:
+        if media_type == form.value:
+            return form
+    raise UnsupportedMediaType(f"a batch is {' or '.join(form.value for form in Format)}")
+
+
+def accepted_form(accept: str, default: Format) -> Format:
+    """The first form that `Accept` names; `default` where it names none."""
+    for part in accept.split(","):
+        for form in Format:
+            if _media_type(part) == form.value:
+                return form
+    return default

@@ -16,8 +16,10 @@ import msgspec
 import pytest
 
 from cluster.control.messages import AdmitNode, Admitted, ClusterStatus, ClusterView, Readiness, Ready
+from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer
+from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.metrics import Metrics
 from cluster.gateway.router import Router
 from cluster.gateway.routes import Routes
@@ -243,11 +245,10 @@ class Gateway:
             max_value_bytes=limit,
             batch_answer_bytes_max=self.settings.batch_answer_bytes_max,
         )
-        batch_limit = self.settings.batch_bytes_max
-        routes = Routes(
-            service, self.control, Metrics(), max_value_bytes=limit, batch_bytes_max=batch_limit, openapi=b"openapi: 3"
-        )
-        self.server = HttpServer(routes.handle, self.settings, routes.metrics.observe)
+        keys = KeyRoutes(service, max_value_bytes=limit, batch_bytes_max=self.settings.batch_bytes_max)
+        metrics = Metrics()
+        routes = Routes(keys, ClusterRoutes(self.control, metrics, openapi=b"openapi: 3"))
+        self.server = HttpServer(routes.handle, self.settings, metrics.observe)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)
         self.port = self.listener.sockets[0].getsockname()[1]

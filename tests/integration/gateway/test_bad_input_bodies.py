@@ -139,6 +139,7 @@ async def test_a_body_where_none_belongs_is_refused(gateway: Any, method: str) -
         ("br", b"\x00"),
         ("identity", b"x"),
     ],
+    ids=["a bomb", "many members", "twice", "zstd", "br", "identity"],
 )
 async def test_an_encoded_body_is_refused_without_decoding(gateway: Any, coding: str, body: bytes) -> None:
     answer = await gateway.ask("PUT", "/v1/kv/a", body, {"Content-Encoding": coding})
