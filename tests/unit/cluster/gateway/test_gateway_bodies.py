@@ -1,0 +1,63 @@
+"""Batches decode to the same operations from both forms."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.gateway.bodies import Format, accepted_form, decode_batch, encode_results, form_of
+from cluster.gateway.operations import Change, Deleted, Found, Get, Stored
+from kvstore.errors import KeyNotFound, KeyTooLong, UnsupportedMediaType
+
+KEYS = st.binary(min_size=1, max_size=40)
+
+
+@given(key=KEYS, value=st.binary(max_size=40), ttl=st.none() | st.floats(0.001, 1000))
+def test_both_forms_say_the_same(key: bytes, value: bytes, ttl: float | None) -> None:
+    extra = {} if ttl is None else {"ttl": ttl}
+    packed = msgpack.packb({"ops": [{"op": "put", "key": key, "value": value, **extra}]})
+    text = {"key_b64": base64.b64encode(key).decode(), "value_b64": base64.b64encode(value).decode()}
+    as_json = json.dumps({"ops": [{"op": "put", **text, **extra}]}).encode()
+    (operation,) = decode_batch(packed, Format.MSGPACK, "default")
+    assert decode_batch(as_json, Format.JSON, "default") == [operation]
+    assert isinstance(operation, Change)
+    assert (operation.key, operation.value) == (key, value)
+
+
+@given(key=st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable()))
+def test_text_keys_are_utf8(key: str) -> None:
+    body = json.dumps({"ops": [{"op": "get", "key": key}]}, ensure_ascii=False).encode()
+    assert decode_batch(body, Format.JSON, "default") == [Get("default", key.encode())]
+
+
+def test_what_is_wrong_with_one_key_is_its_own_result() -> None:
+    body = json.dumps({"ops": [{"op": "get", "key": "k" * 481}, {"op": "get", "key": "a"}]}).encode()
+    first, second = decode_batch(body, Format.JSON, "default")
+    assert isinstance(first, KeyTooLong)
+    assert second == Get("default", b"a")
+
+
+@given(value=st.binary(max_size=40))
+def test_values_come_back_byte_for_byte(value: bytes) -> None:
+    results = [Found(value, "text/plain", "1.1.1", 2.5), Stored(True, "1.1.2", 2), Deleted(), KeyNotFound("no")]
+    found, stored, deleted, missing = json.loads(encode_results(results, Format.JSON))["results"]
+    text = found.get("value")
+    assert (text.encode() if text is not None else base64.b64decode(found["value_b64"])) == value
+    assert (found["ttl"], found["etag"]) == (2.5, "1.1.1")
+    assert (stored, deleted) == ({"status": 201, "etag": "1.1.2"}, {"status": 204})
+    assert missing == {"status": 404, "code": "key_not_found", "detail": "no"}
+    assert msgpack.unpackb(encode_results(results, Format.MSGPACK))["results"][0]["value"] == value
+
+
+def test_the_form_is_what_the_headers_name() -> None:
+    assert form_of("") is form_of("application/json; charset=utf-8") is Format.JSON
+    assert form_of("Application/MsgPack") is Format.MSGPACK
+    with pytest.raises(UnsupportedMediaType):
+        form_of("text/plain")
+    assert accepted_form("*/*", Format.MSGPACK) is Format.MSGPACK
+    assert accepted_form("text/html, application/msgpack;q=0.9", Format.JSON) is Format.MSGPACK

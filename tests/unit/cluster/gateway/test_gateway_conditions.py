@@ -1,0 +1,54 @@
+"""Strict parsing of parameters and header fields."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.gateway.conditions import check_content_type, parse_etags, parse_query, parse_ttl_ms
+from kvstore.errors import BadParameter, BadRequest
+
+
+def test_parameters_are_decoded_once() -> None:
+    assert parse_query("a=%2525&b=x+y&c", ("a", "b", "c")) == {"a": "%25", "b": "x+y", "c": ""}
+    assert parse_query("", ()) == {}
+
+
+@pytest.mark.parametrize("query", ["x=1", "a=1&a=1", "a=1&", "&", "a=%", "a=%f", "a=%ff", "a=é", "%61=1&a=2"])
+def test_what_is_unknown_doubled_or_unclean_is_refused(query: str) -> None:
+    with pytest.raises(BadParameter):
+        parse_query(query, ("a",))
+
+
+@given(text=st.text(max_size=30))
+def test_a_ttl_is_a_positive_number_or_refused(text: str) -> None:
+    try:
+        ttl_ms = parse_ttl_ms(text)
+    except BadParameter:
+        return
+    assert ttl_ms >= 1
+    assert text.isascii()
+    assert abs(ttl_ms - float(text) * 1000) <= 1
+
+
+def test_etags_are_told_apart_by_strength() -> None:
+    assert parse_etags("If-Match", ['"a", W/"b"', '"c"']) == (("a", "c"), ("b",))
+    assert parse_etags("If-Match", [" * "]) == (("*",), ())
+    assert parse_etags("If-Match", ['"a,b"']) == (("a,b",), ())
+
+
+@given(text=st.text(alphabet='"*,W/ ab', max_size=12))
+def test_a_list_of_etags_is_whole_or_refused(text: str) -> None:
+    try:
+        strong, weak = parse_etags("If-Match", [text])
+    except BadRequest:
+        return
+    assert text.count('"') == 2 * (len(strong) + len(weak)) or strong == ("*",)
+
+
+def test_a_content_type_is_kept_as_it_is() -> None:
+    assert check_content_type("text/plain; charset=utf-8") == "text/plain; charset=utf-8"
+    assert check_content_type("application/X-WWW-Form-URLencoded; charset=utf-8") == "application/octet-stream"
+    with pytest.raises(BadRequest):
+        check_content_type("text/plain\r\nX: y")
