@@ -82,6 +82,16 @@ def test_entries_are_proposed_in_one_change_after_every_copy_was_confirmed() -> 
     assert world.stored.map_ver == before + 1
 
 
+def test_a_placement_under_way_is_not_proposed_again() -> None:
+    world = World(ControlSettings(initial_nodes=2, partitions=8))
+    world.join("n1")
+    unplaced = World(ControlSettings(initial_nodes=1, partitions=8), world.stored, store_is_held=True)
+    unplaced.connect("n1")
+    for _ in range(3):
+        unplaced.send(Ticked())
+    assert len(unplaced.held) == 1
+
+
 def test_a_copy_in_another_nodes_name_is_not_counted() -> None:
     world = World(ControlSettings(initial_nodes=1, partitions=1, replicas=1), makes_copies=False)
     connection = world.join("n1")["n1"]

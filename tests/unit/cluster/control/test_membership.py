@@ -59,6 +59,16 @@ def test_a_node_is_dialled_first_then_recorded_and_then_told_and_admitted() -> N
     assert [update.nodes for update in world.told("n1")] == [[wanted]]
 
 
+def test_a_membership_under_way_is_not_proposed_again() -> None:
+    world = waiting_world()
+    world.store_is_held = True
+    world.ask_admission("n1", 7001)
+    world.connect("n1")
+    for _ in range(3):
+        world.send(Ticked())
+    assert len(world.held) == 1
+
+
 def test_a_member_that_asks_again_is_known() -> None:
     world = waiting_world()
     world.join("n1")

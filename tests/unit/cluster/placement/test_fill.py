@@ -50,3 +50,20 @@ def test_a_place_that_the_rules_of_zones_forbid_is_not_kept() -> None:
     for node in ("x", "y", "gone"):
         fill.keep(1, node)
     assert fill.places == {1: ["x"]}
+
+
+def test_two_nodes_above_their_quotas_give_up_copies_of_different_partitions() -> None:
+    fill = Fill({pid: ["c", "a", "b"] for pid in (1, 2)}, NODES, {"": ZoneRule(3, 3)}, wanted=3)
+    for pid in (1, 2):
+        for node in "cab":
+            fill.keep(pid, node)
+    fill.shed({"a": 1, "b": 1, "c": 2})
+    assert sorted(len(nodes) for nodes in fill.places.values()) == [2, 2]
+
+
+def test_an_exchange_puts_no_more_copies_into_a_zone_than_its_rule_allows() -> None:
+    zone_of = {"a1": "a", "a2": "a", "a3": "a", "b1": "b", "b2": "b", "b3": "b"}
+    candidates = {1: ["a1", "a2", "b1", "b2", "b3"], 2: ["a1", "a3", "b1", "b2"]}
+    fill = Fill(candidates, zone_of, {"a": ZoneRule(1, 2), "b": ZoneRule(1, 2)}, wanted=4)
+    assert fill.fill([1, 2], {"a1": 1, "a2": 1, "a3": 1, "b1": 2, "b2": 2, "b3": 1}) == [2]
+    assert fill.places[1] == ["a1", "a2", "b1", "b2"]
