@@ -49,5 +49,5 @@ def decode_entry(data: bytes) -> Entry:
     """Decode a stored map entry; raises CodecError as `decode_frame` does."""
     try:
         return _ENTRY.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(str(error)) from error

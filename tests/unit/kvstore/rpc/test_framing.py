@@ -1,0 +1,59 @@
+"""Frames on a stream: whole bodies, however the stream is cut, and nothing beyond the limit."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvstore.rpc.framing import FRAME_BYTES_MAX, FrameDecoder, FramingError, frame_bytes
+
+BODIES = st.lists(st.binary(max_size=60), max_size=6)
+
+
+@given(BODIES, st.data())
+def test_bodies_come_out_whole_wherever_the_stream_is_cut(bodies: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(map(frame_bytes, bodies))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    decoder = FrameDecoder()
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [body for piece in pieces for body in decoder.feed(piece)] == bodies
+
+
+def test_bodies_come_out_whole_byte_by_byte() -> None:
+    bodies = [b"", b"a", b"bc" * 200, b""]
+    decoder = FrameDecoder()
+    stream = b"".join(map(frame_bytes, bodies))
+    assert [body for position in range(len(stream)) for body in decoder.feed(stream[position : position + 1])] == bodies
+
+
+def test_a_stream_that_breaks_after_a_good_body_is_broken() -> None:
+    with pytest.raises(FramingError):
+        list(FrameDecoder().feed(frame_bytes(b"good") + b"\xff\xff\xff\xff"))
+
+
+@pytest.mark.parametrize("length", [FRAME_BYTES_MAX + 1, 2**31, 2**32 - 1])
+def test_a_huge_announced_length_is_refused_before_anything_is_held(length: int) -> None:
+    with pytest.raises(FramingError, match=str(length)):
+        list(FrameDecoder().feed(struct.pack(">I", length)))
+
+
+def test_the_largest_length_is_waited_for() -> None:
+    assert list(FrameDecoder().feed(struct.pack(">I", FRAME_BYTES_MAX) + b"x")) == []
+
+
+def test_a_body_beyond_the_limit_is_not_framed() -> None:
+    with pytest.raises(FramingError):
+        frame_bytes(bytes(FRAME_BYTES_MAX + 1))
+
+
+@given(st.lists(st.binary(max_size=30), max_size=10))
+def test_no_stream_gives_anything_but_bodies_or_a_refusal(pieces: list[bytes]) -> None:
+    decoder = FrameDecoder()
+    try:
+        bodies = [body for piece in pieces for body in decoder.feed(piece)]
+    except FramingError:
+        return
+    assert sum(len(body) + 4 for body in bodies) <= sum(map(len, pieces))
