@@ -93,7 +93,7 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
     partitions = Partitions(raise_boot(engine, settings.id), lambda: os.urandom(16), settings.pending_bytes_max)
     admitted = asyncio.Event()
     service = Service(admitted.set)
-    shell = Shell(engine, partitions, SystemClock(), NodeMetrics(), service.handle)
+    shell = Shell(engine, partitions, SystemClock(), NodeMetrics(partitions), service.handle)
     service.bind(shell)
     view = engine.snapshot()
     partitions.usage = engine.usage()
@@ -103,7 +103,7 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
         service.handle,
         cluster_id=lambda: None,
         on_closed=service.closed,
-        fallback=http_fallback(lambda: service.is_admitted, lambda: shell.metrics.text(partitions)),
+        fallback=http_fallback(lambda: service.is_admitted, lambda: shell.metrics.text()),
     )
     address = _join_host(host, await server.listen(host, port))
     tasks = [
@@ -177,7 +177,7 @@ def _truncate(shell: Shell, settings: NodeSettings) -> None:
     copies = sum(1 for _ in shell.partitions) or 1
     share_bytes = settings.map_size_bytes // LOG_SHARE_OF_MAP // copies
     retention = Retention(int(settings.log_retention_s * 1000), min(settings.log_retention_bytes, share_bytes))
-    shell.partitions.truncate_logs(shell.view(), shell.clock.now(), retention)
+    shell.partitions.truncate_logs(shell.view(), shell.now(), retention)
     shell.schedule()
 
 

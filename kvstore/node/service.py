@@ -68,14 +68,16 @@ class Service:
             self._read(connection, envelope.call, body)
         elif isinstance(body, Write):
             self._write(connection, envelope.call, body)
+        elif isinstance(body, REPLICATION) and connection.peer:
+            shell = self.shell
+            effects = shell.partitions.handle(connection.peer, body, shell.now())
+            if effects:
+                shell.perform(effects)
+            shell.schedule()
         elif isinstance(body, Hello):
             self._hello(connection, envelope.call, body)
         elif not connection.role and not connection.peer:
             connection.close("the first message is hello")
-        elif isinstance(body, REPLICATION):
-            shell = self.shell
-            shell.perform(shell.partitions.handle(connection.peer, body, shell.clock.now()))
-            shell.schedule()
         elif isinstance(body, DigestOf):
             self._spawn(self._digest(connection, envelope, body))
         elif connection.role == "control":
@@ -141,7 +143,7 @@ class Service:
             connection.close("only a gateway reads and writes")
             return
         shell = self.shell
-        view, now = shell.view(), shell.clock.now()
+        view, now = shell.view(), shell.now()
         read = shell.partitions.read
         pending = PendingCall(connection, call, now.wall_ms)
         results = pending.results
@@ -150,7 +152,7 @@ class Service:
             results.append(row)
             if row is LATER:
                 pending.open_parts += 1
-        shell.metrics.reads.inc(len(results))
+        shell.metrics.reads += len(results)
         if not pending.open_parts:
             pending.send()
 
@@ -159,7 +161,7 @@ class Service:
             connection.close("only a gateway reads and writes")
             return
         shell = self.shell
-        view, now = shell.view(), shell.clock.now()
+        view, now = shell.view(), shell.now()
         write = shell.partitions.write
         pending = PendingCall(connection, call, None)
         results = pending.results
@@ -168,7 +170,7 @@ class Service:
             results.append(result)
             if result is LATER:
                 pending.open_parts += 1
-        shell.metrics.writes.inc(len(results))
+        shell.metrics.writes += len(results)
         if not pending.open_parts:
             pending.send()
 

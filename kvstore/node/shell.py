@@ -17,6 +17,7 @@ import structlog
 
 from kvstore.clock import Clock
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send
+from kvstore.instant import Instant
 from kvstore.messages import Acked, CasResult, CompareAndSet, Entry, NodeInfo, NodeReport
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.pending import PendingCall
@@ -42,7 +43,7 @@ class Shell:
     ) -> None:
         self.engine = engine
         self.partitions = partitions
-        self.clock = clock
+        self._clock = clock
         self.metrics = metrics
         self.control: Connection | None = None
         self.peers: dict[str, Link] = {}
@@ -50,6 +51,7 @@ class Shell:
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(engine, _end_process)
         self._view: Snapshot | None = None
+        self._now: Instant | None = None
         self._turn_scheduled = False
         self._apply_due = False
         self._asks: list[Entry] = []
@@ -65,6 +67,13 @@ class Shell:
             self._view = self.engine.snapshot()
             self.schedule()
         return self._view
+
+    def now(self) -> Instant:
+        """The instant of this loop turn."""
+        if self._now is None:
+            self._now = self._clock.now()
+            self.schedule()
+        return self._now
 
     def schedule(self) -> None:
         """Have `_turn` run at the end of this loop turn."""
@@ -83,24 +92,35 @@ class Shell:
         self.schedule()
 
     def _turn(self) -> None:
-        self._turn_scheduled = False
         partitions = self.partitions
         if partitions.has_reads_waiting:
-            self.perform(partitions.retry_reads(self.view(), self.clock.now()))
-        if not self._writer.is_busy and (partitions.needs_batch or self._apply_due or self._after_batch):
+            self.perform(partitions.retry_reads(self.view(), self.now()))
+        if self._has_batch:
             self._form_batch()
         self._close_view()
+        self._now = None
+        self._turn_scheduled = False
+        if self._has_batch:
+            self.schedule()
         if self._asks and self.control is not None:
             asks, self._asks = self._asks, []
             self._loop.create_task(self._compare_and_set(self.control, asks))
 
+    @property
+    def _has_batch(self) -> bool:
+        waits = self.partitions.needs_batch or self._apply_due or bool(self._after_batch)
+        return waits and not self._writer.is_busy
+
     def _form_batch(self) -> None:
-        turn = self.partitions.collect(self.view(), self.clock.now(), self._apply_due)
+        turn = self.partitions.collect(self.view(), self.now(), self._apply_due)
         self._apply_due = False
         self._releasing, self._after_batch = self._after_batch, []
-        self._writer.submit(turn.batch, lambda full, seconds: self._committed(turn.batch, full, seconds))
         for send in turn.at_once:
             self._send(send)
+        if turn.batch:
+            self._writer.submit(turn.batch, lambda full, seconds: self._committed(turn.batch, full, seconds))
+        else:
+            self._release()
 
     def _committed(self, batch: Batch, full: MapFull | None, seconds: float) -> None:
         self._close_view()
@@ -108,7 +128,11 @@ class Shell:
             self._commit_again(batch, full)
             return
         self._full_tries = 0
-        self.metrics.fsync_s.observe(seconds)
+        self.metrics.committed(seconds)
+        self._release()
+
+    def _release(self) -> None:
+        """What waited for the batch may leave."""
         self.perform(self.partitions.durable())
         releasing, self._releasing = self._releasing, []
         for callback in releasing:
@@ -146,7 +170,7 @@ class Shell:
             elif isinstance(effect, Report):
                 self.send_report()
             elif isinstance(effect, Alarm):
-                self.metrics.alarms.inc()
+                self.metrics.alarms += 1
                 log.error("alarm", partition=effect.pid, reason=effect.text)
 
     def _send(self, send: Send) -> None:
@@ -154,7 +178,7 @@ class Shell:
         if link is not None:
             link.cast(send.body)
             if isinstance(send.body, Acked):
-                self.metrics.acks.inc()
+                self.metrics.acks += 1
 
     def send_report(self) -> None:
         """Tell control how this node is."""
@@ -172,7 +196,7 @@ class Shell:
 
     def on_entries(self, entries: list[Entry]) -> None:
         """Map entries arrived."""
-        self.perform(self.partitions.on_entries(entries, self.clock.now()))
+        self.perform(self.partitions.on_entries(entries, self.now()))
         self.schedule()
 
     # ---- peers --------------------------------------------------------------------------------------------------
@@ -201,13 +225,13 @@ class Shell:
         return link
 
     def _peer_up(self, node_id: str) -> None:
-        self.perform(self.partitions.reachable(node_id, self.clock.now()))
+        self.perform(self.partitions.reachable(node_id, self.now()))
         self.schedule()
 
     def tick(self) -> None:
         """Time has passed."""
         self.partitions.usage = self.engine.usage()
-        self.perform(self.partitions.tick(self.view(), self.clock.now()))
+        self.perform(self.partitions.tick(self.view(), self.now()))
         self.apply_soon()
 
     async def close(self) -> None:

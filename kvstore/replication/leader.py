@@ -229,8 +229,8 @@ class Leader:
 
     @property
     def has_queue(self) -> bool:
-        """Whether records wait to become a log row."""
-        return bool(self._queue)
+        """Whether records wait to become a log row, or rows wait to be sent."""
+        return bool(self._queue) or any(peer.can_send(self._copy) for peer in self.peers.values())
 
     def form_rows(self, now: Instant) -> None:
         """Turn what is queued into log rows."""

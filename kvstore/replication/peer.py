@@ -87,13 +87,17 @@ class Peer:
         while self._under_way and self._under_way[0][0] <= message.log_end:
             self._bytes_under_way -= self._under_way.popleft()[1]
 
+    def can_send(self, copy: Copy) -> bool:
+        """Whether rows wait that this follower can be sent now."""
+        return (
+            self._sent_end < copy.log.end
+            and self.state is PeerState.STREAMING
+            and self._bytes_under_way < WINDOW_BYTES
+        )
+
     def next_append(self, copy: Copy, entry: Entry, view: Snapshot, now: Instant) -> Append | None:
         """The next rows this follower lacks, None when it has all or its window is full."""
-        if (
-            self.state is not PeerState.STREAMING
-            or self._sent_end >= copy.log.end
-            or self._bytes_under_way >= WINDOW_BYTES
-        ):
+        if not self.can_send(copy):
             return None
         rows, previous, last = copy.log.rows_after(self._sent_end, APPEND_BYTES_MAX, copy.prefix, view)
         if not rows:

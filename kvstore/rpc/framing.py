@@ -8,7 +8,6 @@ body means (`codec`). Sans-IO.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 PREAMBLE = b"KVR1"
 FRAME_BYTES_MAX = 64 * 1024 * 1024
@@ -31,22 +30,37 @@ class FrameDecoder:
     """Cuts a stream into bodies."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._held_bytes = 0
+        self._needed_bytes = 4
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what arrived and yield each body that is complete."""
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        try:
-            while len(buffer) - start >= 4:
-                (length,) = _LENGTH.unpack_from(buffer, start)
-                if length > FRAME_BYTES_MAX:
-                    raise FramingError(f"frame of {length} bytes announced, at most {FRAME_BYTES_MAX} are allowed")
-                end = start + 4 + length
-                if len(buffer) < end:
-                    break
-                yield bytes(memoryview(buffer)[start + 4 : end])
-                start = end
-        finally:
-            del buffer[:start]
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what arrived; returns each body that is complete.
+
+        Raises:
+            FramingError: a frame longer than allowed is announced.
+        """
+        if self._parts:
+            self._parts.append(data)
+            self._held_bytes += len(data)
+            if self._held_bytes < self._needed_bytes:
+                return []
+            data = b"".join(self._parts)
+            self._parts = []
+        bodies = []
+        start, total = 0, len(data)
+        self._needed_bytes = 4
+        while total - start >= 4:
+            (length,) = _LENGTH.unpack_from(data, start)
+            if length > FRAME_BYTES_MAX:
+                raise FramingError(f"frame of {length} bytes announced, at most {FRAME_BYTES_MAX} are allowed")
+            end = start + 4 + length
+            if end > total:
+                self._needed_bytes = 4 + length
+                break
+            bodies.append(data[start + 4 : end])
+            start = end
+        if start < total:
+            self._parts = [data[start:]]
+            self._held_bytes = total - start
+        return bodies
