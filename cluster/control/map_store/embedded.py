@@ -21,8 +21,9 @@ import msgspec
 
 from cluster.cluster_map import Change, ClusterMap
 from cluster.control.map_store import Applied, Outcome
+from kvstore.codec import decode_entry, encode_entry
 from kvstore.errors import OperatorError
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo
+from kvstore.messages import KeyspaceInfo, MapUpdate, NodeInfo
 from kvstore.storage.data_dir import DataDir
 
 FILE_NAME = "cluster-map.lmdb"
@@ -46,7 +47,6 @@ _ENCODER = msgspec.msgpack.Encoder()
 _HEAD_ROW = msgspec.msgpack.Decoder(_Head)
 _NODE_ROW = msgspec.msgpack.Decoder(NodeInfo)
 _KEYSPACE_ROW = msgspec.msgpack.Decoder(KeyspaceInfo)
-_ENTRY_ROW = msgspec.msgpack.Decoder(Entry)
 T = TypeVar("T")
 
 
@@ -112,7 +112,7 @@ class EmbeddedMapStore:
                 raise ValueError(f"its format is {head.format}, this version reads {FORMAT}")
             nodes = {node.id: node for node in map(_NODE_ROW.decode, _rows(transaction, _NODES))}
             keyspaces = {one.name: one for one in map(_KEYSPACE_ROW.decode, _rows(transaction, _KEYSPACES))}
-            entries = {entry.pid: entry for entry in map(_ENTRY_ROW.decode, _rows(transaction, _ENTRIES))}
+            entries = {entry.pid: entry for entry in map(decode_entry, _rows(transaction, _ENTRIES))}
             return head, ClusterMap(head.cluster_id, head.map_ver, nodes, keyspaces, entries)
 
     def _apply(self, changes: tuple[Change, ...]) -> Applied:
@@ -138,7 +138,7 @@ class EmbeddedMapStore:
             for keyspace in rows.keyspaces:
                 transaction.put(_KEYSPACES + keyspace.name.encode(), _ENCODER.encode(keyspace))
             for entry in rows.entries:
-                transaction.put(_ENTRIES + entry.pid.to_bytes(8, "big"), _ENCODER.encode(entry))
+                transaction.put(_ENTRIES + entry.pid.to_bytes(8, "big"), encode_entry(entry))
         self._head = head
 
 
