@@ -153,6 +153,14 @@ class Cluster:
         """One HTTP request to the gateway."""
         return ask(f"{self.url}{path}", method, body)
 
+    def put(self, key: str, value: bytes) -> Answer:
+        """PUT, and again for as long as it is refused with 503, by which nothing was applied."""
+        deadline = time.monotonic() + START_S_MAX
+        while (answer := self.ask("PUT", f"/v1/kv/{key}", value)).status == 503:
+            assert time.monotonic() < deadline, answer.body
+            time.sleep(0.05)
+        return answer
+
     def status(self) -> dict[str, Any]:
         """`GET /v1/cluster`."""
         document: dict[str, Any] = json.loads(self.ask("GET", "/v1/cluster").body)
