@@ -65,8 +65,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     token: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredValue:
+class StoredValue(msgspec.Struct, frozen=True):
     """A committed value: `expiry_ms` is 0 for one without a time to live."""
 
     epoch: int
