@@ -23,6 +23,7 @@ from kvstore.errors import BadBody, BodyTooLarge, KvError, UnsupportedMediaType
 from kvstore.keys import check_key
 
 OPERATIONS_MAX = 1000
+OPERATION_BYTES_MIN = len('{"op":"get"}')
 CONTAINER_LENGTH_MAX = 4096
 TEXT_BYTES_MAX = 8192
 FORM_TYPES = frozenset(("", "application/x-www-form-urlencoded"))
@@ -97,7 +98,7 @@ def decode_batch(body: bytes, form: Format, keyspace: str) -> list[Operation | K
         packed = _unpack(body)
         _check_count(len(packed.ops))
         return [_operation(op, position, keyspace, op.key, op.value) for position, op in enumerate(packed.ops)]
-    if sum(1 for _ in _OP_FIELD.finditer(body)) > OPERATIONS_MAX:
+    if len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN and sum(1 for _ in _OP_FIELD.finditer(body)) > OPERATIONS_MAX:
         _check_count(OPERATIONS_MAX + 1)
     try:
         batch = _JSON.decode(body)
