@@ -50,8 +50,8 @@ class Writer:
                 self._engine.commit(batch)
             except MapFull as error:
                 full = error
-            except EngineError as error:
-                self._on_failure(error)
+            except Exception as error:  # a thread that dies unseen would leave its node waiting for ever
+                self._on_failure(error if isinstance(error, EngineError) else EngineError(repr(error)))
                 return
             seconds = time.perf_counter() - started
             self._loop.call_soon_threadsafe(self._report, committed, full, seconds)

@@ -1,0 +1,131 @@
+"""Rows: what was written is read back, what was damaged is found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvstore.storage.records import (
+    DamagedRow,
+    Record,
+    RecordType,
+    copy_prefix,
+    decode_log_row,
+    decode_value,
+    encode_log_row,
+    encode_value,
+    expiry_key,
+    expiry_of,
+    seq_key,
+    split_expiry_key,
+    value_bytes,
+)
+
+NUMBERS = st.integers(0, 2**64 - 1)
+RECORDS = st.builds(
+    Record,
+    type=st.sampled_from(RecordType),
+    key=st.binary(max_size=480),
+    value=st.binary(max_size=100),
+    content_type=st.text(max_size=20),
+    expiry_ms=NUMBERS,
+    replaced_bytes=st.integers(-1, 2**40),
+    replaced_expiry_ms=NUMBERS,
+    token=st.binary(max_size=20),
+)
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, st.text(max_size=40), st.binary(max_size=100))
+def test_a_value_comes_out_as_it_went_in(epoch: int, seq: int, expiry_ms: int, content_type: str, value: bytes) -> None:
+    row = encode_value(epoch, seq, expiry_ms, content_type, value)
+    stored = decode_value(row)
+    assert (stored.epoch, stored.seq, stored.expiry_ms) == (epoch, seq, expiry_ms)
+    assert (stored.content_type, stored.value) == (content_type, value)
+    assert expiry_of(row) == expiry_ms
+    assert value_bytes(row) == len(value)
+
+
+@pytest.mark.parametrize("length", range(27 + len("text/plain")))
+def test_a_value_cut_short_in_its_head_is_found(length: int) -> None:
+    with pytest.raises(DamagedRow):
+        decode_value(encode_value(1, 2, 3, "text/plain", b"value")[:length])
+
+
+def test_a_value_of_another_format_is_refused() -> None:
+    with pytest.raises(DamagedRow, match="format 2"):
+        decode_value(b"\x02" + encode_value(1, 2, 3, "", b"value")[1:])
+
+
+def test_a_value_whose_content_type_is_no_text_is_found() -> None:
+    row = bytearray(encode_value(1, 2, 3, "ab", b"value"))
+    row[27] = 0xFF
+    with pytest.raises(DamagedRow):
+        decode_value(bytes(row))
+
+
+@given(NUMBERS, st.integers(1, 2**63), NUMBERS, NUMBERS, st.lists(RECORDS, min_size=1, max_size=4))
+def test_a_log_row_comes_out_as_it_went_in(
+    epoch: int, first_seq: int, time_ms: int, previous: int, records: list[Record]
+) -> None:
+    row, checksum = encode_log_row(epoch, first_seq, time_ms, previous, records)
+    head = decode_log_row(row)
+    assert (head.epoch, head.first_seq, head.time_ms, head.previous) == (epoch, first_seq, time_ms, previous)
+    assert head.checksum == checksum
+    assert head.last_seq == first_seq + len(records) - 1
+    assert head.records() == records
+
+
+LOG_ROW, CHECKSUM = encode_log_row(3, 17, 1_700_000_000_000, 99, [Record(RecordType.PUT, b"key", b"value")])
+
+
+def test_every_flipped_bit_of_a_log_row_is_found() -> None:
+    for offset in range(len(LOG_ROW)):
+        for bit in range(8):
+            damaged = bytearray(LOG_ROW)
+            damaged[offset] ^= 1 << bit
+            with pytest.raises(DamagedRow):
+                decode_log_row(bytes(damaged))
+
+
+@pytest.mark.parametrize("length", range(len(LOG_ROW)))
+def test_a_log_row_cut_short_anywhere_is_found(length: int) -> None:
+    with pytest.raises(DamagedRow):
+        decode_log_row(LOG_ROW[:length])
+
+
+def test_bytes_after_a_log_row_are_found() -> None:
+    with pytest.raises(DamagedRow):
+        decode_log_row(LOG_ROW + b"\x00")
+
+
+def test_a_log_row_names_the_row_before_it() -> None:
+    following, _ = encode_log_row(3, 18, 0, CHECKSUM, [Record(RecordType.DELETE, b"key")])
+    elsewhere, _ = encode_log_row(3, 18, 0, CHECKSUM ^ 1, [Record(RecordType.DELETE, b"key")])
+    assert decode_log_row(following).previous == decode_log_row(LOG_ROW).checksum
+    assert decode_log_row(following).checksum != decode_log_row(elsewhere).checksum
+
+
+def test_a_log_row_without_records_is_refused() -> None:
+    row, _ = encode_log_row(1, 1, 0, 0, [])
+    with pytest.raises(DamagedRow, match="0 records"):
+        decode_log_row(row)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(NUMBERS, min_size=2, max_size=2))
+def test_log_keys_sort_by_seq_inside_their_copy(copy: int, seqs: list[int]) -> None:
+    keys = [seq_key(copy_prefix(copy), seq) for seq in seqs]
+    assert (keys[0] < keys[1]) == (seqs[0] < seqs[1])
+    assert all(key.startswith(copy_prefix(copy)) for key in keys)
+
+
+@given(st.integers(0, 2**32 - 1), NUMBERS, st.binary(max_size=480))
+def test_the_expiry_index_tells_when_and_what(copy: int, expiry_ms: int, key: bytes) -> None:
+    assert split_expiry_key(expiry_key(copy_prefix(copy), expiry_ms, key)) == (expiry_ms, key)
+
+
+@given(st.lists(st.tuples(NUMBERS, st.binary(max_size=8)), max_size=10))
+def test_the_expiry_index_sorts_by_time(overdue: list[tuple[int, bytes]]) -> None:
+    prefix = copy_prefix(7)
+    keys = sorted(expiry_key(prefix, expiry_ms, key) for expiry_ms, key in overdue)
+    assert [split_expiry_key(key) for key in keys] == sorted(overdue)
