@@ -10,3 +10,13 @@ from __future__ import annotations
 def etag(pid: int, epoch: int, seq: int) -> str:
     """The opaque text of a version, without quotes."""
     return f"{pid:x}.{epoch:x}.{seq:x}"
+
+
+def matches(condition: str, version: str) -> bool:
+    """Whether a condition (RFC 9110, section 13.1) names `version`, which is empty for an absent key.
+
+    `condition` is `*`, or etags without quotes and with commas between them.
+    """
+    if not version:
+        return False
+    return condition == "*" or version in condition.replace(" ", "").split(",")

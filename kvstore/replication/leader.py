@@ -31,7 +31,7 @@ from kvstore.storage.records import (
     split_expiry_key,
     value_bytes,
 )
-from kvstore.versions import etag
+from kvstore.versions import etag, matches
 
 ROW_BYTES_MAX = 4 * 1024 * 1024
 SWEEP_KEYS_MAX = 200
@@ -170,9 +170,9 @@ class Leader:
         if row is not None:
             _, epoch, seq = _VERSION.unpack_from(row)
             version = etag(self.entry.pid, epoch, seq)
-        if write.if_match is not None and not _matches(write.if_match, version):
+        if write.if_match is not None and not matches(write.if_match, version):
             return False
-        return write.if_none_match is None or not _matches(write.if_none_match, version)
+        return write.if_none_match is None or not matches(write.if_none_match, version)
 
     def _answer(self, ticket: object, key: bytes, result: Written | Fault) -> Written | Fault | Later:
         """An answer without a record of its own waits for the records that it looked at."""
@@ -374,13 +374,6 @@ class Leader:
 
 def _weight(record: Record) -> int:
     return len(record.key) + len(record.value) + RECORD_OVERHEAD_BYTES
-
-
-def _matches(condition: str, version: str) -> bool:
-    """RFC 9110, section 13.1: `*`, or a list of etags without quotes; `version` is empty for an absent key."""
-    if not version:
-        return False
-    return condition == "*" or version in condition.replace(" ", "").split(",")
 
 
 def _replaced(key: bytes, row: bytes | None) -> tuple[int, int]:
