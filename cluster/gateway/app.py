@@ -160,7 +160,8 @@ def _bind(settings: GatewaySettings) -> socket.socket:
     try:
         return socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
     except OSError as error:
-        raise OperatorError(f"cannot listen on {settings.listen}: {error.strerror or error}") from error
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise OperatorError(f"cannot listen on {settings.listen}: {reason}") from error
 
 
 def _family(host: str) -> socket.AddressFamily:

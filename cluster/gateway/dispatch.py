@@ -38,6 +38,7 @@ ATTEMPTS = 4
 PAUSE_S = 0.025
 FIRST_PAUSE_S = 0.005
 READ_ANSWER_BYTES_MAX = 60 * 1024 * 1024
+ANSWER_IS_FULL = "the answer is full: get this key in another batch"
 RETRIED = frozenset(("wrong_leader", "no_leader"))
 
 
@@ -83,7 +84,7 @@ class Dispatcher:
         """Carry out operations at the same time.
 
         Args:
-            answer_bytes_max: once the values read hold more bytes than this, further reads end in BodyTooLarge.
+            answer_bytes_max: reads whose values do not fit in this many bytes together end in BodyTooLarge.
 
         Returns:
             The results in the order of the operations.
@@ -138,7 +139,7 @@ class Dispatcher:
     def _send_reads(self, flight: _Flight, node: str, positions: Sequence[int]) -> None:
         if flight.answer_bytes_left < 0:
             for position in positions:
-                flight.results[position] = BodyTooLarge("the answer is full: get this key in another batch")
+                flight.results[position] = BodyTooLarge(ANSWER_IS_FULL)
             return
         self._send(flight, node, positions, Read([flight.read_one(position) for position in positions]))
 
@@ -246,6 +247,9 @@ class _Flight:
             self.results[position] = KvError(f"the node sent a row that cannot be read: {error}")
             return
         self.answer_bytes_left -= len(stored.value)
+        if self.answer_bytes_left < 0:
+            self.results[position] = BodyTooLarge(ANSWER_IS_FULL)
+            return
         version = etag(self.entries[position].pid, stored.epoch, stored.seq)
         ttl_s = max(0, stored.expiry_ms - now_ms) / 1000 if stored.expiry_ms else None
         self.results[position] = Found(stored.value, stored.content_type, version, ttl_s)

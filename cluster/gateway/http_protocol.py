@@ -33,6 +33,7 @@ from kvstore.errors import (
     BadRequest,
     HeadersTooLarge,
     KvError,
+    NotBuiltYet,
     Overloaded,
     RequestTimeout,
     ShuttingDown,
@@ -81,8 +82,8 @@ class Host(Protocol):
     def next_request_id(self) -> str:
         """A new `X-Request-Id`."""
 
-    def report(self, request: Request, error: Exception) -> None:
-        """Log a request that failed on this side."""
+    def report(self, request: Request | None, error: Exception) -> None:
+        """Log a request, or (None) a connection, that failed on this side."""
 
 
 class HttpProtocol(BaseProtocol):
@@ -232,6 +233,13 @@ class HttpProtocol(BaseProtocol):
     # ---- serving ----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        try:
+            await self._serve_all()
+        except Exception as error:
+            self._server.report(None, error)
+            self.abort()
+
+    async def _serve_all(self) -> None:
         lingers = False
         while not lingers:
             if not self._queue:
@@ -287,7 +295,7 @@ class HttpProtocol(BaseProtocol):
                 raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
             return await self._server.handler(request)
         except KvError as error:
-            if error.status >= 500:
+            if error.status >= 500 and not isinstance(error, NotBuiltYet):
                 self._server.report(request, error)
             return problem(error)
         except ConnectionError:

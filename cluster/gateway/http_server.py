@@ -89,14 +89,12 @@ class HttpServer:
             if not self._per_address[connection.address]:
                 del self._per_address[connection.address]
 
-    def report(self, request: Request, error: Exception) -> None:
-        target = request.target[:200]
+    def report(self, request: Request | None, error: Exception) -> None:
+        asked = {} if request is None else {"method": request.method, "target": request.target[:200]}
         if isinstance(error, KvError):
-            self._log.warning(
-                "request failed", method=request.method, target=target, code=error.code, detail=error.detail
-            )
+            self._log.warning("request failed", **asked, code=error.code, detail=error.detail)
         else:
-            self._log.error("request broke", method=request.method, target=target, exc_info=error)
+            self._log.error("request broke", **asked, exc_info=error)
 
     async def stop(self) -> None:
         """Answer new requests with 503, wait for running ones, then end every connection."""

@@ -21,6 +21,7 @@ from kvstore.errors import (
     BadParameter,
     BadRequest,
     BodyTooLarge,
+    KvError,
     MethodNotAllowed,
     NotBuiltYet,
     PreconditionFailed,
@@ -87,7 +88,9 @@ class KeyRoutes:
         answer_form = accepted_form(request.headers.get(hdrs.ACCEPT, ""), form)
         operations = decode_batch(await request.read_body(self._batch_bytes_max, BodyTooLarge), form, keyspace)
         results = await self._service.batch(operations)
-        return Answer(200, f"Content-Type: {answer_form.value}\r\n", encode_results(results, answer_form))
+        has_failures = any(isinstance(result, KvError) and result.status >= 500 for result in results)
+        outcome = "partial" if has_failures else "ok"
+        return Answer(200, f"Content-Type: {answer_form.value}\r\n", encode_results(results, answer_form), outcome)
 
     async def _get(self, request: Request, keyspace: str, key: bytes, query: str) -> Answer:
         headers = request.headers
@@ -141,6 +144,8 @@ class KeyRoutes:
 def check_framing(request: Request) -> None:
     """Refuse a way of sending the body that is not there; raises NotBuiltYet and BadRequest."""
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
+    if coding is not None and request.is_http10:
+        raise BadRequest("HTTP/1.0 has no transfer codings")
     if coding is not None and coding.strip().lower() != "chunked":
         raise NotBuiltYet("of the transfer codings, only chunked is there")
     expected = request.headers.get(hdrs.EXPECT)

@@ -33,7 +33,7 @@ class GatewaySettings(BaseSettings):
 
     max_value_bytes: int = Field(default=MIB, ge=1, le=16 * MIB)
     batch_bytes_max: int = Field(default=16 * MIB, ge=KIB, le=32 * MIB)
-    batch_answer_bytes_max: int = Field(default=64 * MIB, ge=KIB, le=256 * MIB)
+    batch_answer_bytes_max: int = Field(default=16 * MIB, ge=KIB, le=64 * MIB)
     in_flight_bytes_max: int = Field(default=256 * MIB, ge=MIB)
 
     header_timeout_s: float = Field(default=10.0, gt=0)

@@ -319,7 +319,7 @@ StartGateway = Callable[..., Awaitable[Gateway]]
 
 
 @pytest.fixture
-def free_address() -> Iterator[str]:
+def taken_address() -> Iterator[str]:
     """An address at which somebody already listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         yield f"127.0.0.1:{taken.getsockname()[1]}"

@@ -73,6 +73,18 @@ async def test_a_coding_that_is_not_there_says_so(gateway: Any) -> None:
     assert (answer.status, answer.code) == (501, "not_implemented")
 
 
+async def test_a_chunked_body_in_http_1_0_is_refused(gateway: Any) -> None:
+    answer = await gateway.raw(b"PUT /v1/kv/a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+    assert (answer.status, answer.code) == (400, "bad_request")
+
+
+async def test_a_body_beside_an_upgrade_is_a_body(gateway: Any) -> None:
+    head = b"PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\n"
+    answer = await gateway.raw(head + b"hello")
+    assert (answer.status, answer.headers["connection"]) == (201, "close")
+    assert (await gateway.ask("GET", "/v1/kv/a")).body == b"hello"
+
+
 @pytest.mark.parametrize(
     "chunks",
     [

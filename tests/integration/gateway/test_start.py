@@ -1,0 +1,68 @@
+"""Starting a gateway process: what an operator may get wrong, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.gateway.app import run, serve_gateway
+from cluster.gateway.settings import GatewaySettings
+from kvstore.errors import OperatorError
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"listen": "0.0.0.0:0"}, "loopback"),
+        ({"listen": "[::]:0"}, "loopback"),
+        ({"listen": "example.org:0"}, "loopback"),
+        ({"listen": "nonsense"}, "HOST:PORT"),
+        ({"listen": "127.0.0.1:99999"}, "HOST:PORT"),
+        ({"workers": 2}, "workers"),
+        ({"store": "etcd://127.0.0.1:2379"}, "store"),
+        ({"data": Path("/proc/nothing/here")}, "data directory"),
+    ],
+)
+async def test_a_mistake_is_told_in_one_line(tmp_path: Path, settings: dict[str, Any], word: str) -> None:
+    given = GatewaySettings(**{"listen": "127.0.0.1:0", "data": tmp_path, **settings})
+    with pytest.raises(OperatorError, match=word) as caught:
+        await serve_gateway(given, asyncio.Event())
+    assert "\n" not in str(caught.value)
+
+
+async def test_an_address_in_use_is_told(tmp_path: Path, taken_address: str) -> None:
+    with pytest.raises(OperatorError, match="in use"):
+        await serve_gateway(GatewaySettings(listen=taken_address, data=tmp_path), asyncio.Event())
+
+
+async def test_a_gateway_says_where_it_listens_and_stops_when_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve_gateway(GatewaySettings(listen="127.0.0.1:0", data=tmp_path), stop))
+    async with asyncio.timeout(10):
+        while not (said := capsys.readouterr().out):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    port = int(said.removeprefix("ready http://127.0.0.1:"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: t\r\n\r\n")
+    assert await reader.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+    stop.set()
+    await asyncio.wait_for(serving, 10)
+    writer.close()
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+def test_a_mistake_ends_the_process_with_a_line_and_a_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(GatewaySettings(listen="nonsense", data=tmp_path)) == 1
+    assert capsys.readouterr().err == "kvstore: listen: 'nonsense' is not HOST:PORT\n"
+
+
+@pytest.mark.parametrize("wrong", [{"min_in_sync": 3}, {"partitions": 0}, {"max_value_bytes": 17 * 1024**2}])
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        GatewaySettings(data=tmp_path, **wrong)
