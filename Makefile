@@ -10,6 +10,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal
+FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
 .PHONY: help up test check lint sim crash probe bench clean
@@ -28,12 +30,11 @@ up: .venv/run.stamp
 	@exec $(BIN)/kvstore up --data "$(DATA)" --listen 127.0.0.1:$(PORT)
 
 test: lint
-	$(PY) -m pytest -n 2 tests/unit tests/contract tests/architecture tests/simulation
-	$(PY) -m pytest tests/integration
+	$(PYTEST) $(FAST) tests/integration
 	$(PY) tests/simulation/run.py --seeds 200 --first 1
 
 check: lint
-	$(PY) -m pytest -n 2 tests/unit tests/contract tests/architecture tests/simulation
+	$(PYTEST) $(FAST)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check $(SOURCES)

@@ -10,6 +10,7 @@ Leaves to others: bytes of requests and answers (`urls`, `ops`, `answers`), when
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from kvstore.errors import KvError, OutcomeUnknown
 
 DEFAULT_GATEWAY = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 3.0
+PIECE_BYTES_MAX = 256 * 1024
 MSGPACK = "application/msgpack"
 
 
@@ -215,7 +217,7 @@ class Client:
             async with self._session.request(
                 request.method,
                 url,
-                data=request.body,
+                data=_payload(request.body),
                 headers=request.headers,
                 timeout=timeout,
                 allow_redirects=False,
@@ -226,6 +228,11 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             detail = f"no answer from {self.gateway}: {_reason(error)}"
             raise (OutcomeUnknown(detail) if request.is_write else Unreachable(detail)) from error
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp writes a stream in pieces, and bytes in one piece, which it warns of when they are many.
+    return io.BytesIO(body) if body is not None and len(body) > PIECE_BYTES_MAX else body
 
 
 def _key_path(key: str | bytes) -> str:

@@ -71,6 +71,20 @@ async def test_keys_arrive_byte_for_byte(gateway: Gateway, key: bytes) -> None:
     assert [decode_key(path.removeprefix("/v1/kv/")) for _, path in gateway.asked] == [key]
 
 
+async def test_a_large_value_arrives_whole_also_at_the_second_attempt(gateway: Gateway) -> None:
+    value = bytes(range(256)) * 3072
+    bodies: list[bytes] = []
+
+    async def refuse_once(request: web.BaseRequest) -> web.Response:
+        bodies.append(await request.read())
+        return refuse("no_leader", 503) if len(bodies) < 2 else web.Response(status=204)
+
+    gateway.handler = refuse_once
+    async with Client(gateway.url) as client:
+        await client.put("k", value)
+    assert bodies == [value, value]
+
+
 async def test_a_write_whose_connection_is_cut_is_sent_once_only(gateway: Gateway) -> None:
     async def answer_then_cut(request: web.BaseRequest) -> web.Response:
         return web.Response(status=204, headers={"ETag": '"1"'}) if len(gateway.asked) == 1 else await cut(request)
