@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -311,7 +310,6 @@ class Gateway:
         await self.dispatcher.close()
         for node in self.nodes:
             await node.stop()
-        gc.collect()
         assert not self.stray_errors
 
 
