@@ -15,7 +15,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -54,6 +54,24 @@ class _ConnectionLost(aiohttp.ClientError):
     """The connection ended after the request began to leave."""
 
 
+@dataclass(slots=True)
+class _Sending:
+    """How far one attempt came: without a connection, no byte of it can have left."""
+
+    has_connection: bool = False
+
+
+async def _note_connection(_session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: object) -> None:
+    context.trace_request_ctx.has_connection = True
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_end.append(_note_connection)
+    tracing.on_connection_reuseconn.append(_note_connection)
+    return tracing
+
+
 async def _never_resend(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     try:
         return await handler(request)
@@ -88,6 +106,7 @@ class Client:
             auto_decompress=False,
             headers={"Accept-Encoding": "identity"},
             middlewares=(_never_resend,),
+            trace_configs=[_tracing()],
         )
         return self
 
@@ -212,6 +231,7 @@ class Client:
         if self._session is None:
             raise RuntimeError("the client is not open; use it as `async with Client(...)`")
         timeout = aiohttp.ClientTimeout(total=max(left_s, 0.001), connect=CONNECT_TIMEOUT_S)
+        sending = _Sending()
         url = URL(self.gateway + request.path, encoded=True)
         try:
             async with self._session.request(
@@ -221,11 +241,12 @@ class Client:
                 headers=request.headers,
                 timeout=timeout,
                 allow_redirects=False,
+                trace_request_ctx=sending,
             ) as answer:
                 return _Answer(answer.status, answer.headers, await answer.read())
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unreachable(f"cannot connect to {self.gateway}: {_reason(error)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if not sending.has_connection:
+                raise Unreachable(f"cannot connect to {self.gateway}: {_reason(error)}") from error
             detail = f"no answer from {self.gateway}: {_reason(error)}"
             raise (OutcomeUnknown(detail) if request.is_write else Unreachable(detail)) from error
 

@@ -1,7 +1,9 @@
 """The client against a server that behaves badly on purpose."""
 
 import asyncio
+import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -143,16 +145,19 @@ async def test_a_server_that_asks_for_more_time_than_is_left_ends_the_call(gatew
 
 
 async def test_a_write_without_an_answer_in_time_has_an_unknown_outcome(gateway: Gateway) -> None:
+    over = asyncio.Event()
+
     async def hang(request: web.BaseRequest) -> web.Response:
-        await asyncio.sleep(0.5)
+        await over.wait()
         return web.Response()
 
     gateway.handler = hang
-    async with Client(gateway.url, timeout_s=0.05) as client:
+    async with Client(gateway.url, timeout_s=0.5) as client:
         with pytest.raises(OutcomeUnknown):
             await client.put("k", b"v")
         with pytest.raises(Unreachable):
             await client.get("k")
+    over.set()
 
 
 async def test_a_redirect_is_not_followed(gateway: Gateway) -> None:
@@ -170,6 +175,21 @@ async def test_a_gateway_that_is_not_there_is_unreachable_and_nothing_was_writte
     async with Client(f"http://127.0.0.1:{unused_tcp_port}", timeout_s=0.2) as client:
         with pytest.raises(Unreachable) as caught:
             await client.put("k", b"v")
+    assert caught.value.definite
+
+
+async def test_a_connection_that_is_never_made_in_time_means_that_nothing_was_written() -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(listener)
+        address = listener.getsockname()
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        async with Client(f"http://127.0.0.1:{address[1]}", timeout_s=0.2) as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.put("k", b"v")
     assert caught.value.definite
 
 
