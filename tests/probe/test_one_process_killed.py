@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from processes import Up, wait_until
+from probe.processes import wait_until
+from probe.up import Up
 
 from kvstore.client import Client
 from kvstore.errors import KeyNotFound, KvError, OutcomeUnknown
@@ -48,9 +49,9 @@ async def load_with_kills(up: Up, victim: str) -> History:
             group.create_task(write_until(stop, client, history, names))
         for _ in range(KILLS):
             done = len(history.done)
-            pid = up.children()[victim]
+            pid = up.members()[victim]
             os.kill(pid, signal.SIGKILL)
-            await asyncio.to_thread(wait_until, lambda pid=pid: up.children().get(victim, pid) != pid)
+            await asyncio.to_thread(wait_until, lambda pid=pid: up.members().get(victim, pid) != pid)
             await asyncio.to_thread(wait_until, lambda done=done: len(history.done) >= done + 500)
         stop.set()
     return history
