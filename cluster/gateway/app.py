@@ -57,6 +57,9 @@ def run(settings: GatewaySettings) -> int:
     except OperatorError as error:
         sys.stderr.write(f"kvstore: {error}\n")
         return 1
+    except Exception as error:
+        structlog.get_logger().error("the gateway cannot go on", exc_info=error)
+        return 1
     return 0
 
 
