@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import Up
+from probe.up import Up
 
 
 @pytest.fixture
@@ -20,6 +20,6 @@ def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
 
     yield start
     for up in started:
-        if up.process.poll() is None:
+        if up.is_running:
             up.kill_all()
         up.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from processes import Up
+from probe.up import Up
 
 from kvstore.client import Delete, Deleted, Get, Put, SyncClient, Value, Written
 from kvstore.errors import KeyNotFound, PreconditionFailed, ValueTooLarge

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from processes import Up
+from probe.up import Up
 
 README = Path(__file__).parents[3] / "README.md"
 CHANGING = re.compile(r"^(Date|X-Request-Id): .*$", re.MULTILINE)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import Up, kvstore
+from probe.up import Up, kvstore
 
 from kvstore.client import Get, SyncClient, Value
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import Up, is_alive, kvstore, wait_until
+from probe.processes import wait_until
+from probe.up import Up, is_alive, kvstore
 
 from kvstore.client import SyncClient
 
@@ -29,7 +30,7 @@ def get_all(url: str, keys: range) -> list[int]:
 
 def test_a_cluster_answers_and_ends_with_nothing_left(start_up: Start) -> None:
     up = start_up().wait_ready()
-    children = up.children()
+    children = up.members()
     assert set(children) == {"gateway", "n1", "n2", "n3"}
     assert any(line.strip().startswith("curl") for line in up.out)
     environment = {"KVSTORE_GATEWAY": up.url}
@@ -50,7 +51,7 @@ def test_a_cluster_answers_and_ends_with_nothing_left(start_up: Start) -> None:
 def test_ctrl_c_ends_it_too_and_a_new_start_has_the_data(start_up: Start) -> None:
     up = start_up().wait_ready()
     put_all(up.url, range(20))
-    children = up.children()
+    children = up.members()
     assert up.end(signal.SIGINT) == 0
     assert not any(is_alive(pid) for pid in children.values())
     again = start_up().wait_ready()
@@ -66,7 +67,7 @@ def test_a_kill_of_everything_loses_nothing(start_up: Start) -> None:
 
 def test_no_process_outlives_an_up_that_is_killed(start_up: Start) -> None:
     up = start_up().wait_ready()
-    children = up.children()
+    children = up.members()
     up.end(signal.SIGKILL)
     wait_until(lambda: not any(is_alive(pid) for pid in children.values()))
 
@@ -75,9 +76,9 @@ def test_no_process_outlives_an_up_that_is_killed(start_up: Start) -> None:
 def test_a_process_that_is_killed_is_started_again(start_up: Start, victim: str) -> None:
     up = start_up().wait_ready()
     put_all(up.url, range(50))
-    os.kill(up.children()[victim], signal.SIGKILL)
+    os.kill(up.members()[victim], signal.SIGKILL)
     wait_until(lambda: any(line.startswith(f"kvstore: {victim} was ended by SIGKILL") for line in up.complaints))
-    wait_until(lambda: victim in up.children())
+    wait_until(lambda: victim in up.members())
     assert get_all(up.url, range(50)) == list(range(50))
 
 
