@@ -8,6 +8,7 @@ to others: binding the socket (`app`) and what a request means (the handler).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 from collections import Counter
@@ -91,10 +92,12 @@ class HttpServer:
 
     def report(self, request: Request | None, error: Exception) -> None:
         asked = {} if request is None else {"method": request.method, "target": request.target[:200]}
-        if isinstance(error, KvError):
-            self._log.warning("request failed", **asked, code=error.code, detail=error.detail)
-        else:
-            self._log.error("request broke", **asked, exc_info=error)
+        # A log that cannot be written must not cost the answer.
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(error, KvError):
+                self._log.warning("request failed", **asked, code=error.code, detail=error.detail)
+            else:
+                self._log.error("request broke", **asked, exc_info=error)
 
     async def stop(self) -> None:
         """Answer new requests with 503, wait for running ones, then end every connection."""

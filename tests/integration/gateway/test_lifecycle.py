@@ -6,7 +6,11 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+import structlog
+
 from cluster.control.messages import ClusterView, NodeView, PartitionView, Ready
+from kvstore.messages import Fault
 
 
 async def test_stopping_finishes_what_runs_and_refuses_what_is_new(gateway: Any) -> None:
@@ -74,3 +78,30 @@ async def test_the_pages_for_people_are_there(gateway: Any) -> None:
     assert b"/v1/kv/" in (await gateway.ask("GET", "/")).body
     assert (await gateway.ask("GET", "/openapi.yaml")).body.startswith(b"openapi:")
     assert (await gateway.ask("HEAD", "/healthz")).headers["content-length"] == "3"
+
+
+async def test_a_failure_is_one_line_of_log_and_a_success_is_none(gateway: Any) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await gateway.ask("PUT", "/v1/kv/a", b"x")
+        await gateway.ask("GET", "/v1/kv/missing")
+        assert not logs
+        for node in gateway.nodes:
+            node.fault = Fault("not_enough_copies", "one copy only")
+        await gateway.ask("PUT", "/v1/kv/a", b"x")
+    assert [(line["log_level"], line["code"], line["target"]) for line in logs] == [
+        ("warning", "not_enough_copies", "/v1/kv/a")
+    ]
+
+
+async def test_an_error_in_a_handler_is_an_answer_without_a_traceback(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_request: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(gateway.server, "handler", broken)
+    with structlog.testing.capture_logs() as logs:
+        answer = await gateway.ask("GET", "/healthz")
+    assert (answer.status, answer.code, answer.headers["connection"]) == (500, "internal", "close")
+    assert b"secret" not in answer.body
+    assert [line["log_level"] for line in logs] == ["error"]

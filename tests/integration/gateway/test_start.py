@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from cluster.gateway.app import run, serve_gateway
 from cluster.gateway.settings import GatewaySettings
@@ -57,6 +59,14 @@ async def test_a_gateway_says_where_it_listens_and_stops_when_told(
         await asyncio.open_connection("127.0.0.1", port)
 
 
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Undoes what a process does to its log."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("own_log")
 def test_a_mistake_ends_the_process_with_a_line_and_a_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(GatewaySettings(listen="nonsense", data=tmp_path)) == 1
     assert capsys.readouterr().err == "kvstore: listen: 'nonsense' is not HOST:PORT\n"
