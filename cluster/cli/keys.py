@@ -77,21 +77,25 @@ def delete(
 
 
 def batch(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE|-", exists=True, dir_okay=False, readable=True, allow_dash=True, help='JSON: {"ops":[…]}.'
-        ),
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help='JSON: {"ops":[…]}; "-" is standard input.')],
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> ExitCode:
     """Carry out independent operations and print their results as JSON."""
-    document = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    document = _document(file)
     with SyncClient(gateway, timeout_s=timeout) as client:
         answer = client.batch_document(document)
     print(answer.decode())
     return worst([_code_of(int(result["status"])) for result in json.loads(answer)["results"]])
+
+
+def _document(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from error
 
 
 def _code_of(status: int) -> ExitCode:

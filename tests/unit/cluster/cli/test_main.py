@@ -112,6 +112,13 @@ def test_batch_prints_the_results_and_ends_with_the_worst(
     assert capsys.readouterr().out.encode() == answer + b"\n"
 
 
+def test_batch_reads_standard_input_for_a_dash(gateway: type[_Gateway], monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway.answers["POST"] = (200, b'{"results":[]}')
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"ops":[]}')))
+    assert run(["batch", "-"]) == 0
+    assert gateway.asked[0][2] == b'{"ops":[]}'
+
+
 VIEW = {
     "state": "degraded",
     "map_version": 7,
@@ -197,6 +204,7 @@ def test_commands_of_later_versions_say_so(command: str, capsys: pytest.CaptureF
         ["get", ""],
         ["get", "x" * 481],
         ["batch", "/nowhere"],
+        ["batch", "/"],
         ["import"],
         ["import", "--files", "/nowhere"],
         ["up", "--nodes", "0"],
