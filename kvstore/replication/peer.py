@@ -113,11 +113,14 @@ class Peer:
         return append
 
     def idle_append(self, copy: Copy, entry: Entry, now: Instant) -> Append | None:
-        """News of what is committed, for a follower that has every row; again until it says that it knows."""
+        """News of what is committed, for a follower that has every row; again until it says that it knows.
+
+        A follower whose store was full is told too, whatever it knows: only its ack says that there is room again.
+        """
         if (
             self.state is not PeerState.STREAMING
             or self._sent_end != copy.log.end
-            or self._commit_seq >= copy.commit_seq
+            or (self._commit_seq >= copy.commit_seq and not self.is_full)
             or (self._told_commit_seq == copy.commit_seq and now.mono_ms - self._told_ms < ASK_AGAIN_MS)
         ):
             return None
