@@ -6,6 +6,7 @@ Guarantees: no route that reads or changes data. Leaves to others: the RPC on th
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from aiohttp import web
@@ -28,5 +29,7 @@ def http_fallback(is_ready: Callable[[], bool], metrics: Callable[[], bytes]) ->
             return web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4"})
         return web.Response(status=404, text="this port speaks the RPC of nodes; the HTTP API is at the gateway\n")
 
-    server = web.Server(answer, access_log=None, keepalive_timeout=KEEPALIVE_S)
+    # aiohttp would log a traceback for every connection whose bytes are neither RPC nor HTTP.
+    silent = logging.Logger("node.http", logging.CRITICAL + 1)
+    server = web.Server(answer, access_log=None, logger=silent, keepalive_timeout=KEEPALIVE_S)
     return lambda: server()
