@@ -12,7 +12,6 @@ import asyncio
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -24,12 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lmdb.verify import verify
 from probe.copies import Different, cluster_id, compare_copies
 from probe.ledger import Ledger, Lost, Stored
-from probe.processes import Process, wait_until
+from probe.up import Up
 
 from kvstore.client import Client, Get, Value
 from kvstore.errors import KeyNotFound, KvError
 
-NODES = 3
 COPIES = 2
 CLIENTS = 12
 KEYS_EACH = 150
@@ -48,7 +46,7 @@ class Probe:
         self._rng = random.Random(seed)
         self._ledgers = [Ledger() for _ in range(CLIENTS)]
         self._values = 0
-        self._up = self._start()
+        self._up = Up(data)
 
     async def round(self, seconds: float) -> str:
         """Write, kill, start again, check; returns what there is to tell."""
@@ -62,7 +60,7 @@ class Probe:
         self._verify_files()
         cluster = await cluster_id(self._data / "gateway")
         started = time.monotonic()
-        self._up = self._start().wait_ready()
+        self._up = Up(self._data).wait_ready()
         ready_s = time.monotonic() - started
         keys = await self._check(cluster)
         return (
@@ -74,26 +72,14 @@ class Probe:
         """Kill what still runs."""
         self._kill_all()
 
-    def _start(self) -> Process:
-        return Process("up", "--nodes", str(NODES), "--data", str(self._data), "--listen", "127.0.0.1:0")
-
     def _kill_all(self) -> None:
-        """kill -9 of `up` and all its children, in any order; returns when none of them is left."""
-        if not self._up.is_running:
-            return
-        pids = [self._up.pid, *self._up.children()]
-        self._rng.shuffle(pids)
-        for pid in pids:
-            # The end of `up` takes its children along, which may then be gone already.
-            if is_alive(pid):
-                os.kill(pid, signal.SIGKILL)
-        self._up.wait()
-        wait_until(lambda: not any(is_alive(pid) for pid in pids))
+        if self._up.is_running:
+            self._up.kill_all()
 
     async def _maybe_kill_again(self) -> int:
         if self._rng.random() >= KILL_AGAIN_CHANCE:
             return 0
-        self._up = self._start()
+        self._up = Up(self._data)
         await asyncio.sleep(self._rng.uniform(0.5, 3.0))
         self._kill_all()
         return 1
@@ -111,7 +97,7 @@ class Probe:
         return sum(x.acknowledged for x in ledgers), sum(x.refused for x in ledgers), sum(x.unknown for x in ledgers)
 
     async def _write_until_killed(self, seconds: float) -> None:
-        async with Client(f"http://{self._up.address}", timeout_s=5.0, connections_max=CLIENTS) as client:
+        async with Client(self._up.url, timeout_s=5.0, connections_max=CLIENTS) as client:
             writers = [asyncio.create_task(self._write(client, number)) for number in range(CLIENTS)]
             await asyncio.sleep(seconds)
             self._kill_all()
@@ -148,7 +134,7 @@ class Probe:
         """Returns how many keys were read."""
         keys = [key for ledger in self._ledgers for key in ledger]
         found: dict[str, Stored] = {}
-        async with Client(f"http://{self._up.address}", timeout_s=10.0) as client:
+        async with Client(self._up.url, timeout_s=10.0) as client:
             for start in range(0, len(keys), READ_OPS):
                 group = keys[start : start + READ_OPS]
                 found.update(zip(group, await _read(client, group), strict=True))
@@ -185,13 +171,6 @@ async def _read(client: Client, keys: list[str]) -> list[Stored]:
         else:
             raise Lost(f"{key} cannot be read: {outcome!r}")
     return values
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def run(rounds: int, seconds: float, seed: int, data: Path) -> tuple[int, int]:
