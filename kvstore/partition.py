@@ -31,6 +31,7 @@ from kvstore.messages import (
 from kvstore.replication.copy import Copy
 from kvstore.replication.follower import Follower
 from kvstore.replication.leader import Budget, Leader
+from kvstore.replication.retention import Retention, old_rows
 from kvstore.storage.engine import Batch, Snapshot
 from kvstore.storage.records import DamagedRow
 
@@ -184,11 +185,18 @@ class Partition:
     @property
     def needs_batch(self) -> bool:
         """Whether something waits for a batch, applies aside."""
+        if self.is_quarantined:
+            return False
         leads = self.leader is not None and self.leader.has_queue
         return leads or self._follower.has_answer or self.copy.has_changes
 
     def collect(self, batch: Batch, view: Snapshot, now: Instant, apply: bool, full: bool) -> list[Send]:
-        """Put everything that waits into `batch`; returns what may leave beside it."""
+        """Put everything that waits into `batch`; returns what may leave beside it.
+
+        A quarantined copy's rows stay as they are: written over, their damage would be forgotten at the next start.
+        """
+        if self.is_quarantined:
+            return []
         if self.leader is not None:
             self.leader.form_rows(now)
         self.copy.save(batch, apply)
@@ -214,13 +222,28 @@ class Partition:
         if self.is_quarantined:
             return []
         if self.leader is not None:
-            return [*self.leader.tick(view, now), *self.leader.pump(view, now)]
+            try:
+                return [*self.leader.tick(view, now), *self.leader.pump(view, now)]
+            except DamagedRow as error:
+                return self.quarantine(str(error))
         entry = self.copy.entry
         if entry is None or now.mono_ms - self._asked_ms < ASK_AGAIN_MS:
             return []
         if entry.leader == self.copy.name.rid:
             return self._ask(entry, now)
         return self._ask_if_first(entry, now) if entry.leader is None else []
+
+    def truncate_log(self, view: Snapshot, now: Instant, retention: Retention) -> list[Effect]:
+        """Drop what the log need no longer keep, a bounded piece at a time."""
+        if self.is_quarantined:
+            return []
+        try:
+            row_keys, size_bytes = old_rows(self.copy, self.log_floor, view, now, retention)
+        except DamagedRow as error:
+            return self.quarantine(str(error))
+        if row_keys:
+            self.copy.truncate(row_keys, size_bytes)
+        return []
 
     @property
     def log_floor(self) -> int:

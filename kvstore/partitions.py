@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from kvstore.effects import Effect, Reply, Turn
+from kvstore.effects import Alarm, Effect, Reply, Turn
 from kvstore.instant import Instant
 from kvstore.messages import CopyReport, Entry, Fault, ReadOne, Rid, WriteOne, Written
 from kvstore.partition import Partition, Replicated
-from kvstore.replication.copy import NAME, Copy, CopyName, load_copy
+from kvstore.replication.copy import Copy, CopyName, load_copy, load_name
 from kvstore.replication.leader import LATER, Budget, Later
-from kvstore.replication.retention import Retention, old_rows
+from kvstore.replication.retention import Retention
 from kvstore.storage.engine import Batch, Snapshot, Table, Usage
 from kvstore.storage.records import DamagedRow
 
 NODE_ROW = b"\x00\x00\x00\x00node"
 APPLY_RECORDS_MIN = 256
 UNLIMITED_BYTES = 1 << 62
+NO_PARTITION = 0
 
 UNKNOWN_PARTITION = Fault("no_leader", "this node has no copy of the partition")
 QUARANTINED = Fault("no_leader", "this copy of the partition is damaged and stopped itself")
@@ -59,20 +60,18 @@ class Partitions:
         self._state_changed = True
 
     def load(self, view: Snapshot) -> list[Effect]:
-        """Read every copy back; a damaged one is quarantined."""
+        """Read every copy back; a damaged one is quarantined, one that lost its name is only told of."""
         effects: list[Effect] = []
         for number in range(1, self.state.next_copy):
-            name = view.get(Table.META, number.to_bytes(4, "big") + NAME)
-            if name is None:
+            try:
+                name = load_name(number, view)
+            except DamagedRow as error:
+                effects.append(Alarm(NO_PARTITION, str(error)))
                 continue
             try:
-                copy = load_copy(number, view)
-            except (DamagedRow, msgspec.DecodeError) as error:
-                copy = Copy(number, msgspec.msgpack.decode(name, type=CopyName))
-                partition = self._add(copy)
-                effects += partition.quarantine(str(error))
-                continue
-            self._add(copy)
+                self._add(load_copy(number, name, view))
+            except DamagedRow as error:
+                effects += self._add(Copy(number, name)).quarantine(str(error))
         return effects
 
     def __iter__(self) -> Iterator[Partition]:
@@ -213,13 +212,14 @@ class Partitions:
                 self._dirty.add(partition)
         return effects
 
-    def truncate_logs(self, view: Snapshot, now: Instant, retention: Retention) -> None:
+    def truncate_logs(self, view: Snapshot, now: Instant, retention: Retention) -> list[Effect]:
         """Drop what the logs need no longer keep, a bounded piece at a time."""
+        effects: list[Effect] = []
         for partition in self:
-            row_keys, size_bytes = old_rows(partition.copy, partition.log_floor, view, now, retention)
-            if row_keys:
-                partition.copy.truncate(row_keys, size_bytes)
+            effects += partition.truncate_log(view, now, retention)
+            if partition.needs_batch:
                 self._dirty.add(partition)
+        return effects
 
     def report(self) -> list[CopyReport]:
         """How the copies are."""

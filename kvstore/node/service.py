@@ -39,6 +39,9 @@ from kvstore.rpc.connection import PRIORITY_CONTROL, Connection
 
 REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused)
 DIGEST_POLL_S = 0.02
+READ_BYTES_MAX = 16 * 1024 * 1024
+
+TOO_MUCH = Fault("body_too_large", "the answer is full: get this key in another batch")
 
 log = structlog.get_logger("node")
 
@@ -147,11 +150,14 @@ class Service:
         read = shell.partitions.read
         pending = PendingCall(connection, call, now.wall_ms)
         results = pending.results
+        left_bytes = READ_BYTES_MAX
         for index, one in enumerate(message.reads):
-            row = read((pending, index), one, view, now)
+            row = read((pending, index), one, view, now) if left_bytes > 0 else TOO_MUCH
             results.append(row)
             if row is LATER:
                 pending.open_parts += 1
+            elif isinstance(row, bytes):
+                left_bytes -= len(row)
         shell.metrics.reads += len(results)
         if not pending.open_parts:
             pending.send()

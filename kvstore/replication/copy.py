@@ -11,9 +11,11 @@ applied, counters), `entry` (the newest map entry seen).
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
-from kvstore.codec import decode_entry, encode_entry
+from kvstore.codec import CodecError, decode_entry, encode_entry
 from kvstore.messages import Entry, Rid
 from kvstore.replication.log import Held, Log
 from kvstore.storage.engine import Batch, Snapshot, Table, range_end
@@ -44,6 +46,8 @@ class Promise(msgspec.Struct, frozen=True, array_like=True):
 
 
 class State(msgspec.Struct, frozen=True, array_like=True):
+    """`log_bytes` counts the rows up to `applied_seq`; those after it are counted when they are read back."""
+
     commit_seq: int
     applied_seq: int
     keys: int
@@ -53,6 +57,7 @@ class State(msgspec.Struct, frozen=True, array_like=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
+_Row = TypeVar("_Row", CopyName, Promise, State)
 
 
 class Copy:
@@ -72,6 +77,7 @@ class Copy:
         self.keys = 0
         self.size_bytes = 0
         self.log_bytes = 0
+        self.log_start = self.prefix
         self._unsaved: list[Held] = []
         self._cut: list[int] = []
         self._truncated: list[bytes] = []
@@ -113,7 +119,11 @@ class Copy:
         """
         if end < self.applied_seq or end < self._saving_applied:
             raise DamagedRow(f"a cut to {end} below what is applied ({self.applied_seq})")
-        self._cut += self.log.cut(end)
+        unsaved_from = self._unsaved[0].head.first_seq if self._unsaved else self.log.end + 1
+        for held in self.log.cut(end):
+            self._cut.append(held.head.first_seq)
+            if held.head.first_seq < unsaved_from:
+                self.log_bytes -= len(held.row)
         self._unsaved = [held for held in self._unsaved if held.head.last_seq <= end]
         self._saving_end = min(self._saving_end, end)
         self.durable_end = min(self.durable_end, end)
@@ -145,12 +155,16 @@ class Copy:
         for held in self._unsaved:
             batch.put(Table.LOG, seq_key(self.prefix, held.head.first_seq), held.row)
             self.log_bytes += len(held.row)
+        state_changed = bool(self._truncated)
         self._cut, self._truncated, self._unsaved = [], [], []
         if self._meta_changed:
             self._save_meta(batch)
         self._saving_end = self.log.end
         if apply and self.unapplied > 0:
             self._apply(batch)
+            state_changed = True
+        if state_changed:
+            self._save_state(batch)
 
     def saved(self) -> None:
         """The batch of the last `save` is durable."""
@@ -160,9 +174,10 @@ class Copy:
             self.log.release(self.applied_seq)
 
     def truncate(self, row_keys: list[bytes], size_bytes: int) -> None:
-        """Delete these old log rows, `size_bytes` in all, with the next batch."""
+        """Delete these log rows, the oldest, `size_bytes` in all, with the next batch."""
         self._truncated += row_keys
-        self.log_bytes = max(0, self.log_bytes - size_bytes)
+        self.log_bytes -= size_bytes
+        self.log_start = row_keys[-1] + b"\x00"
 
     def _save_meta(self, batch: Batch) -> None:
         self._meta_changed = False
@@ -181,9 +196,11 @@ class Copy:
                 self._apply_record(batch, record, row)
             self._saving_applied = held.head.last_seq
         assert self._saving_applied <= self.commit_seq, "I4: applied is committed"
-        state = State(
-            self.commit_seq, self._saving_applied, self.keys, self.size_bytes, self.log.time_ms, self.log_bytes
-        )
+
+    def _save_state(self, batch: Batch) -> None:
+        applied = self._saving_applied
+        log_bytes = self.log_bytes - sum(len(held.row) for held in self.log.held_after(applied))
+        state = State(self.commit_seq, applied, self.keys, self.size_bytes, self.log.time_ms, log_bytes)
         batch.put(Table.META, self.prefix + STATE, _ENCODER.encode(state))
 
     def _apply_record(self, batch: Batch, record: Record, row: bytes | None) -> None:
@@ -204,29 +221,55 @@ class Copy:
             batch.put(Table.EXPIRY, expiry_key(self.prefix, record.expiry_ms, record.key), b"")
 
 
-def load_copy(number: int, view: Snapshot) -> Copy:
+def load_name(number: int, view: Snapshot) -> CopyName:
+    """What the copy with that number is a copy of.
+
+    Raises:
+        DamagedRow: its name is missing or damaged.
+    """
+    row = view.get(Table.META, copy_prefix(number) + NAME)
+    if row is None:
+        raise DamagedRow(f"copy {number} has no name")
+    return _decode(row, CopyName)
+
+
+def load_copy(number: int, name: CopyName, view: Snapshot) -> Copy:
     """Read a copy back.
 
     Raises:
         DamagedRow: a row of its state or of its unapplied log is missing or damaged.
     """
     prefix = copy_prefix(number)
-    name = view.get(Table.META, prefix + NAME)
     promise_row = view.get(Table.META, prefix + PROMISE)
-    if name is None or promise_row is None:
-        raise DamagedRow(f"copy {number} has no name")
+    if promise_row is None:
+        raise DamagedRow(f"copy {number} has no promise")
     entry = view.get(Table.META, prefix + ENTRY)
-    copy = Copy(number, msgspec.msgpack.decode(name, type=CopyName), decode_entry(entry) if entry else None)
-    promise = msgspec.msgpack.decode(promise_row, type=Promise)
+    copy = Copy(number, name, _decode_entry(entry) if entry is not None else None)
+    promise = _decode(promise_row, Promise)
     copy.promised, copy.reconciled = promise.promised, promise.reconciled
     state_row = view.get(Table.META, prefix + STATE)
-    state = msgspec.msgpack.decode(state_row, type=State) if state_row else State(0, 0, 0, 0, 0, 0)
+    state = _decode(state_row, State) if state_row is not None else State(0, 0, 0, 0, 0, 0)
     copy.commit_seq = copy.applied_seq = copy._saving_applied = state.applied_seq
-    copy.keys, copy.size_bytes, copy.log_bytes = state.keys, state.size_bytes, state.log_bytes
+    copy.keys, copy.size_bytes = state.keys, state.size_bytes
     copy.log = _load_log(prefix, promise, state, view)
+    copy.log_bytes = state.log_bytes + sum(len(held.row) for held in copy.log.held_after(0))
     copy.durable_end = copy._saving_end = copy.log.end
     copy._meta_changed = False
     return copy
+
+
+def _decode(row: bytes, kind: type[_Row]) -> _Row:
+    try:
+        return msgspec.msgpack.decode(row, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedRow(f"{kind.__name__}: {error}") from error
+
+
+def _decode_entry(row: bytes) -> Entry:
+    try:
+        return decode_entry(row)
+    except CodecError as error:
+        raise DamagedRow(f"Entry: {error}") from error
 
 
 def _load_log(prefix: bytes, promise: Promise, state: State, view: Snapshot) -> Log:

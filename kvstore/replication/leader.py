@@ -24,7 +24,6 @@ from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import (
     Record,
     RecordType,
-    decode_log_row,
     encode_log_row,
     expiry_key,
     expiry_of,
@@ -238,8 +237,8 @@ class Leader:
         for changes in _slices(self._queue):
             log = copy.log
             records = [record for _, record, _ in changes]
-            row, _ = encode_log_row(self.epoch, changes[0][0], self._time_ms(now), log.end_checksum, records)
-            copy.append(Held(row, decode_log_row(row), changes))
+            row, head = encode_log_row(self.epoch, changes[0][0], self._time_ms(now), log.end_checksum, records)
+            copy.append(Held(row, head, changes))
             self._uncommitted.append(changes)
         self._queue = []
 

@@ -70,13 +70,13 @@ class Log:
         self.end_checksum = head.checksum
         self.time_ms = max(self.time_ms, head.time_ms)
 
-    def cut(self, end: int) -> list[int]:
-        """Drop every row after `end`, which is the end of a row; returns the first seq of each dropped row."""
+    def cut(self, end: int) -> list[Held]:
+        """Drop every row after `end`, which is the end of a row; returns the dropped rows, the last one first."""
         dropped = []
         while self._held and self._held[-1].head.last_seq > end:
-            head = self._held.pop().head
+            head = self._held[-1].head
             assert head.first_seq > end, "a cut falls between rows"
-            dropped.append(head.first_seq)
+            dropped.append(self._held.pop())
             self.end = head.first_seq - 1
             self.end_checksum = head.previous
         self.starts = [(epoch, seq) for epoch, seq in self.starts if seq <= self.end]
@@ -88,9 +88,15 @@ class Log:
         while held and held[0].head.last_seq <= upto:
             held.popleft()
 
-    def held_after(self, seq: int) -> Iterable[Held]:
-        """The rows in memory that begin after `seq`."""
-        return (held for held in self._held if held.head.first_seq > seq)
+    def held_after(self, seq: int) -> list[Held]:
+        """The rows in memory that begin after `seq`; mostly the last few, hence searched from the end."""
+        after: list[Held] = []
+        for held in reversed(self._held):
+            if held.head.first_seq <= seq:
+                break
+            after.append(held)
+        after.reverse()
+        return after
 
     def rows_after(self, seq: int, bytes_max: int, prefix: bytes, view: Snapshot) -> tuple[list[bytes], int, int]:
         """Rows that follow `seq`, at least one if there is any, and about `bytes_max` at most.

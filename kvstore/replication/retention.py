@@ -28,7 +28,7 @@ def old_rows(copy: Copy, floor_seq: int, view: Snapshot, now: Instant, retention
     """The keys of rows to delete, oldest first, and their size in bytes."""
     row_keys: list[bytes] = []
     size_bytes = 0
-    for row_key, row in view.scan(Table.LOG, copy.prefix, seq_key(copy.prefix, floor_seq)):
+    for row_key, row in view.scan(Table.LOG, copy.log_start, seq_key(copy.prefix, floor_seq)):
         head = decode_log_row(row)
         over = copy.log_bytes - size_bytes > retention.size_bytes
         old = now.wall_ms - head.time_ms > retention.age_ms

@@ -15,7 +15,6 @@ Layout, all numbers big endian, every key prefixed with the copy's local number 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 
 import msgspec
@@ -75,8 +74,7 @@ class StoredValue(msgspec.Struct, frozen=True):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LogRow:
+class LogRow(msgspec.Struct, frozen=True):
     """One batch of one partition: `records` are numbered from `first_seq` on."""
 
     epoch: int
@@ -158,12 +156,16 @@ def value_bytes(row: bytes) -> int:
     return len(row) - _DATA.size - int.from_bytes(row[25:27], "big")
 
 
-def encode_log_row(epoch: int, first_seq: int, time_ms: int, previous: int, records: list[Record]) -> tuple[bytes, int]:
-    """Encode one batch; returns the row and its checksum, to which the next row is chained."""
-    head = _LOG.pack(ROW_FORMAT, epoch, first_seq, len(records), time_ms, previous)
-    body = head + _ENCODER.encode(records)
-    checksum = xxhash.xxh3_64_intdigest(body)
-    return body + _CHECKSUM.pack(checksum), checksum
+def encode_log_row(
+    epoch: int, first_seq: int, time_ms: int, previous: int, records: list[Record]
+) -> tuple[bytes, LogRow]:
+    """Encode one batch; returns the row and its head, whose checksum the next row is chained to."""
+    count = len(records)
+    body = _ENCODER.encode(records)
+    checked = _LOG.pack(ROW_FORMAT, epoch, first_seq, count, time_ms, previous) + body
+    checksum = xxhash.xxh3_64_intdigest(checked)
+    head = LogRow(epoch, first_seq, count, time_ms, previous, checksum, body)
+    return checked + _CHECKSUM.pack(checksum), head
 
 
 def decode_log_row(row: bytes) -> LogRow:
