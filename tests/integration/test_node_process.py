@@ -53,17 +53,12 @@ def assert_one_line(process: Process, code: int, *named: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "named"),
     [
-        (("--nonsense",), {}, 2, "--nonsense"),
-        (("--weight", "heavy"), {}, 2, "--weight"),
         (("--weight", "-1"), {}, 2, "--weight"),
         (("--id", "a b"), {}, 2, "--id"),
-        (("--id", ""), {}, 2, "--id"),
         (("--listen", "nonsense"), {}, 1, "listen"),
-        (("--listen", "127.0.0.1:70000"), {}, 1, "listen"),
         (("--listen", "0.0.0.0:0"), {}, 1, "--insecure-bind"),
         (("--gateway", "nonsense"), {}, 1, "nonsense"),
         ((), {"KVSTORE_MAP_SIZE_BYTES": "10"}, 2, "KVSTORE_MAP_SIZE_BYTES"),
-        ((), {"KVSTORE_TICK_S": "soon"}, 2, "KVSTORE_TICK_S"),
     ],
 )
 def test_a_bad_option_is_one_line_that_names_it(
@@ -71,10 +66,6 @@ def test_a_bad_option_is_one_line_that_names_it(
 ) -> None:
     valid = ("--id", "n1", "--data", str(tmp_path / "n1"), "--gateway", "http://127.0.0.1:9")
     assert_one_line(node(*valid, *arguments, **environment), code, named)
-
-
-def test_an_option_that_is_needed_is_asked_for(tmp_path: Path) -> None:
-    assert_one_line(node("--data", str(tmp_path)), 2, "--id")
 
 
 def test_a_port_in_use_is_named(cluster: Cluster, tmp_path: Path) -> None:
@@ -204,11 +195,7 @@ def spread(cluster: Cluster, leader: str) -> str:
     raise AssertionError(f"{leader} leads nothing")
 
 
-def test_a_node_that_is_down_is_a_503_until_it_is_back(start_cluster: Start) -> None:
-    cluster = start_cluster(2, KVSTORE_PARTITIONS="4")
-    for name in ("n1", "n2"):
-        cluster.start_node(name)
-    cluster.wait_ready()
+def test_a_node_that_is_down_is_a_503_until_it_is_back(cluster: Cluster) -> None:
     led_here, led_there = spread(cluster, "n1"), spread(cluster, "n2")
     for key in (led_here, led_there):
         assert cluster.put(key, b"before").status == 201
@@ -236,11 +223,7 @@ def test_a_node_that_is_down_is_a_503_until_it_is_back(start_cluster: Start) -> 
     assert cluster.status()["state"] == "healthy"
 
 
-def test_a_gateway_that_is_away_stops_no_node(start_cluster: Start) -> None:
-    cluster = start_cluster(2, KVSTORE_PARTITIONS="4")
-    for name in ("n1", "n2"):
-        cluster.start_node(name)
-    cluster.wait_ready()
+def test_a_gateway_that_is_away_stops_no_node(cluster: Cluster) -> None:
     assert cluster.put("k", b"before").status == 201
     cluster.gateway.end(signal.SIGKILL)
     cluster.start_gateway()
