@@ -177,7 +177,7 @@ def _truncate(shell: Shell, settings: NodeSettings) -> None:
     copies = sum(1 for _ in shell.partitions) or 1
     share_bytes = settings.map_size_bytes // LOG_SHARE_OF_MAP // copies
     retention = Retention(int(settings.log_retention_s * 1000), min(settings.log_retention_bytes, share_bytes))
-    shell.partitions.truncate_logs(shell.view(), shell.now(), retention)
+    shell.perform(shell.partitions.truncate_logs(shell.view(), shell.now(), retention))
     shell.schedule()
 
 

@@ -11,7 +11,7 @@ applied, counters), `entry` (the newest map entry seen).
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ from kvstore.storage.records import (
     expiry_key,
     seq_key,
 )
+
+_Seq = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 NAME, PROMISE, STATE, ENTRY = b"name", b"promise", b"state", b"entry"
 
@@ -48,8 +50,8 @@ class Promise(msgspec.Struct, frozen=True, array_like=True):
 class State(msgspec.Struct, frozen=True, array_like=True):
     """`log_bytes` counts the rows up to `applied_seq`; those after it are counted when they are read back."""
 
-    commit_seq: int
-    applied_seq: int
+    commit_seq: _Seq
+    applied_seq: _Seq
     keys: int
     size_bytes: int
     time_ms: int

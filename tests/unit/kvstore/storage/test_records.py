@@ -68,12 +68,10 @@ def test_a_value_whose_content_type_is_no_text_is_found() -> None:
 def test_a_log_row_comes_out_as_it_went_in(
     epoch: int, first_seq: int, time_ms: int, previous: int, records: list[Record]
 ) -> None:
-    row, head = encode_log_row(epoch, first_seq, time_ms, previous, records)
-    checksum = head.checksum
-    assert decode_log_row(row) == head
+    row, encoded = encode_log_row(epoch, first_seq, time_ms, previous, records)
     head = decode_log_row(row)
     assert (head.epoch, head.first_seq, head.time_ms, head.previous) == (epoch, first_seq, time_ms, previous)
-    assert head.checksum == checksum
+    assert head == encoded
     assert head.last_seq == first_seq + len(records) - 1
     assert head.records() == records
 
@@ -103,8 +101,8 @@ def test_bytes_after_a_log_row_are_found() -> None:
 
 
 def test_a_log_row_names_the_row_before_it() -> None:
-    following, _ = encode_log_row(3, 18, 0, CHECKSUM, [Record(RecordType.DELETE, b"key")])
-    elsewhere, _ = encode_log_row(3, 18, 0, CHECKSUM ^ 1, [Record(RecordType.DELETE, b"key")])
+    following, _ = encode_log_row(3, 18, 0, LOG_HEAD.checksum, [Record(RecordType.DELETE, b"key")])
+    elsewhere, _ = encode_log_row(3, 18, 0, LOG_HEAD.checksum ^ 1, [Record(RecordType.DELETE, b"key")])
     assert decode_log_row(following).previous == decode_log_row(LOG_ROW).checksum
     assert decode_log_row(following).checksum != decode_log_row(elsewhere).checksum
 

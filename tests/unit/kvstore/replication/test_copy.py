@@ -1,0 +1,371 @@
+"""A copy, its disk and its restarts, against lists of rows."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kvstore.messages import Entry, Rid
+from kvstore.replication.copy import ENTRY, NAME, PROMISE, STATE, Copy, CopyName, load_copy, load_name
+from kvstore.replication.log import Held
+from kvstore.storage.engine import Batch, Table
+from kvstore.storage.memory import MemoryEngine
+from kvstore.storage.records import (
+    DamagedRow,
+    Record,
+    RecordType,
+    decode_log_row,
+    decode_value,
+    encode_log_row,
+    split_expiry_key,
+)
+
+NUMBER = 9
+NAMED = CopyName(3, Rid("n1", b"s" * 16))
+ENTRY_1 = Entry(3, "default", 1, 0, None, (NAMED.rid,), (NAMED.rid,))
+ALL = b"\xff" * 16
+
+
+def put(key: bytes, value: bytes = b"value", expiry_ms: int = 0) -> Record:
+    return Record(RecordType.PUT, key, value, "text/plain", expiry_ms)
+
+
+def append(copy: Copy, *records: Record, epoch: int = 1) -> None:
+    row, _ = encode_log_row(epoch, copy.log.end + 1, 1000, copy.log.end_checksum, list(records))
+    copy.append(Held(row, decode_log_row(row)))
+
+
+def save(copy: Copy, engine: MemoryEngine, apply: bool = True) -> None:
+    batch = Batch()
+    copy.save(batch, apply)
+    engine.commit(batch)
+    copy.saved()
+
+
+def loaded(engine: MemoryEngine) -> Copy:
+    view = engine.snapshot()
+    return load_copy(NUMBER, load_name(NUMBER, view), view)
+
+
+@pytest.fixture
+def engine() -> MemoryEngine:
+    return MemoryEngine()
+
+
+@pytest.fixture
+def copy() -> Copy:
+    return Copy(NUMBER, NAMED)
+
+
+def table(engine: MemoryEngine, which: Table) -> dict[bytes, bytes]:
+    return {key[4:]: value for key, value in engine.snapshot().scan(which, copy_start(), ALL)}
+
+
+def copy_start() -> bytes:
+    return NUMBER.to_bytes(4, "big")
+
+
+def test_what_was_saved_is_read_back(copy: Copy, engine: MemoryEngine) -> None:
+    copy.promise(4)
+    copy.reconcile(4)
+    copy.adopt(ENTRY_1)
+    append(copy, put(b"a"), put(b"b", expiry_ms=5000))
+    append(copy, put(b"c"), epoch=4)
+    append(copy, put(b"d"), epoch=4)
+    copy.commit(3)
+    save(copy, engine)
+    back = loaded(engine)
+    assert (back.number, back.name, back.entry) == (NUMBER, NAMED, ENTRY_1)
+    assert (back.promised, back.reconciled) == (4, 4)
+    assert (back.applied_seq, back.commit_seq, back.durable_end, back.log.end) == (3, 3, 4, 4)
+    assert (back.keys, back.size_bytes, back.log_bytes) == (3, 18, copy.log_bytes)
+    assert (back.log.starts, back.log.end_checksum, back.log.time_ms) == ([(1, 1), (4, 3)], copy.log.end_checksum, 1000)
+    assert not back.has_changes
+
+
+def test_a_row_is_durable_only_after_its_batch(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"a"))
+    batch = Batch()
+    copy.save(batch, apply=True)
+    append(copy, put(b"b"))
+    assert copy.durable_end == 0
+    engine.commit(batch)
+    copy.saved()
+    assert (copy.durable_end, copy.log.end) == (1, 2)
+    assert loaded(engine).log.end == 1
+
+
+def test_only_what_is_committed_is_applied(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"a"))
+    append(copy, put(b"b"))
+    copy.commit(1)
+    save(copy, engine)
+    assert list(table(engine, Table.DATA)) == [b"a"]
+    assert (copy.applied_seq, copy.keys) == (1, 1)
+    copy.commit(2)
+    save(copy, engine, apply=False)
+    assert list(table(engine, Table.DATA)) == [b"a"]
+    save(copy, engine)
+    assert list(table(engine, Table.DATA)) == [b"a", b"b"]
+
+
+def test_a_value_carries_the_version_of_its_record(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"a"), put(b"b", b"B", expiry_ms=77), epoch=5)
+    copy.commit(2)
+    save(copy, engine)
+    stored = decode_value(table(engine, Table.DATA)[b"b"])
+    assert (stored.epoch, stored.seq, stored.expiry_ms, stored.content_type, stored.value) == (
+        5,
+        2,
+        77,
+        "text/plain",
+        b"B",
+    )
+
+
+def test_counters_and_expiry_index_follow_what_is_replaced(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"k", b"12345", expiry_ms=100), put(b"other", b""))
+    copy.commit(2)
+    save(copy, engine)
+    assert (copy.keys, copy.size_bytes) == (2, 11)
+    assert [split_expiry_key(b"0000" + key) for key in table(engine, Table.EXPIRY)] == [(100, b"k")]
+    append(copy, Record(RecordType.PUT, b"k", b"1", "", 200, 6, 100))
+    copy.commit(3)
+    save(copy, engine)
+    assert (copy.keys, copy.size_bytes) == (2, 7)
+    assert [split_expiry_key(b"0000" + key) for key in table(engine, Table.EXPIRY)] == [(200, b"k")]
+    append(
+        copy, Record(RecordType.EXPIRE, b"k", b"", "", 0, 2, 200), Record(RecordType.DELETE, b"other", replaced_bytes=5)
+    )
+    copy.commit(5)
+    save(copy, engine)
+    assert (copy.keys, copy.size_bytes) == (0, 0)
+    assert table(engine, Table.DATA) == table(engine, Table.EXPIRY) == {}
+
+
+def test_a_barrier_changes_no_data(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, Record(RecordType.BARRIER))
+    copy.commit(1)
+    save(copy, engine)
+    assert (copy.applied_seq, copy.keys, table(engine, Table.DATA)) == (1, 0, {})
+
+
+def test_a_cut_below_what_is_applied_is_refused(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"a"))
+    append(copy, put(b"b"))
+    copy.commit(1)
+    save(copy, engine)
+    with pytest.raises(DamagedRow, match="below what is applied"):
+        copy.cut(0)
+    copy.cut(1)
+    assert copy.log.end == 1
+
+
+def test_a_cut_below_what_a_batch_at_hand_applies_is_refused(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"a"))
+    copy.commit(1)
+    copy.save(Batch(), apply=True)
+    with pytest.raises(DamagedRow):
+        copy.cut(0)
+
+
+def test_a_cut_row_is_not_durable_even_if_its_batch_was_under_way(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"a"))
+    save(copy, engine)
+    append(copy, put(b"b"))
+    batch = Batch()
+    copy.save(batch, apply=True)
+    copy.cut(1)
+    engine.commit(batch)
+    copy.saved()
+    assert copy.durable_end == 1
+    append(copy, put(b"c"), epoch=2)
+    save(copy, engine)
+    back = loaded(engine)
+    assert [record.key for held in back.log.held_after(0) for record in held.head.records()] == [b"a", b"c"]
+
+
+def test_a_promise_is_not_taken_back(copy: Copy) -> None:
+    copy.promise(3)
+    with pytest.raises(AssertionError):
+        copy.promise(2)
+
+
+def test_nothing_beyond_the_log_is_committed(copy: Copy) -> None:
+    append(copy, put(b"a"))
+    with pytest.raises(AssertionError):
+        copy.commit(2)
+    copy.commit(1)
+    copy.commit(0)
+    assert copy.commit_seq == 1
+
+
+def test_truncated_rows_are_gone_and_no_longer_counted_after_a_restart(copy: Copy, engine: MemoryEngine) -> None:
+    for key in (b"a", b"b", b"c"):
+        append(copy, put(key))
+    copy.commit(3)
+    save(copy, engine)
+    oldest, row = next(iter(engine.snapshot().scan(Table.LOG, copy.prefix, ALL)))
+    copy.truncate([oldest], len(row))
+    assert copy.has_changes
+    save(copy, engine)
+    held = table(engine, Table.LOG)
+    assert len(held) == 2
+    assert copy.log_bytes == loaded(engine).log_bytes == sum(map(len, held.values()))
+
+
+@pytest.mark.parametrize("name", [NAME, PROMISE, STATE, ENTRY])
+def test_a_damaged_row_of_a_copys_state_is_found_or_harmless(copy: Copy, engine: MemoryEngine, name: bytes) -> None:
+    copy.adopt(ENTRY_1)
+    append(copy, put(b"a"))
+    copy.commit(1)
+    save(copy, engine)
+    row = table(engine, Table.META)[name]
+    found = 0
+    for offset in range(len(row)):
+        for damaged in (row[:offset], row[:offset] + bytes([row[offset] ^ 0xFF]) + row[offset + 1 :]):
+            batch = Batch()
+            batch.put(Table.META, copy.prefix + name, damaged)
+            engine.commit(batch)
+            try:
+                loaded(engine)
+            except DamagedRow:
+                found += 1
+    assert found >= len(row)
+
+
+@pytest.mark.parametrize("missing", [NAME, PROMISE, STATE])
+def test_a_missing_row_of_a_copys_state_is_found(copy: Copy, engine: MemoryEngine, missing: bytes) -> None:
+    append(copy, put(b"a"))
+    append(copy, put(b"b"))
+    copy.commit(2)
+    save(copy, engine)
+    copy.truncate([next(iter(engine.snapshot().scan(Table.LOG, copy.prefix, ALL)))[0]], 0)
+    save(copy, engine)
+    batch = Batch()
+    batch.delete(Table.META, copy.prefix + missing)
+    engine.commit(batch)
+    with pytest.raises(DamagedRow):
+        loaded(engine)
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_log_with_a_hole_or_a_damaged_row_is_not_loaded(copy: Copy, engine: MemoryEngine, victim: int) -> None:
+    for key in (b"a", b"b", b"c"):
+        append(copy, put(key))
+    copy.commit(1)
+    save(copy, engine)
+    keys = [key for key, _ in engine.snapshot().scan(Table.LOG, copy.prefix, ALL)]
+    row = engine.snapshot().get(Table.LOG, keys[victim]) or b""
+    for damage in (None, row[:-1], row[:20] + bytes([row[20] ^ 1]) + row[21:]):
+        if damage is None and victim == 2:
+            continue
+        twin = engine.clone()
+        batch = Batch()
+        if damage is None:
+            batch.delete(Table.LOG, keys[victim])
+        else:
+            batch.put(Table.LOG, keys[victim], damage)
+        twin.commit(batch)
+        with pytest.raises(DamagedRow):
+            loaded(twin)
+
+
+class CopyOnDisk(RuleBasedStateMachine):
+    """Rows are appended, committed, saved, cut, and the process dies: beside it the rows as plain lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = MemoryEngine()
+        self.copy = Copy(NUMBER, NAMED)
+        self.epoch = 1
+        self.rows: list[Held] = []
+        self.stored: list[Held] = []
+        self.in_flight: tuple[Batch, list[Held]] | None = None
+        save(self.copy, self.engine)
+
+    @rule(keys=st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=3))
+    def append(self, keys: list[bytes]) -> None:
+        append(self.copy, *(put(key, b"%d" % self.copy.log.end) for key in keys), epoch=self.epoch)
+        self.rows.append(list(self.copy.log.held_after(0))[-1])
+
+    @precondition(lambda self: self.rows)
+    @rule(pick=st.integers(0, 20))
+    def commit(self, pick: int) -> None:
+        self.copy.commit(self.rows[pick % len(self.rows)].head.last_seq)
+
+    @precondition(lambda self: self.in_flight is None)
+    @rule(apply=st.booleans())
+    def begin_batch(self, apply: bool) -> None:
+        batch = Batch()
+        self.copy.save(batch, apply)
+        self.in_flight = batch, list(self.rows)
+
+    @precondition(lambda self: self.in_flight is not None)
+    @rule()
+    def end_batch(self) -> None:
+        assert self.in_flight is not None
+        batch, self.stored = self.in_flight
+        self.engine.commit(batch)
+        self.copy.saved()
+        self.in_flight = None
+
+    @rule(count=st.integers(1, 3))
+    def cut(self, count: int) -> None:
+        keep = max(0, len(self.rows) - count)
+        end = self.rows[keep - 1].head.last_seq if keep else 0
+        if end >= self.copy.commit_seq:
+            self.copy.cut(end)
+            self.rows = self.rows[:keep]
+            self.epoch += 1
+
+    @rule(batch_survives=st.booleans())
+    def crash(self, batch_survives: bool) -> None:
+        if self.in_flight is not None and batch_survives:
+            batch, self.stored = self.in_flight
+            self.engine.commit(batch)
+        self.in_flight = None
+        self.copy = loaded(self.engine)
+        self.rows = list(self.stored)
+        self.epoch += 1
+
+    @invariant()
+    def the_log_is_the_rows(self) -> None:
+        log = self.copy.log
+        assert log.end == (self.rows[-1].head.last_seq if self.rows else 0)
+        unapplied = [held for held in self.rows if held.head.first_seq > self.copy.applied_seq]
+        assert [held.row for held in log.held_after(self.copy.applied_seq)] == [held.row for held in unapplied]
+        epochs = [held.head.epoch for held in self.rows]
+        assert [epoch for epoch, _ in log.starts] == sorted(set(epochs))
+
+    @invariant()
+    def nothing_is_called_durable_that_is_not_stored(self) -> None:
+        assert self.copy.applied_seq <= self.copy.commit_seq <= self.copy.log.end
+        stored = {held.head.last_seq: held.row for held in self.stored}
+        for held in self.rows:
+            if held.head.last_seq <= self.copy.durable_end:
+                assert stored[held.head.last_seq] == held.row
+
+    @invariant()
+    def data_is_what_the_applied_rows_make(self) -> None:
+        state = self.engine.snapshot().get(Table.META, self.copy.prefix + STATE)
+        applied = msgspec.msgpack.decode(state)[1] if state else 0
+        model = {}
+        for held in self.stored:
+            if held.head.last_seq <= applied:
+                for seq, record in enumerate(held.head.records(), start=held.head.first_seq):
+                    model[record.key] = (held.head.epoch, seq, record.value)
+        rows = {key: decode_value(row) for key, row in table(self.engine, Table.DATA).items()}
+        assert {key: (row.epoch, row.seq, row.value) for key, row in rows.items()} == model
+
+    @invariant()
+    def the_bytes_of_the_log_are_counted(self) -> None:
+        if self.in_flight is None and not self.copy.has_changes:
+            assert self.copy.log_bytes == sum(map(len, table(self.engine, Table.LOG).values()))
+
+
+CopyOnDisk.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+test_no_sequence_of_batches_cuts_and_crashes_makes_a_copy_lie = CopyOnDisk.TestCase

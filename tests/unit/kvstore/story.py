@@ -1,0 +1,251 @@
+"""Nodes on a table: real `Partitions` on memory engines, and every batch, message and answer moved by hand.
+
+A story says what happens in which order; nothing happens by itself but what `settle` lets happen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, Turn
+from kvstore.instant import Instant
+from kvstore.messages import Body, Entry, Fault, ReadOne, Rid, WriteOne, Written
+from kvstore.node.process import raise_boot
+from kvstore.partition import Partition
+from kvstore.partitions import Partitions
+from kvstore.replication.leader import LATER, Leader
+from kvstore.storage.engine import Table
+from kvstore.storage.memory import MemoryEngine
+from kvstore.storage.records import decode_value
+
+PID = 1
+PENDING_BYTES_MAX = 1 << 20
+
+
+class StoryNode:
+    """One node. `sent` is on its way, `replies` holds the answers by ticket, `asks` the compare-and-sets."""
+
+    def __init__(self, story: Story, node_id: str, pending_bytes_max: int) -> None:
+        self.node_id = node_id
+        self.engine = MemoryEngine()
+        self.sent: list[Send] = []
+        self.replies: dict[str, Any] = {}
+        self.asks: list[Entry] = []
+        self.alarms: list[str] = []
+        self._story = story
+        self._pending_bytes_max = pending_bytes_max
+        self._stores = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start the process on what the engine holds."""
+        self._turn: Turn | None = None
+        self.partitions = Partitions(
+            raise_boot(self.engine, self.node_id),  # type: ignore[arg-type]
+            self._new_store_id,
+            self._pending_bytes_max,
+        )
+        self.perform(self.partitions.load(self.engine.snapshot()))
+
+    def restart(self) -> None:
+        """kill -9 and start again: what was not durable is gone, and so is what was on its way."""
+        self.sent, self.asks, self.replies = [], [], {}
+        self.start()
+
+    def _new_store_id(self) -> bytes:
+        self._stores += 1
+        return f"{self.node_id}-store-{self._stores}".encode().ljust(16, b".")
+
+    @property
+    def partition(self) -> Partition:
+        partition = self.partitions.get(PID)
+        assert partition is not None
+        return partition
+
+    @property
+    def leader(self) -> Leader:
+        assert self.partition.leader is not None, f"{self.node_id} does not lead"
+        return self.partition.leader
+
+    @property
+    def rid(self) -> Rid:
+        return self.partition.copy.name.rid
+
+    def perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.sent.append(effect)
+            elif isinstance(effect, Reply):
+                assert effect.ticket not in self.replies, "answered twice"
+                self.replies[str(effect.ticket)] = effect.result
+            elif isinstance(effect, AskCas):
+                self.asks.append(effect.entry)
+            elif isinstance(effect, Alarm):
+                self.alarms.append(effect.text)
+
+    # ---- batches ------------------------------------------------------------------------------------------------
+
+    def begin_batch(self, apply: bool = False) -> None:
+        """Form a batch; what may leave beside it leaves."""
+        self._turn = self.partitions.collect(self.engine.snapshot(), self._story.now, apply)
+        self.perform([*self._turn.at_once])
+
+    def end_batch(self) -> None:
+        """The batch is durable."""
+        assert self._turn is not None
+        self.engine.commit(self._turn.batch)
+        self._turn = None
+        self.perform(self.partitions.durable())
+        self._retry_reads()
+
+    def batch(self, apply: bool = False) -> None:
+        self.begin_batch(apply)
+        self.end_batch()
+
+    def tick(self) -> None:
+        self.perform(self.partitions.tick(self.engine.snapshot(), self._story.now))
+
+    # ---- requests -----------------------------------------------------------------------------------------------
+
+    def write(self, ticket: str, write: WriteOne) -> Any:
+        """The answer, or LATER."""
+        result = self.partitions.write(ticket, write, self.engine.snapshot(), self._story.now)
+        if result is not LATER:
+            self.replies[ticket] = result
+        return result
+
+    def put(self, ticket: str, key: bytes, value: bytes = b"value", **fields: Any) -> Any:
+        return self.write(ticket, WriteOne(PID, self.partition.ver, key, value, **fields))
+
+    def delete(self, ticket: str, key: bytes, **fields: Any) -> Any:
+        return self.write(ticket, WriteOne(PID, self.partition.ver, key, None, **fields))
+
+    def read(self, ticket: str, key: bytes) -> Any:
+        """The value, None, a fault or LATER."""
+        read = ReadOne(PID, self.partition.ver, key)
+        return plain(self.partitions.read(ticket, read, self.engine.snapshot(), self._story.now))
+
+    def receive(self, source: str, body: Body) -> None:
+        self.perform(self.partitions.handle(source, body, self._story.now))  # type: ignore[arg-type]
+        self._retry_reads()
+
+    def _retry_reads(self) -> None:
+        self.perform(self.partitions.retry_reads(self.engine.snapshot(), self._story.now))
+
+    def on_entry(self, entry: Entry) -> None:
+        self.perform(self.partitions.on_entries([entry], self._story.now))
+
+    def rows(self, table: Table) -> dict[bytes, bytes]:
+        """What its copy of the partition has in `table`."""
+        prefix = self.partition.copy.prefix
+        return {key[4:]: row for key, row in self.engine.snapshot().scan(table, prefix, prefix + b"\xff" * 500)}
+
+
+class Story:
+    """Partition 1 on nodes n1 (the preferred leader) and n2, and the entry that stands in the map."""
+
+    def __init__(self, nodes: int = 2, pending_bytes_max: int = PENDING_BYTES_MAX) -> None:
+        self.now = Instant(10_000, 1_700_000_000_000)
+        self.nodes = {
+            node_id: StoryNode(self, node_id, pending_bytes_max)
+            for node_id in [f"n{number}" for number in range(1, nodes + 1)]
+        }
+        self.n1 = self.nodes["n1"]
+        rids = []
+        for node in self.nodes.values():
+            rids += [rid for _, rid in node.partitions.create_copies([PID])]
+            node.batch()
+        self.entry = Entry(PID, "default", 1, 0, None, tuple(rids), tuple(rids))
+
+    @property
+    def n2(self) -> StoryNode:
+        return self.nodes["n2"]
+
+    def pass_ms(self, ms: int) -> None:
+        self.now = Instant(self.now.mono_ms + ms, self.now.wall_ms + ms)
+
+    def push(self) -> None:
+        """Control tells every node which entry stands."""
+        for node in self.nodes.values():
+            node.on_entry(self.entry)
+
+    def land(self, node: StoryNode) -> Entry:
+        """Control judges the oldest compare-and-set of `node` and answers with what then stands."""
+        asked = node.asks.pop(0)
+        if asked.ver == self.entry.ver + 1:
+            self.entry = asked
+        node.on_entry(self.entry)
+        return self.entry
+
+    def deliver(self, source: StoryNode, kind: type[Body] | None = None) -> list[Body]:
+        """What `source` sent arrives: all of it, or the messages of one kind."""
+        moving = [send for send in source.sent if kind is None or isinstance(send.body, kind)]
+        source.sent = [send for send in source.sent if send not in moving]
+        for send in moving:
+            self.nodes[send.node].receive(source.node_id, send.body)
+        return [send.body for send in moving]
+
+    def drop(self, *nodes: StoryNode) -> None:
+        """What these nodes sent is lost."""
+        for node in nodes or self.nodes.values():
+            node.sent.clear()
+
+    def settle(self, apply: bool = False) -> None:
+        """Let everything that is due happen, until nothing is; with `apply`, all copies apply what is committed."""
+        self._drain()
+        if apply:
+            for node in self.nodes.values():
+                node.tick()
+            self._drain()
+            for node in self.nodes.values():
+                node.batch(apply=True)
+            self._drain()
+
+    def _drain(self) -> None:
+        for _ in range(100):
+            busy = False
+            for node in self.nodes.values():
+                while node.asks:
+                    self.land(node)
+                    busy = True
+                if node.partitions.needs_batch:
+                    node.batch()
+                    busy = True
+                busy = bool(self.deliver(node)) or busy
+            if not busy:
+                return
+        raise AssertionError("it never settles")
+
+    def lead(self) -> StoryNode:
+        """n1 becomes leader and serves."""
+        self.push()
+        self.settle()
+        assert self.n1.leader.is_serving
+        return self.n1
+
+    def restart(self, node: StoryNode) -> None:
+        """The process of `node` ends and starts again; control and the others find it."""
+        node.restart()
+        for other in self.nodes.values():
+            if other is not node:
+                other.partitions.unreachable(node.node_id)
+                other.sent = [send for send in other.sent if send.node != node.node_id]
+        node.on_entry(self.entry)
+        for other in self.nodes.values():
+            if other is not node:
+                other.perform(other.partitions.reachable(node.node_id, self.now))
+
+
+def plain(row: Any) -> Any:
+    """A stored row as its value; anything else as it is."""
+    return decode_value(row).value if isinstance(row, bytes) else row
+
+
+def version(written: Any) -> tuple[int, int]:
+    assert isinstance(written, Written), written
+    return written.epoch, written.seq
+
+
+def code(result: Any) -> str:
+    assert isinstance(result, Fault), result
+    return result.code
