@@ -143,7 +143,8 @@ class ReadResult(Message, frozen=True, tag=11):
 class WriteOne(Value, frozen=True):
     """A put (`value` given) or a delete (`value` None) with its conditions.
 
-    `if_match` and `if_none_match` hold the content of the header: `*`, or etags without quotes, commas between them.
+    `if_match` and `if_none_match` hold the content of the header: `*`, or etags
+    without their quotes, one `"` between them.
     """
 
     pid: int

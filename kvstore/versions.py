@@ -15,8 +15,8 @@ def etag(pid: int, epoch: int, seq: int) -> str:
 def matches(condition: str, version: str) -> bool:
     """Whether a condition (RFC 9110, section 13.1) names `version`, which is empty for an absent key.
 
-    `condition` is `*`, or etags without quotes and with commas between them.
+    `condition` is `*`, or etags without their quotes and with one `"`, which no etag contains, between them.
     """
     if not version:
         return False
-    return condition == "*" or version in condition.replace(" ", "").split(",")
+    return condition == "*" or version in condition.split('"')

@@ -124,9 +124,8 @@ class KeyRoutes:
             raise BadRequest("Content-Range: a value is put as a whole")
         check_framing(request)
         value = await request.read_body(self._max_value_bytes, ValueTooLarge)
-        single = if_match[0] if len(if_match) == 1 else None
-        change = Change(keyspace, key, value, content_type, ttl_ms, single, if_none_match)
-        stored = await self._service.put(change, if_match if len(if_match) > 1 else ())
+        change = Change(keyspace, key, value, content_type, ttl_ms, if_match, if_none_match)
+        stored = await self._service.put(change)
         lines = f'ETag: "{stored.etag}"\r\nX-KV-Copies: {stored.copies}\r\n'
         return Answer(201 if stored.created else 204, lines)
 
@@ -135,9 +134,7 @@ class KeyRoutes:
         if request.has_body:
             raise BadBody("DELETE takes no body")
         if_match, if_none_match = _conditions(request)
-        single = if_match[0] if len(if_match) == 1 else None
-        change = Change(keyspace, key, None, "", None, single, if_none_match)
-        await self._service.delete(change, if_match if len(if_match) > 1 else ())
+        await self._service.delete(Change(keyspace, key, None, "", None, if_match, if_none_match))
         return Answer(204)
 
 
@@ -168,14 +165,15 @@ def _refuse_idempotency(request: Request) -> None:
         raise NotBuiltYet("Idempotency-Key is not built yet; without it a retry may apply a write twice")
 
 
-def _conditions(request: Request) -> tuple[tuple[str, ...], str | None]:
-    """The etags of `If-Match` (empty where there is none) and the `*` of `If-None-Match`, for a write."""
+def _conditions(request: Request) -> tuple[str | None, str | None]:
+    """The conditions of a write, as `Change` takes them: the etags of `If-Match`, and the `*` of `If-None-Match`."""
     headers = request.headers
     _refuse_idempotency(request)
-    if_match: tuple[str, ...] = ()
+    if_match: str | None = None
     if hdrs.IF_MATCH in headers:
-        if_match, weak = parse_etags("If-Match", headers.getall(hdrs.IF_MATCH))
-        if not if_match:
+        strong, weak = parse_etags("If-Match", headers.getall(hdrs.IF_MATCH))
+        if_match = '"'.join(strong)
+        if not strong:
             raise PreconditionFailed(f"If-Match compares strongly: {len(weak)} weak etags match nothing")
     if hdrs.IF_NONE_MATCH not in headers:
         return if_match, None

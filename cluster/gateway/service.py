@@ -14,7 +14,7 @@ import msgspec
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from cluster.gateway.router import Router, waves
-from kvstore.errors import KeyNotFound, KvError, PreconditionFailed, ValueTooLarge
+from kvstore.errors import KvError, ValueTooLarge
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -55,22 +55,22 @@ class KvService:
             return result
         raise _as_error(result)
 
-    async def put(self, change: Change, if_match: Sequence[str] = ()) -> Stored:
-        """Store a value. `if_match` lists etags of which one must be the current one (one alone stands in `change`).
+    async def put(self, change: Change) -> Stored:
+        """Store a value.
 
         Raises:
             PreconditionFailed: a condition does not hold.
             OutcomeUnknown: it may or may not have been stored.
             KvError: as the contract says; nothing was stored.
         """
-        result = await self._change(change, if_match)
+        result = await self._change(change)
         if isinstance(result, Stored):
             return result
         raise _as_error(result)
 
-    async def delete(self, change: Change, if_match: Sequence[str] = ()) -> None:
+    async def delete(self, change: Change) -> None:
         """Delete a key, whether or not it is there; conditions and errors as for `put`."""
-        result = await self._change(change, if_match)
+        result = await self._change(change)
         if not isinstance(result, Deleted):
             raise _as_error(result)
 
@@ -104,23 +104,10 @@ class KvService:
         followers = [rid.node for rid in entry.replicas if rid.node != leader]
         return Location(entry.pid, leader, followers, digest, why)
 
-    async def _change(self, change: Change, if_match: Sequence[str]) -> Result:
+    async def _change(self, change: Change) -> Result:
         if change.value is not None and len(change.value) > self._max_value_bytes:
             raise self._too_large(len(change.value))
-        if if_match:
-            change = msgspec.structs.replace(change, if_match=await self._current_of(change, if_match))
         return (await self._dispatcher.carry((change,), 0))[0]
-
-    async def _current_of(self, change: Change, if_match: Sequence[str]) -> str:
-        """The etag of the list that is the current one. The write is then conditional on it alone; versions never
-        repeat, so none of the others can become the current one in between."""
-        try:
-            found = await self.get(change.keyspace, change.key)
-        except KeyNotFound:
-            raise PreconditionFailed("If-Match: the key is not there") from None
-        if found.etag not in if_match:
-            raise PreconditionFailed("If-Match: none of these is the current version")
-        return found.etag
 
     def _too_large(self, size: int) -> ValueTooLarge:
         return ValueTooLarge(f"a value has at most {self._max_value_bytes} bytes, this one has {size}")

@@ -45,7 +45,7 @@ from kvstore.rpc.client import Identity
 from kvstore.rpc.connection import Connection
 from kvstore.rpc.server import Server
 from kvstore.storage.records import decode_value, encode_value
-from kvstore.versions import etag
+from kvstore.versions import etag, matches
 
 CLUSTER = b"\x01" * 8
 PARTITIONS = 4
@@ -125,9 +125,9 @@ class MemoryNode:
     def _write(self, one: WriteOne) -> Written | Fault:
         row = self.rows.get(one.key)
         stored = decode_value(row) if row is not None else None
-        version = etag(one.pid, stored.epoch, stored.seq) if stored else None
+        version = etag(one.pid, stored.epoch, stored.seq) if stored else ""
         for wanted, holds_if in ((one.if_match, True), (one.if_none_match, False)):
-            if wanted is not None and (stored is not None and wanted in ("*", version)) is not holds_if:
+            if wanted is not None and matches(wanted, version) is not holds_if:
                 return Fault("precondition_failed", "no")
         if one.value is None:
             self.rows.pop(one.key, None)
