@@ -90,9 +90,7 @@ class Peer:
     def can_send(self, copy: Copy) -> bool:
         """Whether rows wait that this follower can be sent now."""
         return (
-            self._sent_end < copy.log.end
-            and self.state is PeerState.STREAMING
-            and self._bytes_under_way < WINDOW_BYTES
+            self._sent_end < copy.log.end and self.state is PeerState.STREAMING and self._bytes_under_way < WINDOW_BYTES
         )
 
     def next_append(self, copy: Copy, entry: Entry, view: Snapshot, now: Instant) -> Append | None:
