@@ -120,9 +120,7 @@ class Connection(asyncio.Protocol):
     def answer(self, call: int, body: Body, priority: int = PRIORITY_DATA) -> None:
         """Answer the call with that number; dropped when the caller is gone."""
         self._unanswered -= 1
-        if self._read_paused and self._unanswered < UNANSWERED_MAX // 2 and self._transport is not None:
-            self._read_paused = False
-            self._transport.resume_reading()
+        self._regulate()
         if self.is_open:
             self._enqueue(Envelope(-call, 0, body), priority)
 
@@ -213,9 +211,22 @@ class Connection(asyncio.Protocol):
             if envelope.call > 0:
                 self._unanswered += 1
             self._handler(self, envelope)
-        if self._unanswered > UNANSWERED_MAX and not self._read_paused and self._transport is not None:
-            self._read_paused = True
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Stop reading while too many answers are owed, or while a peer that dialled does not read what it asked for.
+
+        The side that dialled reads on, so that two sides never wait for each other.
+        """
+        owed_max = UNANSWERED_MAX // 2 if self._read_paused else UNANSWERED_MAX
+        pause = self._unanswered > owed_max or (self._write_paused and not self._dialled)
+        if pause == self._read_paused or self._transport is None:
+            return
+        self._read_paused = pause
+        if pause:
             self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def _settle(self, number: int, body: Body) -> None:
         pending = self._pending.pop(number, None)
@@ -235,6 +246,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self.close_reason:
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_HIGH)
         self.is_open = True
         if self._dialled:
@@ -257,9 +271,9 @@ class Connection(asyncio.Protocol):
             self._on_closed(self, exc)
 
     def close(self, reason: str = "") -> None:
-        """Cut the connection; `reason` is kept in `close_reason`."""
+        """Cut the connection, or do so as soon as it is made; `reason` is kept in `close_reason`."""
         self.is_open = False
-        self.close_reason = self.close_reason or reason
+        self.close_reason = self.close_reason or reason or "closed"
         if self._transport is not None:
             self._transport.abort()
 
@@ -272,9 +286,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        self._regulate()
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        self._regulate()
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)

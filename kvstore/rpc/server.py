@@ -68,7 +68,7 @@ class Server:
         )
         self.connections.add(connection)
         if len(self.connections) > self._connections_max:
-            asyncio.get_running_loop().call_soon(connection.close, "too many connections")
+            connection.close("too many connections")
         return connection
 
     def _drop(self, connection: Connection, _error: Exception | None) -> None:
