@@ -92,7 +92,6 @@ class HttpProtocol(BaseProtocol):
     __slots__ = (
         "_body",
         "_is_closing",
-        "_line_bytes",
         "_queue",
         "_server",
         "_task",
@@ -110,7 +109,7 @@ class HttpProtocol(BaseProtocol):
             loop,
             READ_BUFFER_BYTES,
             max_line_size=limits.line_bytes_max,
-            max_field_size=limits.line_bytes_max,
+            max_field_size=limits.line_bytes_max + 1,
             max_headers=limits.headers_max,
             auto_decompress=False,
             max_msg_queue_size=PIPELINED_MAX,
@@ -126,7 +125,6 @@ class HttpProtocol(BaseProtocol):
         self._task: asyncio.Task[None] | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         self._is_closing = False
-        self._line_bytes = 0
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
@@ -183,30 +181,18 @@ class HttpProtocol(BaseProtocol):
         try:
             messages, is_upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            self._refuse(_refusal(error, is_in_line=self._is_line_too_long(data)))
+            self._refuse(_refusal(error, self._server.settings.line_bytes_max))
             return
         if is_upgraded:
             self._is_closing = True
         if messages:
             self._queue.extend(messages)
             self._body = messages[-1][1]
-            self._line_bytes = 0
             self._wake()
             if len(self._queue) >= PIPELINED_MAX and not self._buffer_paused:
                 self._pause_reading_for_buffer()
-        elif data and self._body.is_eof():
-            if self._line_bytes >= 0:
-                self._line_bytes = -1 if b"\n" in data else self._line_bytes + len(data)
-            if self.phase is Phase.IDLE:
-                self._enter(Phase.HEAD)
-
-    def _is_line_too_long(self, data: bytes) -> bool:
-        """Whether the request line, of which `_line_bytes` came before (-1: all of it), is longer than it may be. The
-        parser does not say in which line it stopped."""
-        if self._line_bytes < 0:
-            return False
-        end = data.find(b"\n")
-        return self._line_bytes + (end if end >= 0 else len(data)) > self._server.settings.line_bytes_max
+        elif data and self._body.is_eof() and self.phase is Phase.IDLE:
+            self._enter(Phase.HEAD)
 
     def _refuse(self, error: KvError) -> None:
         """The bytes that follow mean nothing any more: answer what is complete, then `error`, then close."""
@@ -378,10 +364,13 @@ class HttpProtocol(BaseProtocol):
             self.abort()
 
 
-def _refusal(error: HttpProcessingError, *, is_in_line: bool) -> KvError:
-    """The contract's word for what aiohttp's parser did not take."""
+def _refusal(error: HttpProcessingError, line_bytes_max: int) -> KvError:
+    """The contract's word for what aiohttp's parser did not take.
+
+    The error tells which limit was passed, not in which line: that of fields is one byte above the request line's.
+    """
     if isinstance(error, LineTooLong):
-        if is_in_line:
+        if int(error.args[1]) == line_bytes_max:
             return UriTooLong("the request line is too long")
         return HeadersTooLarge("a header field is too long")
     text = error.message
