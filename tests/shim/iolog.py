@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kvstore.codec import decode_frame
 from kvstore.messages import Envelope
-from kvstore.rpc.framing import PREAMBLE, FrameDecoder
+from kvstore.rpc.framing import HEAD_BYTES, PREAMBLE, FrameDecoder
 
 SOURCE = Path(__file__).with_name("iolog.c")
 PAGE_BYTES = 4096
@@ -103,7 +103,7 @@ def messages(events: Sequence[Event], call: Call) -> Iterator[Message]:
             ends.append(position)
         start = len(PREAMBLE) if stream.startswith(PREAMBLE) else 0
         for body in FrameDecoder().feed(stream[start:]):
-            end = start + 4 + len(body)
+            end = start + HEAD_BYTES + len(body)
             first, last = parts[bisect_right(ends, start)], parts[bisect_right(ends, end - 1)]
             for envelope in decode_frame(body).messages:
                 yield Message(first.begin_ns, last.end_ns, inode, envelope)

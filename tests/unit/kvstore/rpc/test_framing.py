@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvstore.rpc.framing import FRAME_BYTES_MAX, FrameDecoder, FramingError, frame_bytes
+from kvstore.rpc.framing import FRAME_BYTES_MAX, HEAD_BYTES, FrameDecoder, FramingError, frame_bytes
+
+
+def head(length: int) -> bytes:
+    """The head of a frame whose body does not matter."""
+    return struct.pack(">IIQ", length, length ^ 0xFFFFFFFF, 0)
+
 
 BODIES = st.lists(st.binary(max_size=60), max_size=6)
 
@@ -31,17 +37,26 @@ def test_bodies_come_out_whole_byte_by_byte() -> None:
 
 def test_a_stream_that_breaks_after_a_good_body_is_broken() -> None:
     with pytest.raises(FramingError):
-        list(FrameDecoder().feed(frame_bytes(b"good") + b"\xff\xff\xff\xff"))
+        list(FrameDecoder().feed(frame_bytes(b"good") + b"\xff" * HEAD_BYTES))
+
+
+def test_a_flipped_bit_anywhere_is_found_before_the_body_comes_out() -> None:
+    frame = frame_bytes(b"the end of a log is 7")
+    for bit in range(len(frame) * 8):
+        damaged = bytearray(frame)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FramingError):
+            list(FrameDecoder().feed(bytes(damaged)))
 
 
 @pytest.mark.parametrize("length", [FRAME_BYTES_MAX + 1, 2**31, 2**32 - 1])
 def test_a_huge_announced_length_is_refused_before_anything_is_held(length: int) -> None:
     with pytest.raises(FramingError, match=str(length)):
-        list(FrameDecoder().feed(struct.pack(">I", length)))
+        list(FrameDecoder().feed(head(length)))
 
 
 def test_the_largest_length_is_waited_for() -> None:
-    assert list(FrameDecoder().feed(struct.pack(">I", FRAME_BYTES_MAX) + b"x")) == []
+    assert list(FrameDecoder().feed(head(FRAME_BYTES_MAX) + b"x")) == []
 
 
 def test_a_body_beyond_the_limit_is_not_framed() -> None:
@@ -56,4 +71,4 @@ def test_no_stream_gives_anything_but_bodies_or_a_refusal(pieces: list[bytes]) -
         bodies = [body for piece in pieces for body in decoder.feed(piece)]
     except FramingError:
         return
-    assert sum(len(body) + 4 for body in bodies) <= sum(map(len, pieces))
+    assert sum(len(body) + HEAD_BYTES for body in bodies) <= sum(map(len, pieces))
