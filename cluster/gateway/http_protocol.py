@@ -281,7 +281,7 @@ class HttpProtocol(BaseProtocol):
                 raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
             return await self._server.handler(request)
         except KvError as error:
-            if error.status >= 500 and not isinstance(error, NotBuiltYet):
+            if error.status >= 500 and not isinstance(error, NotBuiltYet) and request.operation != "health":
                 self._server.report(request, error)
             return problem(error)
         except ConnectionError:
