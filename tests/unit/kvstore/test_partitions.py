@@ -160,6 +160,18 @@ def test_rows_that_a_follower_may_still_need_are_kept(story: Story, n1: StoryNod
     assert len(n1.rows(Table.LOG)) == 1
 
 
+def test_nothing_goes_before_the_follower_told_where_it_stands(story: Story, n1: StoryNode) -> None:
+    n1.put("w", b"k")
+    story.settle(apply=True)
+    story.restart(n1)
+    story.land(n1)
+    truncate(story, n1)
+    assert len(n1.rows(Table.LOG)) == 3
+    story.settle(apply=True)
+    truncate(story, n1)
+    assert len(n1.rows(Table.LOG)) == 1
+
+
 def test_a_node_goes_on_after_its_old_rows_are_gone(story: Story, n1: StoryNode) -> None:
     for number in range(5):
         n1.put(f"w{number}", b"k", b"%d" % number)

@@ -20,6 +20,7 @@ from kvstore.storage.records import (
     decode_log_row,
     decode_value,
     encode_log_row,
+    seq_key,
     split_expiry_key,
 )
 
@@ -272,6 +273,26 @@ def test_a_log_with_a_hole_or_a_damaged_row_is_not_loaded(copy: Copy, engine: Me
         twin.commit(batch)
         with pytest.raises(DamagedRow):
             loaded(twin)
+
+
+def test_a_row_of_another_chain_in_the_place_of_a_row_is_found(copy: Copy, engine: MemoryEngine) -> None:
+    append(copy, put(b"a"))
+    append(copy, put(b"b"))
+    save(copy, engine)
+    row, _ = encode_log_row(1, 2, 1000, copy.log.end_checksum ^ 1, [put(b"b")])
+    batch = Batch()
+    batch.put(Table.LOG, seq_key(copy.prefix, 2), row)
+    engine.commit(batch)
+    with pytest.raises(DamagedRow, match="does not follow"):
+        loaded(engine)
+
+
+def test_rows_that_are_applied_are_no_longer_held(copy: Copy, engine: MemoryEngine) -> None:
+    for key in (b"a", b"b", b"c"):
+        append(copy, put(key))
+    copy.commit(2)
+    save(copy, engine)
+    assert [held.head.first_seq for held in copy.log.held_after(0)] == [3]
 
 
 class CopyOnDisk(RuleBasedStateMachine):

@@ -158,6 +158,16 @@ def test_nothing_is_committed_on_a_log_that_is_not_proven_equal(follower: Follow
     assert copy.commit_seq == 0
 
 
+def test_a_log_of_equal_length_and_another_chain_is_not_proven_equal(follower: Follower, copy: Copy) -> None:
+    following(follower, copy, Rows(1, 1))
+    follower.on_reconcile("n1", Reconcile(PID, RID, 3, 1))
+    batch(follower, copy)
+    follower.on_append("n1", Append(PID, RID, 3, 2, Rows(1, 2).log.end_checksum, 2, []))
+    assert (copy.reconciled, copy.commit_seq) == (1, 0)
+    follower.on_append("n1", Append(PID, RID, 3, 2, Rows(1, 1).log.end_checksum, 2, []))
+    assert (copy.reconciled, copy.commit_seq) == (3, 2)
+
+
 def test_what_is_committed_is_taken_as_far_as_the_log_goes(follower: Follower, copy: Copy) -> None:
     rows = Rows(1, 1, 1)
     following(follower, copy, Rows())

@@ -106,6 +106,50 @@ def test_a_batch_that_applies_does_not_uncover_the_value_before(story: Story, n1
     assert n1.read("r", b"k") == b"3"
 
 
+def test_a_newer_value_stays_while_an_older_one_is_applied(story: Story, n1: StoryNode) -> None:
+    n1.put("w1", b"k", b"1")
+    story.settle()
+    n1.put("w2", b"k", b"2")
+    n1.batch()
+    story.deliver(n1)
+    story.n2.batch()
+    n1.begin_batch(apply=True)
+    story.deliver(story.n2)
+    assert n1.read("r", b"k") == b"2"
+    n1.end_batch()
+    assert plain(n1.rows(Table.DATA)[b"k"]) == b"1"
+    assert n1.read("r", b"k") == b"2"
+
+
+def test_the_logs_end_stays_known_while_an_older_record_is_applied(story: Story, n1: StoryNode) -> None:
+    n1.put("w", b"k")
+    story.settle()
+    n1.begin_batch(apply=True)
+    n1.delete("d", b"k")
+    n1.end_batch()
+    n1.put("c", b"k", if_match="*")
+    story.settle()
+    assert code(n1.replies["c"]) == "precondition_failed"
+
+
+def test_an_older_tail_that_is_committed_does_not_make_a_leader_serve(story: Story, n1: StoryNode) -> None:
+    n1.put("w", b"k", b"v")
+    n1.batch()
+    story.deliver(n1)
+    story.n2.batch()
+    story.drop()
+    story.restart(n1)
+    story.land(n1)
+    n1.batch()
+    story.deliver(n1)
+    story.n2.batch()
+    story.deliver(story.n2)
+    assert n1.partition.copy.commit_seq == 2, "the row of the epoch before is on both disks"
+    assert code(n1.read("r", b"k")) == "no_leader"
+    story.settle()
+    assert n1.read("r", b"k") == b"v"
+
+
 def test_nothing_is_served_before_the_barrier_is_committed(story: Story) -> None:
     n1 = story.n1
     story.push()
