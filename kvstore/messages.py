@@ -10,12 +10,23 @@ by a `Rid`, a node and the uuid that was drawn when the copy was made. PROTOCOL 
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
 
+from kvstore.keys import KEY_BYTES_MAX
+
 PartitionId = NewType("PartitionId", int)
 NodeId = NewType("NodeId", str)
+
+# What a row can hold: a request beyond it would fail where it can no longer be refused.
+VALUE_BYTES_MAX = 16 * 1024 * 1024
+TTL_MS_MAX = 315_576_000_000
+Key = Annotated[bytes, msgspec.Meta(min_length=1, max_length=KEY_BYTES_MAX)]
+StoredBytes = Annotated[bytes, msgspec.Meta(max_length=VALUE_BYTES_MAX)]
+ContentType = Annotated[str, msgspec.Meta(max_length=255)]
+TtlMs = Annotated[int, msgspec.Meta(ge=1, le=TTL_MS_MAX)]
+Token = Annotated[bytes, msgspec.Meta(max_length=255)]
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
@@ -121,7 +132,7 @@ class Done(Message, frozen=True, tag=4):
 class ReadOne(Value, frozen=True):
     pid: int
     ver: int
-    key: bytes
+    key: Key
 
 
 class Read(Message, frozen=True, tag=10):
@@ -149,13 +160,13 @@ class WriteOne(Value, frozen=True):
 
     pid: int
     ver: int
-    key: bytes
-    value: bytes | None
-    content_type: str = ""
-    ttl_ms: int | None = None
+    key: Key
+    value: StoredBytes | None
+    content_type: ContentType = ""
+    ttl_ms: TtlMs | None = None
     if_match: str | None = None
     if_none_match: str | None = None
-    token: bytes = b""
+    token: Token = b""
 
 
 class Write(Message, frozen=True, tag=12):

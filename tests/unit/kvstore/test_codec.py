@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvstore.codec import FORMAT, CodecError, decode_entry, decode_frame, encode_entry, encode_frame
+from kvstore.keys import KEY_BYTES_MAX
 from kvstore.messages import (
+    TTL_MS_MAX,
     Append,
     Body,
+    ContentType,
     Done,
     Entry,
     Envelope,
@@ -22,11 +25,17 @@ from kvstore.messages import (
     Fault,
     Frame,
     Hello,
+    Key,
     KeyspaceInfo,
     MapUpdate,
     NodeInfo,
+    Read,
+    ReadOne,
     ReadResult,
     Rid,
+    StoredBytes,
+    Token,
+    TtlMs,
     Write,
     WriteOne,
     WriteResult,
@@ -44,6 +53,13 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=10),
     type(None): st.none(),
 }
+LIMITED: dict[Any, st.SearchStrategy[Any]] = {
+    Key: st.binary(min_size=1, max_size=KEY_BYTES_MAX),
+    StoredBytes: st.binary(max_size=100),
+    ContentType: st.text(max_size=255),
+    TtlMs: st.integers(1, TTL_MS_MAX),
+    Token: st.binary(max_size=255),
+}
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
@@ -51,6 +67,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if kind in SCALARS:
         return SCALARS[kind]
     arguments = get_args(kind)
+    if kind in LIMITED:
+        return LIMITED[kind]
     if get_origin(kind) is list:
         return st.lists(values(arguments[0]), max_size=2)
     if get_origin(kind) is tuple and arguments[-1] is ...:
@@ -166,6 +184,31 @@ def test_deep_nesting_is_refused_or_skipped(depth: int, opening: bytes) -> None:
     with pytest.raises(CodecError):
         decode_frame(inside(opening * depth + b"\x90"))
     decode_or_refuse(b"\x95" + inside(b"\x90")[1:] + opening * depth + b"\x90")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        Read([ReadOne(1, 1, b"")]),
+        Read([ReadOne(1, 1, b"k" * 481)]),
+        Write([WriteOne(1, 1, b"", b"v")]),
+        Write([WriteOne(1, 1, b"k" * 481, None)]),
+        Write([WriteOne(1, 1, b"k", b"v", "t" * 256)]),
+        Write([WriteOne(1, 1, b"k", b"v", "", 0)]),
+        Write([WriteOne(1, 1, b"k", b"v", "", -1)]),
+        Write([WriteOne(1, 1, b"k", b"v", "", 2**63)]),
+        Write([WriteOne(1, 1, b"k", b"v", token=b"t" * 256)]),
+    ],
+    ids=lambda body: repr(body)[:60],
+)
+def test_a_request_that_no_row_could_hold_is_refused(body: Body) -> None:
+    with pytest.raises(CodecError):
+        decode_frame(encode_frame(frame(body)))
+
+
+def test_the_largest_key_and_time_to_live_are_taken() -> None:
+    largest = frame(Read([ReadOne(1, 1, b"k" * 480)]), Write([WriteOne(1, 1, b"k" * 480, b"v", "t" * 255, TTL_MS_MAX)]))
+    assert decode_frame(encode_frame(largest)) == largest
 
 
 def test_a_frame_of_another_format_is_refused_in_words() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
-from typing import Any, cast
 
 import pytest
+from unit.kvstore.rpc.wax import CAST, CLUSTER, End, WaxTransport
 
-from kvstore.codec import FORMAT, decode_frame, encode_frame
-from kvstore.messages import Acked, Body, Done, Envelope, Failed, Fault, Frame, Read, ReadResult, Rid
+from kvstore.codec import FORMAT, encode_frame
+from kvstore.messages import Acked, Done, Envelope, Failed, Fault, Frame, Read, ReadResult
 from kvstore.rpc import connection as connection_module
 from kvstore.rpc.connection import (
     PRIORITY_CONTROL,
@@ -21,74 +20,6 @@ from kvstore.rpc.connection import (
     TimedOut,
 )
 from kvstore.rpc.framing import PREAMBLE, FrameDecoder, frame_bytes
-
-CLUSTER = b"cluster1"
-CAST = Acked(1, Rid("n", b"s"), 1, 2, 3, False)
-
-
-class WaxTransport(asyncio.Transport):
-    """Keeps what is written; is lost when it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-        self.reads = True
-        self.protocol: asyncio.BaseProtocol | None = None
-        self.is_aborted = False
-
-    def write(self, data: Any) -> None:
-        self.writes.append(bytes(data))
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        self.reads = True
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-    def close(self) -> None:
-        self.is_aborted = True
-
-    def envelopes(self, start: int = 0) -> list[list[Envelope]]:
-        """What each write since `start` held."""
-        held = []
-        for data in self.writes[start:]:
-            frames = [decode_frame(body) for body in FrameDecoder().feed(data.removeprefix(PREAMBLE))]
-            held.append([envelope for frame in frames for envelope in frame.messages])
-        return [envelopes for envelopes in held if envelopes]
-
-
-class End:
-    """One end, with all that its handler got."""
-
-    def __init__(self, *, dialled: bool, fallback: Callable[[], asyncio.Protocol] | None = None) -> None:
-        self.got: list[Envelope] = []
-        self.closed = 0
-        self.transport = WaxTransport()
-        self.connection = Connection(
-            lambda _, envelope: self.got.append(envelope),
-            cluster_id=CLUSTER if dialled else None,
-            dialled=dialled,
-            on_closed=self._on_closed,
-            fallback=fallback,
-        )
-        self.connection.connection_made(self.transport)
-
-    def _on_closed(self, connection: Connection, error: Exception | None) -> None:
-        assert connection is self.connection
-        self.closed += 1
-
-    def receive(self, *bodies: Body, call: int = 0, cluster_id: bytes = CLUSTER) -> None:
-        frame = Frame(FORMAT, cluster_id, 0, [Envelope(call, 1000, body) for body in bodies])
-        self.connection.data_received(frame_bytes(encode_frame(frame)))
 
 
 @pytest.fixture
@@ -358,47 +289,3 @@ async def test_both_reasons_to_stop_reading_must_be_gone(listener: End, monkeypa
     assert not listener.transport.reads
     listener.connection.resume_writing()
     assert listener.transport.reads
-
-
-# ---- connections of other protocols ---------------------------------------------------------------------------------
-
-
-class OtherProtocol(asyncio.Protocol):
-    def __init__(self) -> None:
-        self.transport: asyncio.BaseTransport | None = None
-        self.data = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-
-
-@pytest.mark.parametrize("pieces", [[b"GET / HTTP/1.1"], [b"K", b"V", b"X of another kind"], [b"KVR0"]])
-async def test_a_connection_that_opens_otherwise_is_handed_over_with_all_it_sent(pieces: list[bytes]) -> None:
-    other = OtherProtocol()
-    listener = End(dialled=False, fallback=lambda: other)
-    for piece in pieces:
-        listener.connection.data_received(piece)
-    assert other.data == b"".join(pieces)
-    assert other.transport is listener.transport
-    assert listener.transport.protocol is cast(asyncio.BaseProtocol, other)
-    assert (listener.closed, listener.got) == (1, [])
-    with pytest.raises(NotSent):
-        listener.connection.call(Done(), 1)
-
-
-async def test_a_connection_that_opens_otherwise_is_cut_where_nobody_takes_it() -> None:
-    listener = End(dialled=False)
-    listener.connection.data_received(b"GET / HTTP/1.1")
-    assert listener.transport.is_aborted
-
-
-async def test_the_beginning_of_the_preamble_is_waited_for() -> None:
-    listener = End(dialled=False)
-    listener.connection.data_received(PREAMBLE[:3])
-    assert not listener.transport.is_aborted
-    listener.connection.data_received(PREAMBLE[3:])
-    listener.receive(CAST)
-    assert len(listener.got) == 1
