@@ -34,7 +34,7 @@ from kvstore.rpc.client import parse_address
 from kvstore.rpc.server import Server
 from kvstore.settings import NodeSettings
 from kvstore.storage.data_dir import DataDir
-from kvstore.storage.engine import Batch, Engine, Table
+from kvstore.storage.engine import Batch, Engine, EngineError, MapFull, Table
 from kvstore.storage.lmdb_engine import LmdbEngine
 
 TRUNCATE_S = 2.0
@@ -127,7 +127,7 @@ def raise_boot(engine: Engine, node_id: str) -> NodeState:
     """Count this start durably.
 
     Raises:
-        OperatorError: the data directory is another node's.
+        OperatorError: the data directory is another node's, or cannot be written.
     """
     view = engine.snapshot()
     state = load_node_state(view)
@@ -139,7 +139,10 @@ def raise_boot(engine: Engine, node_id: str) -> NodeState:
     state = msgspec.structs.replace(state, boot=state.boot + 1)
     batch = Batch()
     batch.put(Table.META, NODE_ROW, msgspec.msgpack.encode(state))
-    engine.commit(batch)
+    try:
+        engine.commit(batch)
+    except (EngineError, MapFull) as error:
+        raise OperatorError(f"cannot write to the data directory: {error}") from error
     return state
 
 

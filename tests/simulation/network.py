@@ -91,7 +91,6 @@ class Network:
         if rng.random() < 0.3:
             place = rng.randrange(len(data))
             torn = data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
-            torn = torn[: rng.randrange(len(torn))]
         try:
             for body in decoder.feed(torn):
                 decode_frame(body)
