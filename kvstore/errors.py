@@ -99,7 +99,7 @@ class HeadersTooLarge(KvError):
 
 
 class Overloaded(KvError):
-    code, status, title, retry_after_s = "overloaded", 503, "Overloaded", 1
+    code, status, title, retry_after_s = "overloaded", 429, "Overloaded", 1
 
 
 class NoLeader(KvError):

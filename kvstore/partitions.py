@@ -188,7 +188,7 @@ class Partitions:
         full = self.is_full
         if apply_all:
             self._dirty.update(partition for partition in self if partition.copy.unapplied)
-        self._collected = sorted(self._dirty, key=lambda partition: partition.copy.number)
+        self._collected = sorted(self._dirty, key=_by_number)
         self._dirty.clear()
         for partition in self._collected:
             apply = apply_all or partition.copy.unapplied >= APPLY_RECORDS_MIN
@@ -233,7 +233,7 @@ class Partitions:
     def retry_reads(self, view: Snapshot, now: Instant) -> list[Effect]:
         """Answer the reads that waited for the end of a key which is now committed."""
         effects: list[Effect] = []
-        for partition in list(self._reading):
+        for partition in sorted(self._reading, key=_by_number):
             leader = partition.leader
             for ticket, key in list(leader.overdue_reads()) if leader is not None else []:
                 row = leader.read(ticket, key, view, now) if leader is not None else None
@@ -242,3 +242,8 @@ class Partitions:
             if leader is None or not leader.has_reads_waiting:
                 self._reading.discard(partition)
         return effects
+
+
+def _by_number(partition: Partition) -> int:
+    """An order that is the same in every run of a seed."""
+    return partition.copy.number

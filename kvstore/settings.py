@@ -30,18 +30,15 @@ class NodeSettings(BaseSettings):
     weight: float = Field(default=1.0, gt=0, le=1000)
     insecure_bind: bool = False
     map_size_bytes: int = Field(default=64 * GIB, ge=8 * MIB)
-    max_value_bytes: int = Field(default=16 * MIB, ge=1, le=16 * MIB)
     log_retention_s: float = Field(default=600.0, gt=0)
     log_retention_bytes: int = Field(default=64 * MIB, ge=64 * 1024)
-    pending_bytes_max: int = Field(default=64 * MIB, ge=MIB)
+    pending_bytes_max: int = Field(default=64 * MIB, ge=32 * MIB)
     switch_interval_s: float = Field(default=0.0005, gt=0, le=0.05)
     tick_s: float = Field(default=0.1, gt=0, le=1)
     report_s: float = Field(default=0.5, gt=0, le=10)
 
     @model_validator(mode="after")
     def _relations(self) -> Self:
-        if self.max_value_bytes * 2 > self.pending_bytes_max and self.pending_bytes_max < 32 * MIB:
-            raise ValueError("pending_bytes_max must hold at least two values of max_value_bytes")
         if self.tick_s > self.report_s:
             raise ValueError("tick_s must not exceed report_s")
         return self

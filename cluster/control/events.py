@@ -21,7 +21,7 @@ from kvstore.messages import CasResult, Entry, Failed, MapUpdate, NodeReport, Ri
 
 
 class DialProblem(Enum):
-    UNREACHABLE = "nothing listens there"
+    UNREACHABLE = "nothing listens there, or it hangs up"
     SILENT = "no answer in time"
     REFUSED = "the other side is not the node that was expected"
 

@@ -25,7 +25,7 @@ from cluster.control.events import (
 )
 from kvstore.messages import CompareAndSet, CopiesCreated, CreateCopies, Envelope, Failed, MapUpdate, NodeReport
 from kvstore.rpc.client import Identity, Link
-from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, RpcError, TimedOut
+from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, Lost, RpcError, TimedOut
 
 COPIES_TIMEOUT_S = 15.0
 
@@ -138,7 +138,7 @@ class NodeLink:
     def _failed(self, error: Exception) -> None:
         if isinstance(error, TimedOut | TimeoutError):
             problem = DialProblem.SILENT
-        elif isinstance(error, RpcError):
+        elif isinstance(error, RpcError) and not isinstance(error, Lost):
             problem = DialProblem.REFUSED
         else:
             problem = DialProblem.UNREACHABLE

@@ -19,9 +19,14 @@ from kvstore.settings import NodeSettings
 PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 2.0
 TIMEOUT_S = 10.0
-FINAL = frozenset({400, 401, 403, 409, 415, 422})
+FINAL = frozenset({401, 403, 409, 415, 422})
+DOUBTS_MAX = 5
 
 log = structlog.get_logger("node")
+
+
+class _Doubtful(Exception):
+    """A gateway found fault with the request; a restart under way on either side looks the same for a moment."""
 
 
 async def join(settings: NodeSettings, address: str, rng: random.Random) -> None:
@@ -33,11 +38,18 @@ async def join(settings: NodeSettings, address: str, rng: random.Random) -> None
     gateways = [url.strip().rstrip("/") for url in settings.gateway.split(",") if url.strip()]
     body = {"id": settings.id, "address": address, "zone": settings.zone, "weight": settings.weight}
     pause_s = PAUSE_S_MIN
+    doubts = 0
     warned = False
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
         while True:
             for gateway in gateways:
-                reason = await _ask(session, gateway, body)
+                try:
+                    reason = await _ask(session, gateway, body)
+                except _Doubtful as error:
+                    doubts += 1
+                    reason = str(error)
+                    if doubts > DOUBTS_MAX:
+                        raise OperatorError(reason) from error
                 if reason is None:
                     return
             if not warned and pause_s >= PAUSE_S_MAX:
@@ -53,10 +65,12 @@ async def _ask(session: aiohttp.ClientSession, gateway: str, body: dict[str, obj
         async with session.post(f"{gateway}/v1/cluster/nodes", json=body) as answer:
             if answer.status in (200, 201):
                 return None
-            text = await answer.text()
+            refusal = f"{gateway} does not admit this node: {_detail(await answer.text())}"
             if answer.status in FINAL:
-                raise OperatorError(f"{gateway} does not admit this node: {_detail(text)}")
-            return _detail(text)
+                raise OperatorError(refusal)
+            if answer.status == 400:
+                raise _Doubtful(refusal)
+            return refusal
     except aiohttp.InvalidURL as error:
         raise OperatorError(f"{gateway!r} is not the URL of a gateway") from error
     except (aiohttp.ClientError, TimeoutError) as error:

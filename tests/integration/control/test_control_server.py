@@ -194,7 +194,7 @@ async def test_a_listener_that_is_no_node_is_refused(start_control: StartControl
     control = await start_control()
     other = Server(lambda connection, _: connection.close(), cluster_id=lambda: None)
     port = await other.listen("127.0.0.1", 0)
-    with pytest.raises(Conflict):
+    with pytest.raises(BadParameter, match="address"):
         await control.ask(AdmitNode("n1", f"127.0.0.1:{port}"))
     await other.close()
 

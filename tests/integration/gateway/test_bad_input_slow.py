@@ -76,7 +76,7 @@ async def test_connections_beyond_the_limit_are_refused(start_gateway: Any) -> N
         assert (await client.ask("GET", "/healthz")).status == 200
     refused = await gateway.connect()
     answer = await refused.answer()
-    assert (answer.status, answer.code) == (503, "overloaded")
+    assert (answer.status, answer.code) == (429, "overloaded")
     assert "retry-after" in answer.headers
     assert await refused.is_closed()
     await clients[0].close()

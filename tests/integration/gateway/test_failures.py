@@ -54,7 +54,7 @@ async def test_a_refusal_is_tried_again_and_then_told(gateway: Any) -> None:
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("overloaded", 503), ("not_enough_copies", 503), ("storage_full", 507), ("outcome_unknown", 504)],
+    [("overloaded", 429), ("not_enough_copies", 503), ("storage_full", 507), ("outcome_unknown", 504)],
 )
 async def test_other_faults_are_told_at_once(gateway: Any, code: str, status: int) -> None:
     for node in gateway.nodes:

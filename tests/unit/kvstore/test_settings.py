@@ -39,11 +39,9 @@ def test_what_has_no_default_must_be_given(missing: str) -> None:
         ("weight", 1001),
         ("weight", float("nan")),
         ("map_size_bytes", 8 * MIB - 1),
-        ("max_value_bytes", 0),
-        ("max_value_bytes", 16 * MIB + 1),
         ("log_retention_s", 0),
         ("log_retention_bytes", 1),
-        ("pending_bytes_max", 1),
+        ("pending_bytes_max", 32 * MIB - 1),
         ("switch_interval_s", 1),
         ("tick_s", 0),
         ("report_s", 11),
@@ -52,16 +50,6 @@ def test_what_has_no_default_must_be_given(missing: str) -> None:
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ValidationError, match=name):
         NodeSettings(**{**LEAST, name: value})
-
-
-def test_what_waits_must_hold_two_values() -> None:
-    NodeSettings(**LEAST, max_value_bytes=MIB, pending_bytes_max=2 * MIB)
-    NodeSettings(**LEAST, max_value_bytes=16 * MIB, pending_bytes_max=32 * MIB)
-    for pending_bytes_max in (MIB, 2 * MIB - 1):
-        with pytest.raises(ValidationError, match="pending_bytes_max"):
-            NodeSettings(**LEAST, max_value_bytes=MIB, pending_bytes_max=pending_bytes_max)
-    with pytest.raises(ValidationError, match="pending_bytes_max"):
-        NodeSettings(**LEAST, max_value_bytes=16 * MIB, pending_bytes_max=32 * MIB - 1)
 
 
 def test_a_report_is_not_due_more_often_than_time_is_told() -> None:
