@@ -177,6 +177,11 @@ class Partitions:
         """Whether something waits for a batch, applies aside."""
         return self._state_changed or bool(self._dirty)
 
+    @property
+    def waiting(self) -> int:
+        """How many copies have something for the next batch."""
+        return len(self._dirty)
+
     def collect(self, view: Snapshot, now: Instant, apply_all: bool) -> Turn:
         """Form the next batch. Before the next call, `durable` must have been called."""
         assert not self._collected, "one batch at a time"

@@ -33,7 +33,8 @@ from kvstore.storage.records import (
 from kvstore.versions import etag, matches
 
 ROW_BYTES_MAX = 4 * 1024 * 1024
-SWEEP_KEYS_MAX = 200
+SWEEP_KEYS_MAX = 1000
+SWEEP_MS = 500
 RECORD_OVERHEAD_BYTES = 64
 
 _VERSION = struct.Struct(">BQQ")
@@ -83,6 +84,7 @@ class Leader:
         self._waiting: deque[tuple[int, object, Written | Fault]] = deque()
         self._reading: deque[tuple[int, object, bytes]] = deque()
         self._next_seq = copy.log.end + 1
+        self._sweep_ms = now.mono_ms
         for held in copy.log.held_after(copy.applied_seq):
             self._take(held.changes, committed=held.head.last_seq <= copy.commit_seq)
         copy.promise(self.epoch)
@@ -346,7 +348,8 @@ class Leader:
                 effects.append(Send(node, peer.ask_vector(self.entry, now)))
             elif (idle := peer.idle_append(self._copy, self.entry, now)) is not None:
                 effects.append(Send(node, idle))
-        if self.is_serving:
+        if self.is_serving and now.mono_ms >= self._sweep_ms:
+            self._sweep_ms = now.mono_ms + SWEEP_MS
             self._sweep(view, now)
         return effects
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.kvstore.story import Story, StoryNode, code, plain, version
 
 from kvstore.messages import Acked, Append, Written
-from kvstore.replication.leader import LATER
+from kvstore.replication.leader import LATER, SWEEP_MS
 from kvstore.storage.engine import Table
 from kvstore.storage.records import decode_value, split_expiry_key
 
@@ -218,10 +218,10 @@ def test_both_copies_hold_what_a_dict_would_and_count_it_right(operations: list[
         if name == "restart":
             n1.replies.clear()
     story.settle()
-    n1.tick()
-    story.settle(apply=True)
-    n1.tick()
-    story.settle(apply=True)
+    for _ in range(2):
+        story.pass_ms(SWEEP_MS)
+        n1.tick()
+        story.settle(apply=True)
     alive = {key: value for key, (value, until_ms) in model.items() if until_ms > story.now.wall_ms}
     for node in story.nodes.values():
         data = node.rows(Table.DATA)
