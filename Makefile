@@ -14,13 +14,14 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
-.PHONY: help up test check lint sim crash probe bench clean
+.PHONY: help up test check lint sim planted crash probe bench clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
 	@echo 'make test    every test but the crash and probe rounds (5 minutes)'
 	@echo 'make check   the fast part of it: lint, types, unit, contract and architecture tests'
 	@echo 'make sim     simulation of $(SEEDS) seeds (SEEDS=, FIRST=), or of one (SEED=)'
+	@echo 'make planted break one rule of the protocol at a time: the simulation must find each'
 	@echo 'make crash   kill -9 of a whole cluster under load, $(ROUNDS) times (ROUNDS=)'
 	@echo 'make probe   tests with real processes that are killed'
 	@echo 'make bench   requests per second, measured with wrk'
@@ -43,6 +44,11 @@ lint: .venv/dev.stamp
 
 sim: .venv/dev.stamp
 	$(PY) tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
+
+planted: .venv/dev.stamp
+	$(PY) tests/simulation/run.py --planted ack_before_follower --until-found
+	$(PY) tests/simulation/run.py --planted no_epoch_check --until-found
+	$(PY) tests/simulation/run.py --planted fsync_off --until-found
 
 crash: .venv/dev.stamp
 	ROUNDS=$(ROUNDS) $(PY) tests/probe/crash_all.py
