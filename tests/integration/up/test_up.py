@@ -32,7 +32,7 @@ def test_a_cluster_answers_and_ends_with_nothing_left(start_up: Start) -> None:
     up = start_up().wait_ready()
     children = up.members()
     assert set(children) == {"gateway", "n1", "n2", "n3"}
-    assert any(line.strip().startswith("curl") for line in up.out)
+    wait_until(lambda: any(line.strip().startswith("curl") for line in up.out))
     environment = {"KVSTORE_GATEWAY": up.url}
     assert kvstore("wait", "--nodes", "3", "--healthy", "--timeout", "30", **environment).returncode == 0
     assert kvstore("put", "a//../b", "hello", **environment).returncode == 0
