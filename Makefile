@@ -5,6 +5,13 @@ DATA ?= data
 SEEDS ?= 500
 FIRST ?= 1
 ROUNDS ?= 20
+MINUTES ?= 40
+IMAGES ?= 200
+KILLS ?= 20
+WRITES ?= 10000
+USERS ?= 64
+SECONDS ?= 20
+RECORDS ?= 100000
 PYTHON ?= python3
 
 BIN := .venv/bin
@@ -14,17 +21,30 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
-.PHONY: help up test check lint sim planted crash probe bench clean
+.PHONY: help up test check lint sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink bench-recovery compose-test bench bench-import bench-handoff ycsb clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
 	@echo 'make test    every test but the crash and probe rounds (5 minutes)'
 	@echo 'make check   the fast part of it: lint, types, unit, contract and architecture tests'
-	@echo 'make sim     simulation of $(SEEDS) seeds (SEEDS=, FIRST=), or of one (SEED=)'
+	@echo 'make sim     simulation of $(SEEDS) seeds (SEEDS=, FIRST=), or of one (SEED=); CONTROLS=1: with two real controls,'
+	@echo '             SCRIPT=NAME: a story in the place of chance'
 	@echo 'make planted break one rule of the protocol at a time: the simulation must find each'
-	@echo 'make crash   kill -9 of a whole cluster under load, $(ROUNDS) times (ROUNDS=)'
-	@echo 'make probe   tests with real processes that are killed'
+	@echo 'make crash   a process ends at each durable step, then kill -9 of a whole cluster $(ROUNDS) times (ROUNDS=), under load'
+	@echo 'make kill-all  the second part of it alone'
+	@echo 'make probe   tests with real processes that are killed, and with an etcd that stands still for a minute'
+	@echo 'make soak    nemeses in pairs under load, judged by checkers, for $(MINUTES) minutes (MINUTES=); ONLY=NAME,NAME: these; SINGLE=1: one at a time'
+	@echo 'make power-loss  the disks of a cluster after a loss of power, $(IMAGES) times (IMAGES=), judged'
+	@echo 'make first-write  seconds from kill -9 of a leader to the first write, $(KILLS) times (KILLS=)'
+	@echo 'make stopped  a leader that stands still for 0.5 to 15 times its lease'
+	@echo 'make grow-shrink  a cluster grows from three nodes to five and back under load (RECORDS=)'
+	@echo 'make retried  $(WRITES) writes whose answers are dropped, sent again through another gateway over three failovers (WRITES=)'
+	@echo 'make compose-test  docker-compose.yml for real, with an engine that runs or one started for it (6 minutes)'
 	@echo 'make bench   requests per second, measured with wrk'
+	@echo 'make bench-recovery  how long a node that was away, or lost its disk, takes to be in sync again'
+	@echo 'make bench-import  records per second that an import stores'
+	@echo 'make bench-handoff  records per second that one node hands to another, beside LMDB alone'
+	@echo 'make ycsb    the workloads of YCSB by Locust, as a table (USERS=, SECONDS= of each, RECORDS=, GATEWAY= of a cluster that runs)'
 	@echo 'make clean   removes the environment and caches, not the data'
 
 up: .venv/run.stamp
@@ -33,6 +53,7 @@ up: .venv/run.stamp
 test: lint
 	$(PYTEST) $(FAST) tests/integration
 	$(PY) tests/simulation/run.py --seeds 200 --first 1
+	$(PY) tests/simulation/run.py --seeds 100 --first 1 --controls
 
 check: lint
 	$(PYTEST) $(FAST)
@@ -43,21 +64,59 @@ lint: .venv/dev.stamp
 	$(BIN)/mypy
 
 sim: .venv/dev.stamp
-	$(PY) tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
+	$(PY) tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) $(if $(CONTROLS),--controls) \
+	  $(if $(SCRIPT),--script $(SCRIPT))
 
 planted: .venv/dev.stamp
-	$(PY) tests/simulation/run.py --planted ack_before_follower --until-found
-	$(PY) tests/simulation/run.py --planted no_epoch_check --until-found
-	$(PY) tests/simulation/run.py --planted fsync_off --until-found
+	$(PY) tests/simulation/run.py --until-found --seeds $(SEEDS)
 
 crash: .venv/dev.stamp
+	$(PY) tests/probe/crash_points.py
+	@$(MAKE) kill-all
+
+kill-all: .venv/dev.stamp
 	ROUNDS=$(ROUNDS) $(PY) tests/probe/crash_all.py
 
 probe: .venv/dev.stamp
 	$(PY) -m pytest tests/probe
+	STANDSTILL_S=60 $(PY) -m pytest tests/integration/test_two_gateways.py -k stands_still
+
+soak: .venv/dev.stamp
+	$(PY) tests/probe/soak.py --minutes $(MINUTES) $(if $(ONLY),--only '$(ONLY)') $(if $(SINGLE),--single)
+
+power-loss: .venv/dev.stamp
+	$(PY) tests/probe/power_loss.py --images $(IMAGES)
+
+first-write: .venv/dev.stamp
+	$(PY) tests/probe/first_write.py --kills $(KILLS)
+
+stopped: .venv/dev.stamp
+	$(PY) tests/probe/stopped.py
+
+grow-shrink: .venv/dev.stamp
+	$(PY) tests/probe/grow_shrink.py --records $(RECORDS)
+
+retried: .venv/dev.stamp
+	$(PY) tests/probe/retried.py --writes $(WRITES)
+
+bench-recovery: .venv/dev.stamp
+	$(PY) tests/probe/recovery.py away
+	$(PY) tests/probe/recovery.py wiped
+
+compose-test: .venv/dev.stamp
+	$(PY) tests/compose/run.py
 
 bench: .venv/dev.stamp
 	$(PY) loadtest/bench.py
+
+bench-import: .venv/dev.stamp
+	$(PY) loadtest/import_bench.py
+
+bench-handoff: .venv/dev.stamp
+	$(PY) loadtest/handoff_bench.py
+
+ycsb: .venv/load.stamp
+	$(PY) loadtest/ycsb.py --users $(USERS) --seconds $(SECONDS) --records $(RECORDS) $(if $(GATEWAY),--gateway $(GATEWAY))
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -68,6 +127,10 @@ clean:
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
 	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/run.stamp
+
+.venv/load.stamp: pyproject.toml | .venv/bin/python
+	$(PIP) --editable '.[load]'
 	@touch $@ .venv/run.stamp
 
 .venv/bin/python:

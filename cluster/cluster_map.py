@@ -1,4 +1,4 @@
-"""The cluster map: which nodes there are, which keyspaces, and who holds and leads each partition.
+"""The cluster map: which nodes there are, which keyspaces, who holds and leads each partition, and what moves.
 
 Guarantees: a map is an immutable value; every change is guarded by what its proposer saw, so that of two proposals
 from the same state one lands; `map_ver` rises by one with each change that lands, an entry's `ver` with each change of
@@ -8,9 +8,9 @@ that entry. Leaves to others: durability (`control.map_store`), who may propose 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo
+from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, Move, NodeInfo, Rebalance
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,97 +38,213 @@ class PlaceKeyspace:
 
 @dataclass(frozen=True, slots=True)
 class PutEntry:
-    """Replace a partition's entry iff the stored `ver` is `entry.ver - 1`."""
+    """Replace a partition's entry iff the stored `ver` is `entry.ver - 1` and, where `move` is given, that move stands
+    as it is given."""
 
     entry: Entry
+    move: Move | None = None
 
 
-Change = PutNode | PutKeyspace | PlaceKeyspace | PutEntry
+@dataclass(frozen=True, slots=True)
+class PutMove:
+    """Replace a move iff the stored one equals `guard` and its partition's entry has the version `ver`."""
+
+    move: Move
+    guard: Move
+    ver: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutRebalance:
+    """Replace how moves are to go iff the stored `ver` is `rebalance.ver - 1`."""
+
+    rebalance: Rebalance
+
+
+@dataclass(frozen=True, slots=True)
+class StartMoves:
+    """Write new moves, all or none, iff the guard of `rebalance` holds, each of `dropped` holds, and afterwards no
+    partition that is to move has a move that goes on."""
+
+    rebalance: Rebalance
+    moves: tuple[Move, ...]
+    dropped: tuple[PutMove, ...] = ()
+
+
+Change = PutNode | PutKeyspace | PlaceKeyspace | PutEntry | PutMove | PutRebalance | StartMoves
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterMap:
-    """One version of the map. `cluster_id` is 8 random bytes, drawn when the cluster is made."""
+    """One version of the map. `cluster_id` is 8 random bytes, drawn when the cluster is made; `moves` has the last move
+    of each partition that ever moved."""
 
     cluster_id: bytes
     map_ver: int
     nodes: Mapping[str, NodeInfo]
     keyspaces: Mapping[str, KeyspaceInfo]
     entries: Mapping[int, Entry]
+    moves: Mapping[int, Move] = field(default_factory=dict)
+    rebalance: Rebalance = field(default_factory=Rebalance)
 
     @classmethod
     def empty(cls, cluster_id: bytes) -> ClusterMap:
         return cls(cluster_id, 0, {}, {}, {})
 
     def updated(self, update: MapUpdate) -> ClusterMap:
-        """The map after news of it: an entry counts only with a higher `ver`, nodes and keyspaces only in an update
-        that is not older than this map; `map_ver` never goes down."""
-        current = update.map_ver >= self.map_ver
-        nodes = {**self.nodes, **{node.id: node for node in update.nodes}} if current else self.nodes
-        keyspaces = {**self.keyspaces, **{one.name: one for one in update.keyspaces}} if current else self.keyspaces
-        newer = {entry.pid: entry for entry in update.entries if self._is_newer(entry)}
-        entries = {**self.entries, **newer} if newer else self.entries
-        return ClusterMap(self.cluster_id, max(self.map_ver, update.map_ver), nodes, keyspaces, entries)
+        """The map after news of it: an entry counts only with a higher `ver`, anything else only in an update that is
+        not older than this map; `map_ver` never goes down."""
+        entries = {**self.entries, **{entry.pid: entry for entry in update.entries if self._is_newer(entry)}}
+        if update.map_ver < self.map_ver:
+            return replace(self, entries=entries)
+        return ClusterMap(
+            self.cluster_id,
+            update.map_ver,
+            {**self.nodes, **{node.id: node for node in update.nodes}},
+            {**self.keyspaces, **{one.name: one for one in update.keyspaces}},
+            entries,
+            {**self.moves, **{move.pid: move for move in update.moves}},
+            self.rebalance if update.rebalance is None else update.rebalance,
+        )
 
     def with_entries(self, entries: Iterable[Entry]) -> ClusterMap:
         """The map with each of these entries that is newer; `map_ver` stays (how a wrong leader's hint is taken)."""
         newer = {entry.pid: entry for entry in entries if self._is_newer(entry)}
-        if not newer:
-            return self
-        return ClusterMap(self.cluster_id, self.map_ver, self.nodes, self.keyspaces, {**self.entries, **newer})
+        return replace(self, entries={**self.entries, **newer}) if newer else self
+
+    @property
+    def active_moves(self) -> list[Move]:
+        """The moves that are not over, in the order in which they were planned."""
+        return sorted((move for move in self.moves.values() if move.is_active), key=lambda move: move.id)
 
     def full_update(self) -> MapUpdate:
         """The whole map as news for someone who knows nothing."""
         return MapUpdate(
-            self.map_ver, list(self.nodes.values()), list(self.entries.values()), list(self.keyspaces.values())
+            self.map_ver,
+            list(self.nodes.values()),
+            list(self.entries.values()),
+            list(self.keyspaces.values()),
+            list(self.moves.values()),
+            self.rebalance,
+        )
+
+    def since(self, before: ClusterMap) -> MapUpdate:
+        """What stands here otherwise than in `before`, an earlier version of this map."""
+        return MapUpdate(
+            self.map_ver,
+            [node for node in self.nodes.values() if before.nodes.get(node.id) != node],
+            [entry for entry in self.entries.values() if before.entries.get(entry.pid) != entry],
+            [one for one in self.keyspaces.values() if before.keyspaces.get(one.name) != one],
+            [move for move in self.moves.values() if before.moves.get(move.pid) != move],
+            self.rebalance if before.rebalance != self.rebalance else None,
         )
 
     def changed(self, changes: Sequence[Change]) -> tuple[ClusterMap, tuple[bool, ...]]:
         """Apply changes in order, each iff its guard holds; returns the map and which of them landed."""
-        nodes, keyspaces, entries = dict(self.nodes), dict(self.keyspaces), dict(self.entries)
-        landed: list[bool] = []
-        for change in changes:
-            match change:
-                case PutNode(node, guard):
-                    holds = nodes.get(node.id) == guard
-                    if holds:
-                        nodes[node.id] = node
-                case PutKeyspace(keyspace, guard):
-                    holds = keyspaces.get(keyspace.name) == guard
-                    if holds:
-                        keyspaces[keyspace.name] = keyspace
-                case PlaceKeyspace(placed):
-                    holds = not any(entry.pid in entries for entry in placed)
-                    if holds:
-                        entries.update((entry.pid, entry) for entry in placed)
-                case PutEntry(entry):
-                    stored = entries.get(entry.pid)
-                    holds = stored is not None and stored.ver == entry.ver - 1
-                    if holds:
-                        entries[entry.pid] = entry
-            landed.append(holds)
-        if not any(landed):
-            return self, tuple(landed)
-        return ClusterMap(self.cluster_id, self.map_ver + sum(landed), nodes, keyspaces, entries), tuple(landed)
+        draft = _Draft(self)
+        landed = tuple(draft.apply(change) for change in changes)
+        return (draft.finished(self.map_ver + sum(landed)) if any(landed) else self), landed
 
     def touched(self, changes: Iterable[Change]) -> MapUpdate:
         """What stands in this map for everything that `changes` speak of."""
-        nodes: dict[str, NodeInfo] = {}
-        keyspaces: dict[str, KeyspaceInfo] = {}
-        entries: dict[int, Entry] = {}
+        nodes: set[str] = set()
+        keyspaces: set[str] = set()
+        pids: set[int] = set()
+        moved: set[int] = set()
+        rebalance: Rebalance | None = None
         for change in changes:
             match change:
                 case PutNode(node):
-                    nodes.update({node.id: self.nodes[node.id]} if node.id in self.nodes else {})
+                    nodes.add(node.id)
                 case PutKeyspace(keyspace):
-                    name = keyspace.name
-                    keyspaces.update({name: self.keyspaces[name]} if name in self.keyspaces else {})
+                    keyspaces.add(keyspace.name)
                 case PlaceKeyspace(placed):
-                    entries.update((one.pid, self.entries[one.pid]) for one in placed if one.pid in self.entries)
+                    pids.update(entry.pid for entry in placed)
                 case PutEntry(entry):
-                    entries.update({entry.pid: self.entries[entry.pid]} if entry.pid in self.entries else {})
-        return MapUpdate(self.map_ver, list(nodes.values()), list(entries.values()), list(keyspaces.values()))
+                    pids.add(entry.pid)
+                case PutMove(move):
+                    moved.add(move.pid)
+                case StartMoves(_, moves, dropped):
+                    rebalance = self.rebalance
+                    moved.update(one.pid for one in (*moves, *(drop.move for drop in dropped)))
+                case PutRebalance():
+                    rebalance = self.rebalance
+        return MapUpdate(
+            self.map_ver,
+            [self.nodes[name] for name in sorted(nodes) if name in self.nodes],
+            [self.entries[pid] for pid in sorted(pids) if pid in self.entries],
+            [self.keyspaces[name] for name in sorted(keyspaces) if name in self.keyspaces],
+            [self.moves[pid] for pid in sorted(moved) if pid in self.moves],
+            rebalance,
+        )
 
     def _is_newer(self, entry: Entry) -> bool:
         known = self.entries.get(entry.pid)
         return known is None or entry.ver > known.ver
+
+
+class _Draft:
+    """The next version of a map, while changes meet their guards."""
+
+    def __init__(self, cluster: ClusterMap) -> None:
+        self._cluster_id = cluster.cluster_id
+        self._nodes = dict(cluster.nodes)
+        self._keyspaces = dict(cluster.keyspaces)
+        self._entries = dict(cluster.entries)
+        self._moves = dict(cluster.moves)
+        self._rebalance = cluster.rebalance
+
+    def finished(self, map_ver: int) -> ClusterMap:
+        parts = self._nodes, self._keyspaces, self._entries, self._moves, self._rebalance
+        return ClusterMap(self._cluster_id, map_ver, *parts)
+
+    def apply(self, change: Change) -> bool:
+        """Whether the change landed."""
+        holds = self._holds(change)
+        if holds:
+            self._write(change)
+        return holds
+
+    def _holds(self, change: Change) -> bool:
+        match change:
+            case PutNode(node, guard):
+                return self._nodes.get(node.id) == guard
+            case PutKeyspace(keyspace, known):
+                return self._keyspaces.get(keyspace.name) == known
+            case PlaceKeyspace(placed):
+                return not any(entry.pid in self._entries for entry in placed)
+            case PutEntry(entry, move):
+                return self._ver(entry.pid) == entry.ver - 1 and (move is None or self._moves.get(move.pid) == move)
+            case PutMove(_, standing, ver):
+                return self._moves.get(standing.pid) == standing and self._ver(standing.pid) == ver
+            case PutRebalance(rebalance):
+                return self._rebalance.ver == rebalance.ver - 1
+            case StartMoves(rebalance, moves, dropped):
+                over = {one.move.pid for one in dropped if not one.move.is_active}
+                active = {move.pid for move in self._moves.values() if move.is_active} - over
+                is_free = not active.intersection(move.pid for move in moves)
+                return self._rebalance.ver == rebalance.ver - 1 and is_free and all(map(self._holds, dropped))
+
+    def _write(self, change: Change) -> None:
+        match change:
+            case PutNode(node):
+                self._nodes[node.id] = node
+            case PutKeyspace(keyspace):
+                self._keyspaces[keyspace.name] = keyspace
+            case PlaceKeyspace(placed):
+                self._entries.update((entry.pid, entry) for entry in placed)
+            case PutEntry(entry):
+                self._entries[entry.pid] = entry
+            case PutMove(move):
+                self._moves[move.pid] = move
+            case PutRebalance(rebalance):
+                self._rebalance = rebalance
+            case StartMoves(rebalance, moves, dropped):
+                self._rebalance = rebalance
+                for one in dropped:
+                    self._write(one)
+                self._moves.update((move.pid, move) for move in moves)
+
+    def _ver(self, pid: int) -> int | None:
+        entry = self._entries.get(pid)
+        return None if entry is None else entry.ver

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kvstore.messages import Body, Entry, Fault, Written
+from kvstore.messages import Body, Entry, Fault, Rid, Written
 from kvstore.storage.engine import Batch
 
 
@@ -38,13 +38,31 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """Something that must never happen did; the partition stopped itself."""
+    """Something that must never happen did: a copy stopped itself, or copies differ."""
 
     pid: int
     text: str
 
 
-Effect = Send | Reply | AskCas | Report | Alarm
+class Wake(msgspec.Struct, frozen=True):
+    """Have a loop turn in so many milliseconds, or a little later."""
+
+    ms: int
+
+
+class TakeDigests(msgspec.Struct, frozen=True):
+    """Open a snapshot at once, before another batch is begun, and digest the copy under `prefix` as it stands there,
+    listing the rows of `buckets`. What comes of it goes to `Verifications.digested`."""
+
+    pid: int
+    rid: Rid
+    epoch: int
+    seq: int
+    prefix: bytes
+    buckets: list[int]
+
+
+Effect = Send | Reply | AskCas | Report | Alarm | Wake | TakeDigests
 
 
 class Turn(msgspec.Struct, frozen=True):

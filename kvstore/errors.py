@@ -11,7 +11,10 @@ from typing import ClassVar
 
 
 class KvError(Exception):
-    """Base of all errors that reach a caller; `detail` is one sentence for a person."""
+    """Base of all errors that reach a caller; `detail` is one sentence for a person.
+
+    `numbers` are further members of the problem document, such as the `line` of an import; most errors have none.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -22,6 +25,7 @@ class KvError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
+        self.numbers: dict[str, int] = {}
 
 
 class BadRequest(KvError):
@@ -41,7 +45,10 @@ class BadBody(BadRequest):
 
 
 class KeyNotFound(KvError):
+    """`lag_ms`: of a stale read, at most so long ago it was not there."""
+
     code, status, title = "key_not_found", 404, "Key not found"
+    lag_ms: int | None = None
 
 
 class NotFound(KvError):
@@ -94,6 +101,10 @@ class UnsupportedEncoding(KvError):
     code, status, title = "unsupported_encoding", 415, "Unsupported content encoding"
 
 
+class TokenReused(KvError):
+    code, status, title = "token_reused", 422, "Token reused"
+
+
 class HeadersTooLarge(KvError):
     code, status, title = "headers_too_large", 431, "Headers too large"
 
@@ -108,6 +119,10 @@ class NoLeader(KvError):
 
 class NotEnoughCopies(KvError):
     code, status, title, retry_after_s = "not_enough_copies", 503, "Not enough copies", 1
+
+
+class Locked(KvError):
+    code, status, title, retry_after_s = "locked", 503, "Locked", 1
 
 
 class ShuttingDown(KvError):
@@ -134,6 +149,12 @@ class WrongLeader(KvError):
     """Between processes only: the node asked does not lead the partition under that map version."""
 
     code, status, title, retry_after_s = "wrong_leader", 503, "Wrong leader", 1
+
+
+class StaleToken(KvError):
+    """Between processes only: the write's number is below what the partition remembers of its gateway."""
+
+    code, status, title, retry_after_s = "stale_token", 503, "Stale token", 1
 
 
 class OperatorError(Exception):

@@ -14,6 +14,7 @@ from kvstore.errors import BadKey, KeyTooLong
 
 KEY_BYTES_MAX = 480
 
+_RAW_CONTROL = re.compile(rb"[\x00-\x20\x7f]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 
 
@@ -44,7 +45,7 @@ def decode_key(path_part: str) -> bytes:
         raise BadKey("a key in a URL is ASCII; percent-encode other bytes") from error
     if raw.isalnum():
         return check_key(raw)
-    if any(byte <= 0x20 or byte == 0x7F for byte in raw):
+    if _RAW_CONTROL.search(raw):
         raise BadKey("a key in a URL has no raw space or control byte; percent-encode them")
     return check_key(_ESCAPE.sub(_unescape, raw) if b"%" in raw else raw)
 

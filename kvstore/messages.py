@@ -10,6 +10,7 @@ by a `Rid`, a node and the uuid that was drawn when the copy was made. PROTOCOL 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, NewType
 
 import msgspec
@@ -27,6 +28,7 @@ StoredBytes = Annotated[bytes, msgspec.Meta(max_length=VALUE_BYTES_MAX)]
 ContentType = Annotated[str, msgspec.Meta(max_length=255)]
 TtlMs = Annotated[int, msgspec.Meta(ge=1, le=TTL_MS_MAX)]
 Token = Annotated[bytes, msgspec.Meta(max_length=255)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
@@ -43,7 +45,9 @@ class Rid(Value, frozen=True):
 class Entry(Value, frozen=True):
     """One partition in the cluster map. `ver` rises by one at every change and guards compare-and-sets.
 
-    `leader_boot` is the boot counter of the process that leads: no two processes ever ask for the same entry.
+    `leader_boot` is the boot counter of the process that leads: no two processes ever ask for the same entry. `moving`
+    is the copy that a move brings: a leader takes it into the in-sync set only in the epoch `verified_epoch`, in which
+    it was compared and found equal (0: not yet).
     """
 
     pid: int
@@ -58,6 +62,8 @@ class Entry(Value, frozen=True):
     min_in_sync: int = 1
     unclean_count: int = 0
     leader_boot: int = 0
+    moving: Rid | None = None
+    verified_epoch: int = 0
 
     def holds(self, node: str) -> Rid | None:
         """The copy that `node` has of this partition, if any."""
@@ -66,15 +72,43 @@ class Entry(Value, frozen=True):
                 return rid
         return None
 
+    def admits(self, rid: Rid) -> bool:
+        """Whether that copy may enter the in-sync set in this epoch."""
+        is_verified = rid != self.moving or rid not in self.adding or self.verified_epoch == self.epoch
+        return rid not in self.removing and is_verified
+
+
+class Standing(StrEnum):
+    """What a node is to the cluster: a `MEMBER` holds copies and leads; one that is `DRAINING` leads nothing for now;
+    one that is `LEAVING` gives up its copies too, and one that is `DEAD` is not waited for; `REMOVED` is what stays in
+    the map of a former member."""
+
+    MEMBER = "member"
+    DRAINING = "draining"
+    LEAVING = "leaving"
+    DEAD = "dead"
+    REMOVED = "removed"
+
 
 class NodeInfo(Value, frozen=True):
-    """A member of the cluster. `boot` is the highest boot counter it was ever admitted with."""
+    """A member of the cluster. `boot` is the highest boot counter it was ever admitted with, and `process` the random
+    name of the process that had it: an older image of the disk counts up to the same number in another process.
+    `own_zone` and `own_weight` are what the node itself asked for last, before an operator changed it."""
 
     id: str
     address: str
     zone: str
     weight: float
     boot: int
+    process: bytes = b""
+    standing: Standing = Standing.MEMBER
+    own_zone: str = ""
+    own_weight: float = 0.0
+
+    @property
+    def may_host(self) -> bool:
+        """Whether copies of partitions belong on it."""
+        return self.standing in (Standing.MEMBER, Standing.DRAINING)
 
 
 class KeyspaceInfo(Value, frozen=True):
@@ -85,6 +119,44 @@ class KeyspaceInfo(Value, frozen=True):
     pids: tuple[int, ...]
     replicas: int
     min_in_sync: int
+
+
+class MoveState(StrEnum):
+    """`MOVING` and `ABORTING` go on, `DONE` and `ABORTED` are over."""
+
+    MOVING = "moving"
+    ABORTING = "aborting"
+    DONE = "done"
+    ABORTED = "aborted"
+
+
+class Move(Value, frozen=True):
+    """A copy of the partition `pid` is to go from the node `source` to the node `target`; `id` is used once. The last
+    move of a partition stays in the map when it is over; `reason` says why one was aborted."""
+
+    id: int
+    pid: int
+    source: str
+    target: str
+    state: MoveState = MoveState.MOVING
+    reason: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is not over yet."""
+        return self.state in (MoveState.MOVING, MoveState.ABORTING)
+
+
+class Rebalance(Value, frozen=True):
+    """How moves are to go; `ver` rises by one at every change and guards it, `next_move` is the first id never used.
+
+    `max_bytes_per_second` bounds what each node sends of copies to those that are filled, 0 for no bound.
+    """
+
+    ver: int = 0
+    next_move: int = 1
+    is_paused: bool = False
+    max_bytes_per_second: Count = 0
 
 
 class Fault(Value, frozen=True, tag=1):
@@ -103,20 +175,28 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """First message of a connection, from the side that dialled. `role`: gateway, control, node, admin."""
+    """First message of a connection, from the side that dialled. `role`: gateway, control, node, admin.
+
+    `boot_floor` is the highest boot counter that the cluster knows of the node that is dialled: a node whose store is
+    new counts on from there, so that it is told from an older image of its former disk.
+    """
 
     cluster_id: bytes
     sender: str
     role: str
     format: int
+    boot_floor: int = 0
 
 
 class Welcome(Message, frozen=True, tag=2):
-    """Answer to `Hello`."""
+    """Answer to `Hello`. `process` is drawn at random when the process starts; `is_new`: when it started, its store
+    belonged to no cluster."""
 
     cluster_id: bytes
     node: str
     boot: int
+    process: bytes = b""
+    is_new: bool = False
 
 
 class Failed(Message, frozen=True, tag=3):
@@ -136,9 +216,11 @@ class ReadOne(Value, frozen=True):
 
 
 class Read(Message, frozen=True, tag=10):
-    """Linearizable reads of single keys, asked of the leader of each."""
+    """Linearizable reads of single keys, asked of the leader of each. `is_quorum`: that it still leads is not concluded
+    from its clock, its followers are asked."""
 
     reads: list[ReadOne]
+    is_quorum: bool = False
 
 
 class ReadResult(Message, frozen=True, tag=11):
@@ -156,6 +238,10 @@ class WriteOne(Value, frozen=True):
 
     `if_match` and `if_none_match` hold the content of the header: `*`, or etags
     without their quotes, one `"` between them.
+
+    What tells it from other writes is `token`, of a client's, as 16 bytes of scope and 16 of fingerprint; or `origin`,
+    the incarnation of the gateway, and `number`, where the gateway sends nothing below `floor` again. `again`: an
+    earlier attempt may have been carried out, so that any outcome must be remembered. PROTOCOL "Idempotency".
     """
 
     pid: int
@@ -167,6 +253,10 @@ class WriteOne(Value, frozen=True):
     if_match: str | None = None
     if_none_match: str | None = None
     token: Token = b""
+    origin: Count = 0
+    number: Count = 0
+    floor: Count = 0
+    again: bool = False
 
 
 class Write(Message, frozen=True, tag=12):
@@ -188,10 +278,26 @@ class WriteResult(Message, frozen=True, tag=13):
     results: list[Written | Fault]
 
 
-class CreateCopies(Message, frozen=True, tag=20):
-    """Control asks a node to make empty copies of partitions that were never written. Answer: `CopiesCreated`.
+class ReadStale(Message, frozen=True, tag=16):
+    """A read that any copy in sync may answer, if it is at most `max_stale_ms` behind (None: however far). Answer:
+    `StaleResult`, or `Failed`."""
 
-    Asked again for a partition, the node answers with the copy it already made.
+    read: ReadOne
+    max_stale_ms: int | None = None
+
+
+class StaleResult(Message, frozen=True, tag=17):
+    """What the key's row was, at some moment of the `lag_ms` before it was read; `now_ms` as in `ReadResult`."""
+
+    now_ms: int
+    lag_ms: int
+    row: bytes | None
+
+
+class CreateCopies(Message, frozen=True, tag=20):
+    """Control asks a node to make empty copies of partitions. Answer: `CopiesCreated`.
+
+    Asked again for a partition, the node answers with the copy it already made, unless that one is damaged.
     """
 
     pids: list[int]
@@ -204,13 +310,16 @@ class CopiesCreated(Message, frozen=True, tag=21):
 class MapUpdate(Message, frozen=True, tag=22):
     """Control tells a node or worker what changed since the last update it sent on this connection.
 
-    A node gets only the entries that name it; a worker gets all.
+    A node gets only the entries that name it, and no moves; a worker gets all. `rebalance` is there where it is news,
+    and always in the first update of a connection.
     """
 
     map_ver: int
     nodes: list[NodeInfo]
     entries: list[Entry]
     keyspaces: list[KeyspaceInfo] = []
+    moves: list[Move] = []
+    rebalance: Rebalance | None = None
 
 
 class CompareAndSet(Message, frozen=True, tag=23):
@@ -226,34 +335,104 @@ class CasResult(Message, frozen=True, tag=24):
 
 
 class CopyReport(Value, frozen=True):
+    """`ver` is the version of the newest map entry that named this copy, 0 for none; (`log_epoch`, `log_end`) tells how
+    far its log has come, and `complete` whether its data is all there."""
+
     pid: int
     epoch: int
     serving: bool
     keys: int
     size_bytes: int
+    ver: int = 0
+    log_epoch: int = 0
+    log_end: int = 0
+    complete: bool = True
 
 
 class NodeReport(Message, frozen=True, tag=25):
-    """A node tells control how it is: every copy it holds, each half second and when what it serves changes."""
+    """A node tells control how it is: every copy it holds, each half second and when what it serves changes.
+
+    `lost` names copies that the map gives to this node and that it does not have, or that are damaged: by partition,
+    the `store` of the copy's rid. Copies are durable before the map names them, so one that is missing is gone.
+    """
 
     copies: list[CopyReport]
+    lost: list[tuple[int, bytes]] = []
 
 
-class DigestOf(Message, frozen=True, tag=26):
-    """Asks a node for the digest of its copy of `pid` once it has applied `at_seq` (0: as it stands)."""
+class Verify(Message, frozen=True, tag=60):
+    """Asks the leader of a partition to compare copies with its own, and what came of it. Answer: `Verified`.
 
-    pid: int
-    at_seq: int
-
-
-class DigestResult(Message, frozen=True, tag=27):
-    """`digest` covers (key, stored row) of the copy in key order at exactly `seq`."""
+    Safe to repeat: under the same `name` (16 random bytes, or a move's id) and in one epoch it is one verification.
+    `rids` names the copies; none: those in sync.
+    """
 
     pid: int
-    seq: int
+    ver: int
+    name: bytes
+    rids: list[Rid] = []
+
+
+class DigestedCopy(Value, frozen=True):
+    """A copy as it was at the seq of a verification, recounted."""
+
+    node: str
     keys: int
     size_bytes: int
-    digest: bytes
+
+
+class DifferentKey(Value, frozen=True):
+    """A key whose row differs: its version on each node, as (node, epoch, seq), (0, 0) where it is absent."""
+
+    key: bytes
+    versions: list[tuple[str, int, int]]
+
+
+class Verified(Message, frozen=True, tag=61):
+    """How a verification stands: `state` is `running`; `clean`, all copies were equal at `seq`; `different`; or
+    `unfinished`, `detail` says why, and asked again it begins anew.
+
+    `differs` names the nodes whose copies are not like the leader's, in `parts` of the state (`keys`, `expiries`,
+    `outcomes`); `keys` are the first keys that differ, `more` says that there are more.
+    """
+
+    pid: int
+    epoch: int
+    seq: int
+    state: str
+    detail: str = ""
+    copies: list[DigestedCopy] = []
+    differs: list[str] = []
+    parts: list[str] = []
+    keys: list[DifferentKey] = []
+    more: bool = False
+
+
+class AskDigests(Message, frozen=True, tag=62):
+    """Leader to follower: the digests of the state at `seq`, please, where a verify record of this epoch stands.
+    Answer: `Digests`."""
+
+    pid: int
+    rid: Rid
+    epoch: int
+    seq: int
+
+
+class Digests(Message, frozen=True, tag=63):
+    """Copy to leader, when it has them and when asked. `state`: `ready`; `pending`, they are being made, or its seq is
+    not applied yet; `missed`, they were not made and never will be; `failed`, its state cannot be read, for the reason
+    in `detail`. `rows` of the buckets that the record names are (key, epoch, seq, digest)."""
+
+    pid: int
+    rid: Rid
+    epoch: int
+    seq: int
+    state: str
+    detail: str = ""
+    keys: int = 0
+    size_bytes: int = 0
+    digests: list[int] = []
+    rows: list[tuple[bytes, int, int, int]] = []
 
 
 class Reconcile(Message, frozen=True, tag=30):
@@ -266,13 +445,15 @@ class Reconcile(Message, frozen=True, tag=30):
 
 
 class EpochVector(Message, frozen=True, tag=31):
-    """Follower to leader: the first seq of each epoch in its log, and its log's end. PROTOCOL "Reconciliation"."""
+    """Follower to leader: the first seq of each epoch in its log, and its log's end. `backfilling`: its data is not
+    complete yet. PROTOCOL "Reconciliation"."""
 
     pid: int
     rid: Rid
     epoch: int
     starts: list[tuple[int, int]]
     log_end: int
+    backfilling: bool = False
 
 
 class CutTail(Message, frozen=True, tag=32):
@@ -299,7 +480,7 @@ class Append(Message, frozen=True, tag=33):
 
 class Acked(Message, frozen=True, tag=34):
     """Follower to leader: the log is durable up to `log_end` in this epoch, and known to be committed up to
-    `commit_seq`. `full`: its store refuses client writes."""
+    `commit_seq`. `full`: its store refuses client writes; `backfilling`: its data is not complete yet."""
 
     pid: int
     rid: Rid
@@ -307,6 +488,7 @@ class Acked(Message, frozen=True, tag=34):
     log_end: int
     commit_seq: int
     full: bool
+    backfilling: bool = False
 
 
 class Refused(Message, frozen=True, tag=35):
@@ -315,6 +497,93 @@ class Refused(Message, frozen=True, tag=35):
     pid: int
     rid: Rid
     promised_epoch: int
+
+
+class BeginBackfill(Message, frozen=True, tag=36):
+    """Leader to learner: the log no longer reaches back to where yours ends; begin anew with an empty copy whose log
+    continues at `base_seq` (the checksum of its row, the epochs up to it and its time go with it), and pull the data.
+    """
+
+    pid: int
+    rid: Rid
+    epoch: int
+    base_seq: int
+    base_checksum: int
+    starts: list[tuple[int, int]]
+    time_ms: int
+
+
+class PullChunk(Message, frozen=True, tag=37):
+    """Learner to leader: what comes after the position `cursor`, please (empty: from the first on), and not many more
+    than `bytes_max`."""
+
+    pid: int
+    rid: Rid
+    epoch: int
+    cursor: bytes
+    bytes_max: int = 256 * 1024
+
+
+class Chunk(Message, frozen=True, tag=38):
+    """Leader to learner: every row with cursor < position <= end as it stood at `as_of`, a seq that is committed and
+    whose log time is `as_of_ms`. `done`: there are none beyond. Positions: `replication.outcomes`."""
+
+    pid: int
+    rid: Rid
+    epoch: int
+    cursor: bytes
+    end: bytes
+    as_of: int
+    rows: list[tuple[bytes, bytes]]
+    done: bool
+    as_of_ms: int
+
+
+class Ping(Message, frozen=True, tag=39):
+    """Node to node, each half second: the partitions that the sender leads and the receiver has a copy of, with the
+    receiver's rid and the epoch. Asks for a lease on each, and what is committed in those that the receiver leads;
+    `number` names the ping."""
+
+    number: int
+    leads: list[tuple[int, Rid, int]]
+
+
+class Pong(Message, frozen=True, tag=40):
+    """Answer to a ping, after the sender's disk has proven itself: it grants the leases asked for, but not those of
+    the partitions in `refused`. `commits` has the commit seq of each partition that the sender leads, under a lease,
+    and the receiver has a copy of."""
+
+    number: int
+    refused: list[int]
+    commits: list[tuple[int, int]] = []
+
+
+class Confirm(Message, frozen=True, tag=43):
+    """Leader to followers, for reads that wait: do you still follow me in these partitions? As in a ping, the
+    receiver's rid and the epoch; `number` names the round. Answer: `Confirmed`."""
+
+    number: int
+    leads: list[tuple[int, Rid, int]]
+
+
+class Confirmed(Message, frozen=True, tag=44):
+    """Of the partitions and epochs asked for, those whose leader the sender follows, and those it does not."""
+
+    number: int
+    follows: list[tuple[int, int]]
+    refused: list[tuple[int, int]]
+
+
+class DropCopies(Message, frozen=True, tag=41):
+    """Control to node: these entries stand in the map; copies that older ones named and these do not name are no longer
+    needed by anybody. Safe to repeat; one that is late says nothing of a copy that a newer entry names."""
+
+    entries: list[Entry]
+
+
+class Retire(Message, frozen=True, tag=45):
+    """Control to node: you hold nothing that is needed and are no member any more. Answer: `Done`, once the node has
+    noted that durably; then its process ends."""
 
 
 Body = (
@@ -326,20 +595,33 @@ Body = (
     | ReadResult
     | Write
     | WriteResult
+    | ReadStale
+    | StaleResult
     | CreateCopies
     | CopiesCreated
     | MapUpdate
     | CompareAndSet
     | CasResult
     | NodeReport
-    | DigestOf
-    | DigestResult
+    | Verify
+    | Verified
+    | AskDigests
+    | Digests
     | Reconcile
     | EpochVector
     | CutTail
     | Append
     | Acked
     | Refused
+    | BeginBackfill
+    | PullChunk
+    | Chunk
+    | Ping
+    | Pong
+    | DropCopies
+    | Confirm
+    | Confirmed
+    | Retire
 )
 
 

@@ -1,11 +1,14 @@
 """One copy of a partition on this node: which role it has, and the fence around it.
 
 Guarantees: a map entry older than one already seen is ignored; leadership is taken only by a compare-and-set that is
-known to have landed, in an epoch that this process asked for and never led before; a leader that restarts asks for the
-next epoch instead of going on in its old one; a copy that finds its own state damaged stops. Leaves to others: what a
-leader and a follower do (`replication`). Sans-IO. PROTOCOL "Control", "Restarted leader".
+known to have landed, in an epoch that this process asked for and never led before; the in-sync set changes only by a
+compare-and-set, and one whose outcome is open is asked again until a newer entry settles it; a copy that finds its own
+state damaged stops. Leaves to others: when to ask for leadership (`candidate`), what a leader and a follower do
+(`replication`). Sans-IO. PROTOCOL "Control", "In-sync set", "Failover".
 
     follower ──entry names this copy leader, not asked by this process──▶ asks for epoch + 1
+    follower ──in sync, and nothing heard of the leader──▶ closed: refuses the leader, asks to lead in epoch + 1
+    closed   ──a newer entry──▶ follower or leader
     follower ──the entry it asked for stands──▶ leader(epoch)
     leader   ──an entry with another leader or a higher epoch──▶ follower
     any      ──its own state is damaged──▶ quarantined
@@ -13,46 +16,60 @@ leader and a follower do (`replication`). Sans-IO. PROTOCOL "Control", "Restarte
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+from kvstore.candidate import ASK_AGAIN_MS, PASSED_ON, Candidate
 from kvstore.effects import Alarm, AskCas, Effect, Report, Send
 from kvstore.instant import Instant
 from kvstore.messages import (
     Acked,
     Append,
+    BeginBackfill,
+    Chunk,
     CopyReport,
     CutTail,
     Entry,
     EpochVector,
     Fault,
+    PullChunk,
     Reconcile,
     Refused,
+    Rid,
 )
-from kvstore.replication.copy import Copy
+from kvstore.replication.copy import Copy, begin_backfill
 from kvstore.replication.follower import Follower
-from kvstore.replication.leader import Budget, Leader
+from kvstore.replication.leader import Leader
+from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.replication.retention import Retention, old_rows
+from kvstore.replication.stale_reads import StaleReads
 from kvstore.storage.engine import Batch, Snapshot
+from kvstore.storage.journal import Journal
 from kvstore.storage.records import DamagedRow
 
-ASK_AGAIN_MS = 1000
-
-Replicated = Reconcile | Append | CutTail | EpochVector | Acked | Refused
+PASS_ON_AFTER_MS = 10_000
+PASS_ON_WITHIN_MS = 1000
+Replicated = Reconcile | Append | CutTail | EpochVector | Acked | Refused | BeginBackfill | Chunk
+Renumber = Callable[[int], int]
 
 
 class Partition:
-    """Args: copy: this node's copy; boot: the process's boot counter; budget: shared by all leaders of the node."""
+    """Args: copy: this node's copy; boot: the process's boot counter; shared: by all leaders of the node;
+    renumber: gives up a local copy number, whose rows are then deleted, and returns a fresh one."""
 
-    def __init__(self, copy: Copy, boot: int, budget: Budget) -> None:
+    def __init__(self, copy: Copy, boot: int, shared: NodeLeaders, renumber: Renumber) -> None:
         self.copy = copy
         self.leader: Leader | None = None
+        self.stale = StaleReads()
         self.is_quarantined = False
-        self._boot = boot
-        self._budget = budget
+        self._shared = shared
+        self._renumber = renumber
         self._follower = Follower(copy)
         self._stopped: list[Effect] = []
-        self._asked: Entry | None = None
+        self._candidate = Candidate(boot)
         self._asked_ms = -ASK_AGAIN_MS
+        self._is_asking_in_sync = False
 
     @property
     def pid(self) -> int:
@@ -62,6 +79,12 @@ class Partition:
     def ver(self) -> int:
         return 0 if self.copy.entry is None else self.copy.entry.ver
 
+    @property
+    def leader_node(self) -> str:
+        """The other node that leads, by the newest entry seen; empty where that is none."""
+        leader = None if self.copy.entry is None else self.copy.entry.leader
+        return "" if leader is None or leader == self.copy.name.rid else leader.node
+
     # ---- the map ------------------------------------------------------------------------------------------------
 
     def on_entry(self, entry: Entry, now: Instant) -> list[Effect]:
@@ -70,51 +93,111 @@ class Partition:
             return []
         if entry.ver > self.ver:
             self.copy.adopt(entry)
-        mine = self.copy.name.rid
-        if entry.leader != mine:
-            return self._follow(entry) if entry.leader is not None else self._ask_if_first(entry, now)
-        if self.leader is not None and self.leader.epoch == entry.epoch:
-            self.leader.entry = entry
-            return []
-        if entry == self._asked:
+            self._is_asking_in_sync = False
+            self._candidate.settled(now)
+        leads = entry.leader == self.copy.name.rid
+        if leads and self.leader is not None and self.leader.epoch == entry.epoch:
+            self.leader.is_passing_on = self.leader.is_passing_on and entry.ver == self.leader.ver
+            return [*self.leader.followers.take_entry(entry, now), *self.leader.advance()]
+        if leads and self._candidate.takes(entry) and entry.epoch >= self.copy.promised:
             return self._lead(entry, now)
-        return [*self._follow(entry), *self._ask(entry, now)]
+        return [*self._follow(entry), *self._candidate.consider(self.copy, entry, now)]
 
-    def _ask_if_first(self, entry: Entry, now: Instant) -> list[Effect]:
-        return self._ask(entry, now) if entry.replicas[0] == self.copy.name.rid else []
+    # ---- taking over --------------------------------------------------------------------------------------------
 
-    def _ask(self, entry: Entry, now: Instant) -> list[Effect]:
+    def follows(self, rid: Rid, epoch: int) -> bool:
+        """Whether this copy, if it is the one meant, still follows the leader of `epoch`: it has promised no higher one
+        and does not ask to lead."""
+        if self.is_quarantined or self.leader is not None or self._candidate.is_closed:
+            return False
+        return rid == self.copy.name.rid and epoch == self.copy.promised
+
+    def grants(self, rid: Rid, epoch: int, now: Instant) -> bool:
+        """Grant the leader of `epoch` its lease: this copy will not ask to lead for `GRACE_MS` from now on."""
+        if not self.follows(rid, epoch):
+            return False
+        self._candidate.heard(now)
+        return True
+
+    def granted(self, node: str, epoch: int, sent_ms: int) -> None:
+        """A follower granted this leader a lease, asked for at `sent_ms`."""
+        if self.leader is not None and self.leader.epoch == epoch:
+            self.leader.followers.granted(node, sent_ms)
+
+    def commit_for(self, node: str, now: Instant) -> int | None:
+        """What is committed, for the copy on `node`: None where this one does not lead it, or not for sure."""
+        leader = self.leader
+        if leader is None or now.mono_ms >= leader.sole_until_ms or node not in leader.followers.nodes:
+            return None
+        return self.copy.commit_seq
+
+    def stood_still(self, now: Instant) -> None:
+        """The process got no time: rely on nothing that was granted before, and hold no silence against the leader."""
+        self._candidate.heard(now)
+        if self.leader is not None:
+            self.leader.followers.drop_lease(now)
+
+    def _pass_on(self, leader: Leader, now: Instant) -> list[Effect]:
+        """Give leadership back to the copy that is to have it, once that is in sync and all is calm."""
+        followers = leader.followers
+        calm_ms = 0 if self.copy.name.rid in followers.entry.removing else PASS_ON_AFTER_MS
+        if not leader.is_passing_on:
+            is_calm = followers.is_ready_to_lead(now, calm_ms) and now.mono_ms - leader.since_ms >= calm_ms
+            if self._is_asking_in_sync or not is_calm:
+                return []
+            leader.is_passing_on = True
+            leader.since_ms = now.mono_ms
+        if self._is_asking_in_sync and now.mono_ms - self._asked_ms < ASK_AGAIN_MS:
+            return []
+        if not leader.is_quiet:
+            leader.is_passing_on = self._is_asking_in_sync or now.mono_ms - leader.since_ms < PASS_ON_WITHIN_MS
+            return []
+        entry = followers.entry
+        self._is_asking_in_sync = True
         self._asked_ms = now.mono_ms
-        self._asked = msgspec.structs.replace(
-            entry, ver=entry.ver + 1, epoch=entry.epoch + 1, leader=self.copy.name.rid, leader_boot=self._boot
-        )
-        return [AskCas(self._asked)]
+        changes = {"ver": entry.ver + 1, "epoch": entry.epoch + 1, "leader": entry.replicas[0]}
+        return [AskCas(msgspec.structs.replace(entry, leader_boot=PASSED_ON, **changes))]
 
     def _lead(self, entry: Entry, now: Instant) -> list[Effect]:
-        assert entry.epoch >= self.copy.promised, "no epoch below a promise is led"
-        self._asked = None
         try:
-            self.leader = Leader(self.copy, entry, self._budget, now)
+            self.leader = Leader(self.copy, entry, self._shared, now)
         except DamagedRow as error:
             return self.quarantine(str(error))
         sends: list[Effect] = []
-        for node in self.leader.peers:
-            sends += self.leader.reconcile(node, now)
+        for node in self.leader.followers.nodes:
+            sends += self.leader.followers.reconcile(node, now)
         return sends
 
-    def _follow(self, entry: Entry) -> list[Effect]:
-        if entry.epoch > self.copy.promised:
-            self.copy.promise(entry.epoch)
-        return self._resign()
+    def _ask_in_sync(self, leader: Leader, now: Instant) -> list[Effect]:
+        """Ask for the in-sync set that should be, or again where the outcome is open: nothing but a newer entry
+        settles that, so an ask that is no longer wanted is followed by one that changes nothing else."""
+        if leader.is_passing_on or (self._is_asking_in_sync and now.mono_ms - self._asked_ms < ASK_AGAIN_MS):
+            return []
+        wanted = leader.followers.wanted(now)
+        if wanted is None:
+            if not self._is_asking_in_sync:
+                return []
+            entry = leader.followers.entry
+            wanted = msgspec.structs.replace(entry, ver=entry.ver + 1)
+        self._is_asking_in_sync = True
+        self._asked_ms = now.mono_ms
+        return [AskCas(wanted)]
 
-    def _resign(self) -> list[Effect]:
+    def _follow(self, entry: Entry) -> list[Effect]:
+        if entry.leader is not None and entry.epoch > self.copy.promised:
+            self.copy.promise(entry.epoch)
+        return self.resign()
+
+    def resign(self) -> list[Effect]:
+        """Lead no more: another copy does, or the map names this one no more."""
         leader, self.leader = self.leader, None
+        self._is_asking_in_sync = False
         return [] if leader is None else [*leader.resign(), Report()]
 
     def quarantine(self, text: str) -> list[Effect]:
         """Stop: this copy's state is not what a correct process leaves."""
         self.is_quarantined = True
-        return [*self._resign(), Alarm(self.pid, text)]
+        return [*self.resign(), Alarm(self.pid, text)]
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
@@ -140,6 +223,10 @@ class Partition:
             return self._on_refused(message)
         if self.leader is not None and message.epoch <= self.leader.epoch:
             return []
+        if self._candidate.is_closed and message.epoch <= self.copy.promised:
+            return []
+        if message.epoch >= self.copy.promised:
+            self._candidate.heard(now)
         try:
             return self._to_follower(node, message)
         except DamagedRow as error:
@@ -148,37 +235,60 @@ class Partition:
     def _to_leader(self, node: str, message: EpochVector | Acked, now: Instant) -> list[Effect]:
         if self.leader is None:
             return []
+        followers = self.leader.followers
         if isinstance(message, Acked):
-            return self.leader.on_acked(node, message, now)
-        effects: list[Effect] = [*self.leader.on_vector(node, message, now)]
-        return effects + self.leader.advance()
+            followers.on_acked(node, message, now)
+            return self.leader.advance()
+        return [*followers.on_vector(node, message, now), *self.leader.advance()]
 
-    def _to_follower(self, node: str, message: Reconcile | Append | CutTail) -> list[Effect]:
+    def _to_follower(self, node: str, message: Reconcile | Append | CutTail | BeginBackfill | Chunk) -> list[Effect]:
         resigned: list[Effect] = []
         if isinstance(message, Reconcile):
-            if message.ver < self.ver:
+            if message.ver < self.ver and self.copy.entry is not None and message.epoch != self.copy.entry.epoch:
                 return [Send(node, Refused(self.pid, message.rid, self.copy.promised))]
-            resigned = self._resign() if self.leader is not None else []
+            resigned = self.resign() if self.leader is not None else []
             return [*resigned, *self._follower.on_reconcile(node, message)]
         if self.leader is not None:
             return []
         if isinstance(message, Append):
             return [*self._follower.on_append(node, message)]
+        if isinstance(message, Chunk):
+            return [*self._follower.on_chunk(node, message)]
+        if isinstance(message, BeginBackfill):
+            return self._begin_backfill(node, message)
         return [*self._follower.on_cut(node, message)]
+
+    def _begin_backfill(self, node: str, message: BeginBackfill) -> list[Effect]:
+        """Go on with an empty copy. A message that is late finds the log beyond its base, a member of the in-sync set
+        never obeys: what it holds was acknowledged."""
+        copy = self.copy
+        is_member = copy.entry is None or copy.name.rid in copy.entry.in_sync
+        if is_member or message.epoch != copy.promised or message.base_seq <= copy.log.end:
+            return []
+        self.copy = begin_backfill(self._renumber(copy.number), copy, message)
+        self._follower = Follower(self.copy, leader_node=node)
+        return []
+
+    def next_pull(self, bytes_max: int) -> Send | None:
+        """The question for the next piece of data, where one is missing."""
+        copy, leader_node = self.copy, self._follower.leader_node
+        if self.is_quarantined or not copy.wants_chunk or copy.backfill is None or not leader_node:
+            return None
+        return Send(leader_node, PullChunk(self.pid, copy.name.rid, copy.promised, copy.backfill.cursor, bytes_max))
 
     def _on_refused(self, message: Refused) -> list[Effect]:
         if self.leader is None or message.promised_epoch <= self.leader.epoch:
             return []
-        return self._resign()
+        return self.resign()
 
     def reachable(self, node: str, now: Instant) -> list[Effect]:
         """A connection to `node` stands: bring its copy up to date."""
-        return [] if self.leader is None else [*self.leader.reconcile(node, now)]
+        return [] if self.leader is None else [*self.leader.followers.reconcile(node, now)]
 
-    def unreachable(self, node: str) -> None:
+    def unreachable(self, node: str, now: Instant) -> None:
         """The connection to `node` is gone."""
         if self.leader is not None:
-            self.leader.lost(node)
+            self.leader.followers.lost(node, now)
 
     # ---- batches ------------------------------------------------------------------------------------------------
 
@@ -190,19 +300,37 @@ class Partition:
         leads = self.leader is not None and self.leader.has_queue
         return leads or self._follower.has_answer or self.copy.has_changes
 
-    def collect(self, batch: Batch, view: Snapshot, now: Instant, apply: bool, full: bool) -> list[Send]:
-        """Put everything that waits into `batch`; returns what may leave beside it.
+    def collect(
+        self, batch: Batch, view: Snapshot, now: Instant, apply: bool, full: bool, journal: Journal | None
+    ) -> list[Send]:
+        """Put everything that waits into `batch`; returns what may leave beside it. `journal` as for `Copy.save`.
 
         A quarantined copy's rows stay as they are: written over, their damage would be forgotten at the next start.
         """
         if self.is_quarantined:
+            if journal is None:
+                self.copy.save_journaled(batch)
             return []
         if self.leader is not None:
             self.leader.form_rows(now)
-        self.copy.save(batch, apply)
+        self.copy.save(batch, apply, journal)
+        if apply:
+            self.copy.outcomes.sweep(batch, view, self.copy.applied_ms)
         self._follower.prepare_answers(full)
         try:
-            return [] if self.leader is None else self.leader.pump(view, now)
+            return [] if self.leader is None else self.leader.followers.pump(view, now)
+        except DamagedRow as error:
+            self._stopped = self.quarantine(str(error))
+            return []
+
+    def stream(self, view: Snapshot, now: Instant) -> list[Send]:
+        """Send what waits before its batch, where nothing else is under way: all disks then write at the same time."""
+        leader = self.leader
+        if leader is None or self.is_quarantined or not leader.is_settled:
+            return []
+        leader.form_rows(now)
+        try:
+            return leader.followers.pump(view, now)
         except DamagedRow as error:
             self._stopped = self.quarantine(str(error))
             return []
@@ -223,15 +351,19 @@ class Partition:
             return []
         if self.leader is not None:
             try:
-                return [*self.leader.tick(view, now), *self.leader.pump(view, now)]
+                return self._tick_leader(self.leader, view, now)
             except DamagedRow as error:
                 return self.quarantine(str(error))
         entry = self.copy.entry
-        if entry is None or now.mono_ms - self._asked_ms < ASK_AGAIN_MS:
-            return []
-        if entry.leader == self.copy.name.rid:
-            return self._ask(entry, now)
-        return self._ask_if_first(entry, now) if entry.leader is None else []
+        return [] if entry is None else [*self._candidate.tick(self.copy, entry, now)]
+
+    def _tick_leader(self, leader: Leader, view: Snapshot, now: Instant) -> list[Effect]:
+        leader.tick(view, now)
+        followers = leader.followers
+        sends = [*followers.tick(now), *followers.pump(view, now)]
+        followers.review(now, self._is_asking_in_sync)
+        asks = self._pass_on(leader, now) if leader.is_serving else []
+        return [*sends, *leader.advance(), *(asks or self._ask_in_sync(leader, now))]
 
     def truncate_log(self, view: Snapshot, now: Instant, retention: Retention) -> list[Effect]:
         """Drop what the log need no longer keep, a bounded piece at a time."""
@@ -247,13 +379,19 @@ class Partition:
 
     @property
     def log_floor(self) -> int:
-        """Log rows that end below this seq are needed by no member of the in-sync set."""
-        acked = [] if self.leader is None else [peer.acked for peer in self.leader.peers.values()]
-        return min([self.copy.applied_seq, *acked])
+        """Log rows that end below this seq are needed by no copy that counts."""
+        return self.copy.applied_seq if self.leader is None else self.leader.followers.log_floor
 
-    def report(self) -> CopyReport:
-        """How this copy is."""
+    def report(self, now: Instant) -> CopyReport:
+        """How this copy is; it serves while it also holds its lease."""
         leader = self.leader
-        serving = leader is not None and leader.is_serving
-        epoch = leader.epoch if leader is not None else self.copy.promised
-        return CopyReport(self.pid, epoch, serving, self.copy.keys, self.copy.size_bytes)
+        serving = leader is not None and leader.is_serving and now.mono_ms < leader.followers.lease_end_ms
+        copy, log = self.copy, self.copy.log
+        epoch = leader.epoch if leader is not None else copy.promised
+        end = (log.starts[-1][0] if log.starts else 0, log.end)
+        return CopyReport(self.pid, epoch, serving, copy.keys, copy.size_bytes, self.ver, *end, not copy.is_backfilling)
+
+
+def by_number(partition: Partition) -> int:
+    """An order of partitions that is the same in every run of a seed."""
+    return partition.copy.number

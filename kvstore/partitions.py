@@ -11,32 +11,58 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from kvstore.effects import Alarm, Effect, Reply, Turn
+from kvstore.effects import Alarm, Effect, Send, Turn
+from kvstore.filling import Filling
 from kvstore.instant import Instant
-from kvstore.messages import CopyReport, Entry, Fault, ReadOne, Rid, WriteOne, Written
-from kvstore.partition import Partition, Replicated
-from kvstore.replication.copy import Copy, CopyName, load_copy, load_name
-from kvstore.replication.leader import LATER, Budget, Later
+from kvstore.leases import Leases
+from kvstore.messages import (
+    AskDigests,
+    Chunk,
+    Confirm,
+    Confirmed,
+    Digests,
+    Entry,
+    Fault,
+    NodeReport,
+    Ping,
+    Pong,
+    PullChunk,
+    ReadOne,
+    Rid,
+    WriteOne,
+    Written,
+)
+from kvstore.partition import Partition, Replicated, by_number
+from kvstore.reads import Reads, find_leader
+from kvstore.replication.copy import Copy, load_copy, load_name
+from kvstore.replication.copy_rows import CopyName
+from kvstore.replication.gone import GoneCopies
+from kvstore.replication.leader import LATER, Later
+from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.replication.retention import Retention
 from kvstore.storage.engine import Batch, Snapshot, Table, Usage
+from kvstore.storage.journal import Journal
 from kvstore.storage.records import DamagedRow
+from kvstore.verification import Verifications
 
 NODE_ROW = b"\x00\x00\x00\x00node"
 APPLY_RECORDS_MIN = 256
+JOURNAL_BYTES_MAX = 8 * 1024 * 1024
+STOOD_STILL_MS = 1000
 UNLIMITED_BYTES = 1 << 62
 NO_PARTITION = 0
 
-UNKNOWN_PARTITION = Fault("no_leader", "this node has no copy of the partition")
-QUARANTINED = Fault("no_leader", "this copy of the partition is damaged and stopped itself")
+BetweenNodes = Ping | Pong | Confirm | Confirmed | AskDigests | Digests
 
 
 class NodeState(msgspec.Struct, frozen=True, array_like=True):
-    """What a node knows of itself: persisted before it says a word."""
+    """What a node knows of itself: persisted before it says a word. `is_retired`: it is no member any more."""
 
     node_id: str
     cluster_id: bytes
     boot: int
     next_copy: int
+    is_retired: bool = False
 
 
 def load_node_state(view: Snapshot) -> NodeState | None:
@@ -51,27 +77,49 @@ class Partitions:
     def __init__(self, state: NodeState, new_store_id: Callable[[], bytes], pending_bytes_max: int) -> None:
         self.state = state
         self.usage = Usage(0, UNLIMITED_BYTES)
+        self.backfills = 0
         self._new_store_id = new_store_id
-        self._budget = Budget(pending_bytes_max)
+        self.leaders = NodeLeaders(pending_bytes_max)
         self._by_pid: dict[int, Partition] = {}
+        self._leases = Leases(self._by_pid, state.boot)
         self._dirty: set[Partition] = set()
+        self.reads = Reads(self._by_pid, self._dirty)
+        self.filling = Filling(self._by_pid)
+        self.verifications = Verifications(self._by_pid, self._dirty)
+        self._gone = GoneCopies()
+        self._journal = Journal()
+        self._kept: list[tuple[int, bytes]] = []
+        self._lost: dict[int, Rid] = {}
+        self._now = Instant(0, 0)
+        self._ticked_ms: int | None = None
         self._collected: list[Partition] = []
-        self._reading: set[Partition] = set()
         self._state_changed = True
 
     def load(self, view: Snapshot) -> list[Effect]:
-        """Read every copy back; a damaged one is quarantined, one that lost its name is only told of."""
+        """Read every copy back; a damaged one is quarantined, one that lost its name is only told of.
+
+        Where the journal is damaged nobody knows which copies lack the end of their logs: all are given up.
+        """
         effects: list[Effect] = []
-        for number in range(1, self.state.next_copy):
+        self._gone.load(view)
+        numbers = [number for number in range(1, self.state.next_copy) if number not in self._gone]
+        try:
+            journaled = self._journal.load(view)
+        except DamagedRow as error:
+            for number in numbers:
+                self._gone.add(number)
+            return [Alarm(NO_PARTITION, f"{error}: all copies of this node are given up")]
+        for number in numbers:
             try:
                 name = load_name(number, view)
             except DamagedRow as error:
                 effects.append(Alarm(NO_PARTITION, str(error)))
                 continue
             try:
-                self._add(load_copy(number, name, view))
+                self._add(load_copy(number, name, view, journaled.get(number, [])))
             except DamagedRow as error:
                 effects += self._add(Copy(number, name)).quarantine(str(error))
+                self._kept += [(number, row) for row in journaled.get(number, [])]
         return effects
 
     def __iter__(self) -> Iterator[Partition]:
@@ -81,26 +129,49 @@ class Partitions:
         return self._by_pid.get(pid)
 
     def _add(self, copy: Copy) -> Partition:
-        partition = Partition(copy, self.state.boot, self._budget)
+        partition = Partition(copy, self.state.boot, self.leaders, self._renumber)
         self._by_pid[partition.pid] = partition
         return partition
 
+    def _new_number(self) -> int:
+        number = self.state.next_copy
+        self.state = msgspec.structs.replace(self.state, next_copy=number + 1)
+        self._state_changed = True
+        return number
+
+    def _renumber(self, former: int) -> int:
+        self.backfills += 1
+        self._gone.add(former)
+        return self._new_number()
+
     # ---- control ------------------------------------------------------------------------------------------------
 
-    def join(self, cluster_id: bytes) -> None:
-        """Belong to this cluster from now on; saved with the next batch."""
-        self.state = msgspec.structs.replace(self.state, cluster_id=cluster_id)
+    def join(self, cluster_id: bytes, boot_floor: int) -> None:
+        """Belong to this cluster from now on, unless this node belongs to one already; saved with the next batch.
+
+        Args:
+            cluster_id: the cluster's 8 bytes.
+            boot_floor: the highest boot counter that the cluster knows of this node: a new store counts on from there.
+        """
+        if not self.state.cluster_id:
+            boot = max(self.state.boot, boot_floor + 1)
+            self.state = msgspec.structs.replace(self.state, cluster_id=cluster_id, boot=boot)
+            self._leases = Leases(self._by_pid, boot)
+            self._state_changed = True
+
+    def retire(self) -> None:
+        """Note that this node is no member any more; saved with the next batch."""
+        self.state = msgspec.structs.replace(self.state, is_retired=True)
         self._state_changed = True
 
     def create_copies(self, pids: list[int]) -> list[tuple[int, Rid]]:
-        """Make empty copies; asked again, name those that exist. They count once the next batch is durable."""
+        """Make empty copies; asked again, name those that exist and are whole. They count once the next batch is
+        durable."""
         rids = []
         for pid in pids:
             partition = self._by_pid.get(pid)
-            if partition is None:
-                number = self.state.next_copy
-                self.state = msgspec.structs.replace(self.state, next_copy=number + 1)
-                self._state_changed = True
+            if partition is None or partition.is_quarantined:
+                number = self._new_number() if partition is None else self._renumber(partition.copy.number)
                 rid = Rid(self.state.node_id, self._new_store_id())
                 partition = self._add(Copy(number, CopyName(pid, rid)))
                 self._dirty.add(partition)
@@ -112,70 +183,116 @@ class Partitions:
         effects: list[Effect] = []
         for entry in entries:
             partition = self._by_pid.get(entry.pid)
-            if partition is not None and entry.holds(self.state.node_id) == partition.copy.name.rid:
+            named = entry.holds(self.state.node_id)
+            if partition is not None and named != partition.copy.name.rid and entry.ver > partition.ver:
+                effects += partition.resign()
+            if partition is not None and named == partition.copy.name.rid:
+                led = partition.leader
                 effects += partition.on_entry(entry, now)
+                if partition.leader is not led:
+                    self._leases.hurry()
                 self._dirty.add(partition)
+                self._lost.pop(entry.pid, None)
+            elif named is not None:
+                self._lost[entry.pid] = named
+            else:
+                self._lost.pop(entry.pid, None)
+        return effects
+
+    def drop_copies(self, entries: list[Entry]) -> list[Effect]:
+        """Give up the copies that the map named before and, by these entries, names no more; their rows are deleted in
+        pieces."""
+        effects: list[Effect] = []
+        for entry in entries:
+            partition = self._by_pid.get(entry.pid)
+            if partition is None or not partition.copy.is_dropped_by(entry):
+                continue
+            effects += partition.resign()
+            del self._by_pid[entry.pid]
+            self._gone.add(partition.copy.number)
+            self._dirty.discard(partition)
+            self.reads.forget(partition)
+            self.filling.forget(partition)
+            self.verifications.forget(partition)
         return effects
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
     def read(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
         """Answer one read, or `LATER`."""
-        partition = self._by_pid.get(read.pid)
-        if partition is None:
-            return UNKNOWN_PARTITION
-        leader = partition.leader
-        if leader is None or read.ver != leader.entry.ver:
-            return partition.refuse(read.ver) or QUARANTINED
+        found = find_leader(self._by_pid, read.pid, read.ver)
+        if isinstance(found, Fault):
+            return found
+        partition, leader = found
         row = leader.read(ticket, read.key, view, now)
         if row is LATER:
-            self._dirty.add(partition)
-            self._reading.add(partition)
+            self.reads.wait(partition)
         return row
 
     def write(self, ticket: object, write: WriteOne, view: Snapshot, now: Instant) -> Written | Fault | Later:
         """Take one write, or say why not."""
-        partition = self._by_pid.get(write.pid)
-        if partition is None:
-            return UNKNOWN_PARTITION
-        leader = partition.leader
-        if leader is None or write.ver != leader.entry.ver:
-            return partition.refuse(write.ver) or QUARANTINED
+        found = find_leader(self._by_pid, write.pid, write.ver)
+        if isinstance(found, Fault):
+            return found
+        partition, leader = found
         self._dirty.add(partition)
         return leader.write(ticket, write, view, now, self.is_full)
 
     @property
     def is_full(self) -> bool:
         """Whether client writes that need room are refused."""
-        return self.usage.used + 2 * self._budget.used_bytes >= self.usage.limit
+        return self.usage.used + 2 * self.leaders.used_bytes >= self.usage.limit
 
     # ---- replication --------------------------------------------------------------------------------------------
 
-    def handle(self, node: str, message: Replicated, now: Instant) -> list[Effect]:
-        """A message from the copy of a partition on `node`."""
+    def handle(self, node: str, message: Replicated | PullChunk | BetweenNodes, now: Instant) -> list[Effect]:
+        """A message from `node`, or from the copy of a partition there."""
+        if isinstance(message, BetweenNodes):
+            return self._handle_node(node, message, now)
+        if isinstance(message, PullChunk):
+            self.filling.on_pull(node, message)
+            return []
         partition = self._by_pid.get(message.pid)
         if partition is None:
             return []
+        self._now = now
         effects = partition.handle(node, message, now)
         if partition.needs_batch:
             self._dirty.add(partition)
+        if isinstance(message, Chunk):
+            self.filling.on_chunk(partition, message)
         return effects
+
+    def _handle_node(self, node: str, message: BetweenNodes, now: Instant) -> list[Effect]:
+        if isinstance(message, Ping):
+            return [*self._leases.on_ping(node, message, now)]
+        if isinstance(message, Confirm):
+            return [*self.reads.confirmations.on_confirm(node, message)]
+        if isinstance(message, AskDigests):
+            return [*self.verifications.on_ask(node, message)]
+        if isinstance(message, Digests):
+            return self.verifications.on_digests(message, now)
+        if isinstance(message, Pong):
+            self._leases.on_pong(node, message)
+        else:
+            self.reads.confirmations.on_confirmed(node, message)
+        return []
 
     def reachable(self, node: str, now: Instant) -> list[Effect]:
         """A connection to `node` stands."""
         return [effect for partition in self._by_pid.values() for effect in partition.reachable(node, now)]
 
-    def unreachable(self, node: str) -> None:
+    def unreachable(self, node: str, now: Instant) -> None:
         """The connection to `node` is gone."""
         for partition in self._by_pid.values():
-            partition.unreachable(node)
+            partition.unreachable(node, now)
 
     # ---- batches ------------------------------------------------------------------------------------------------
 
     @property
     def needs_batch(self) -> bool:
         """Whether something waits for a batch, applies aside."""
-        return self._state_changed or bool(self._dirty)
+        return self._state_changed or bool(self._dirty) or self._gone.has_changes or self._leases.needs_proof
 
     @property
     def waiting(self) -> int:
@@ -185,37 +302,64 @@ class Partitions:
     def collect(self, view: Snapshot, now: Instant, apply_all: bool) -> Turn:
         """Form the next batch. Before the next call, `durable` must have been called."""
         assert not self._collected, "one batch at a time"
+        self._now = now
         batch = Batch()
+        self._gone.save(batch)
         if self._state_changed:
             batch.put(Table.META, NODE_ROW, msgspec.msgpack.encode(self.state))
             self._state_changed = False
         at_once = []
         full = self.is_full
+        journal = self._choose_journal(apply_all)
         if apply_all:
             self._dirty.update(partition for partition in self if partition.copy.unapplied)
-        self._collected = sorted(self._dirty, key=_by_number)
+        self._collected = sorted(self._dirty, key=by_number)
         self._dirty.clear()
         for partition in self._collected:
             apply = apply_all or partition.copy.unapplied >= APPLY_RECORDS_MIN
-            at_once += partition.collect(batch, view, now, apply, full)
-        return Turn(batch, at_once)
+            at_once += partition.collect(batch, view, now, apply, full, journal)
+        self._journal.save(batch, empty=journal is None)
+        self._leases.begin_batch(batch, now)
+        return Turn(batch, [*at_once, *self._leases.pings(now)])
+
+    def _choose_journal(self, apply_all: bool) -> Journal | None:
+        """The journal, where the next batch may add to it; None where it is emptied."""
+        journal = self._journal
+        is_cut = any(partition.copy.empties_journal for partition in self._dirty)
+        if not (apply_all or is_cut or journal.is_damaged or journal.size_bytes > JOURNAL_BYTES_MAX):
+            return journal
+        self._dirty.update(partition for partition in self if partition.copy.is_journaled)
+        for number, row in self._kept:
+            journal.add(number, row)
+        return None
+
+    def stream(self, view: Snapshot, now: Instant) -> list[Send]:
+        """What may leave before the next batch is formed."""
+        return [send for partition in self._dirty for send in partition.stream(view, now)]
 
     def durable(self) -> list[Effect]:
         """The batch of the last `collect` is durable: what waited for it may leave."""
         collected, self._collected = self._collected, []
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self._leases.end_batch()]
         for partition in collected:
             effects += partition.durable()
-        return effects
+            effects += self.verifications.due(partition)
+        return [*effects, *self.filling.pull(self._now)]
 
     def tick(self, view: Snapshot, now: Instant) -> list[Effect]:
         """Time has passed."""
-        effects: list[Effect] = []
+        if self._ticked_ms is not None and now.mono_ms - self._ticked_ms > STOOD_STILL_MS:
+            for partition in self._by_pid.values():
+                partition.stood_still(now)
+        self._ticked_ms = now.mono_ms
+        self._now = now
+        self._gone.sweep(view)
+        effects: list[Effect] = [*self._leases.pings(now)]
         for partition in self._by_pid.values():
             effects += partition.tick(view, now)
             if partition.needs_batch:
                 self._dirty.add(partition)
-        return effects
+        return [*effects, *self.verifications.tick(now), *self.filling.pull(now)]
 
     def truncate_logs(self, view: Snapshot, now: Instant, retention: Retention) -> list[Effect]:
         """Drop what the logs need no longer keep, a bounded piece at a time."""
@@ -226,29 +370,9 @@ class Partitions:
                 self._dirty.add(partition)
         return effects
 
-    def report(self) -> list[CopyReport]:
-        """How the copies are."""
-        return [partition.report() for partition in self._by_pid.values()]
-
-    @property
-    def has_reads_waiting(self) -> bool:
-        """Whether reads wait for the end of a key."""
-        return bool(self._reading)
-
-    def retry_reads(self, view: Snapshot, now: Instant) -> list[Effect]:
-        """Answer the reads that waited for the end of a key which is now committed."""
-        effects: list[Effect] = []
-        for partition in sorted(self._reading, key=_by_number):
-            leader = partition.leader
-            for ticket, key in list(leader.overdue_reads()) if leader is not None else []:
-                row = leader.read(ticket, key, view, now) if leader is not None else None
-                if row is not LATER:
-                    effects.append(Reply(ticket, row))
-            if leader is None or not leader.has_reads_waiting:
-                self._reading.discard(partition)
-        return effects
-
-
-def _by_number(partition: Partition) -> int:
-    """An order that is the same in every run of a seed."""
-    return partition.copy.number
+    def report(self) -> NodeReport:
+        """How the copies are, and which are missing or damaged."""
+        partitions = self._by_pid.values()
+        damaged = {one.pid: one.copy.name.rid for one in partitions if one.is_quarantined}
+        lost = [(pid, rid.store) for pid, rid in {**damaged, **self._lost}.items()]
+        return NodeReport([partition.report(self._now) for partition in partitions], lost)

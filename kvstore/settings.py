@@ -7,10 +7,12 @@ to others: the command line that fills it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kvstore.crash_point import check_crash_point
 
 GIB = 1024**3
 MIB = 1024**2
@@ -33,9 +35,12 @@ class NodeSettings(BaseSettings):
     log_retention_s: float = Field(default=600.0, gt=0)
     log_retention_bytes: int = Field(default=64 * MIB, ge=64 * 1024)
     pending_bytes_max: int = Field(default=64 * MIB, ge=32 * MIB)
+    backfill_bytes_per_s: int = Field(default=0, ge=0)
+    backfill_yields_s: float = Field(default=0.025, ge=0.001, le=10)
     switch_interval_s: float = Field(default=0.0005, gt=0, le=0.05)
     tick_s: float = Field(default=0.1, gt=0, le=1)
     report_s: float = Field(default=0.5, gt=0, le=10)
+    crash_at: Annotated[str, AfterValidator(check_crash_point)] = ""
 
     @model_validator(mode="after")
     def _relations(self) -> Self:

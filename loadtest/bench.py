@@ -7,19 +7,19 @@ and the load average of the machine beside it. Leaves to others: what the figure
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from own_cluster import cluster
+
 from kvstore.client import Get, Put, SyncClient
 from kvstore.client.ops import Op, encode_batch
+from kvstore.errors import OperatorError
 
 SCRIPTS = Path(__file__).parent / "wrk"
 KEYS = 10_000
@@ -48,22 +48,6 @@ class Load:
     ops: int = 1
 
 
-@contextlib.contextmanager
-def cluster(data: Path) -> Iterator[str]:
-    """Run `kvstore up` on `data` and yield the gateway's address."""
-    command = [sys.executable, "-m", "cluster.cli.main", "up", "--data", str(data), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line.startswith("ready "):
-            raise SystemExit(f"bench: the cluster did not start: {line.strip()}")
-        yield line.removeprefix("ready ").strip()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-
-
 def fill(url: str) -> None:
     """Put the keys that the reads ask for."""
     with SyncClient(url, timeout_s=30) as client:
@@ -71,7 +55,7 @@ def fill(url: str) -> None:
             puts: list[Op] = [Put(key_of(number), VALUE) for number in range(first, first + 500)]
             failed = [outcome for outcome in client.batch(puts) if isinstance(outcome, Exception)]
             if failed:
-                raise SystemExit(f"bench: cannot fill the cluster: {failed[0]}")
+                raise OperatorError(f"cannot fill the cluster: {failed[0]}")
 
 
 def key_of(number: int) -> str:
@@ -94,16 +78,8 @@ def run_wrk(url: str, load: Load, connections: int, seconds: int, seed: int) -> 
     return Round(requests / (duration_us / 1e6), failed, p50_us / 1000, p99_us / 1000)
 
 
-def main() -> int:
-    """The command: prints a line a round, returns 1 when requests failed."""
-    parser = argparse.ArgumentParser(description="Requests per second of a cluster of three nodes on this machine.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=64)
-    options = parser.parse_args()
-    if shutil.which("wrk") is None:
-        print("bench: wrk is missing: apt-get install wrk", file=sys.stderr)
-        return 1
+def measure(rounds: int, seconds: int, connections: int) -> int:
+    """Print a line a round; returns how many requests failed."""
     failed = 0
     with tempfile.TemporaryDirectory(prefix="kvstore-bench-") as name:
         folder = Path(name)
@@ -116,18 +92,35 @@ def main() -> int:
         )
         with cluster(folder / "data") as url:
             fill(url)
-            print(f"{options.connections} connections, {len(VALUE)}-byte values, {os.cpu_count()} cores")
+            print(f"{connections} connections, {len(VALUE)}-byte values, {os.cpu_count()} cores")
             print("load                ops/s  requests/s   p50 ms   p99 ms  failed  load avg")
             for load in loads:
-                for seed in range(1, options.rounds + 1):
-                    result = run_wrk(url, load, options.connections, options.seconds, seed)
+                for seed in range(1, rounds + 1):
+                    result = run_wrk(url, load, connections, seconds, seed)
                     failed += result.failed
                     print(
                         f"{load.name:<14} {result.requests_per_s * load.ops:>10.0f} {result.requests_per_s:>11.0f} "
                         f"{result.p50_ms:>8.1f} {result.p99_ms:>8.1f} {result.failed:>7} {os.getloadavg()[0]:>9.2f}",
                         flush=True,
                     )
-    return 1 if failed else 0
+    return failed
+
+
+def main() -> int:
+    """The command: returns 1 when requests failed, or with a line on standard error when nothing can be measured."""
+    parser = argparse.ArgumentParser(description="Requests per second of a cluster of three nodes on this machine.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=64)
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        print("bench: wrk is missing: apt-get install wrk", file=sys.stderr)
+        return 1
+    try:
+        return 1 if measure(options.rounds, options.seconds, options.connections) else 0
+    except OperatorError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -6,7 +6,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from etcd.members import Etcd
+from hypothesis import HealthCheck, settings
 from probe.up import Up
+
+# How long an example takes says how busy the machine is, and nothing of what it shows.
+settings.register_profile("kvstore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kvstore")
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[Etcd]:
+    """One member, without any data."""
+    started = Etcd(tmp_path / "etcd")
+    yield started
+    started.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""The command `import --files DIR`: every file of a tree becomes a key.
+"""The command `import`; with `--files DIR` every file of a tree becomes a key.
 
 Guarantees: the key is the path relative to DIR, the value the file's bytes; what was not imported is named, one line
-each, and the counts stand at the end. Leaves to others: the work itself (`importer`).
+each, and the counts stand at the end. Leaves to others: the work itself (`importer`), `import FILE` (`import_items`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.cli.exits import ExitCode, complain, exit_code
+from cluster.cli.import_items import import_items
 from cluster.cli.importer import Counts, Found, Importer, Skipped, find_files
 from cluster.cli.options import DEFAULT_TIMEOUT_S, VALUE_BYTES_MAX, GatewayOption, TimeoutOption
 from kvstore.client import Client
 from kvstore.client.client import DEFAULT_GATEWAY
-from kvstore.errors import NotBuiltYet
 
 
 def import_command(
-    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Not built yet: an export to read.")] = None,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE|-]", help="Items to import: NDJSON, or MessagePack as .msgpack.")
+    ] = None,
     files: Annotated[
         Path | None,
         typer.Option(
@@ -44,11 +46,12 @@ def import_command(
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> ExitCode:
-    """Put every file of DIR under its relative path."""
+    """Import the items of FILE, however long that takes, or put every file of DIR under its relative path."""
+    if (file is None) == (files is None):
+        raise typer.BadParameter("one of both is needed", param_hint="FILE or --files DIR")
     if file is not None:
-        raise NotBuiltYet("import FILE is not built yet; import --files DIR is")
-    if files is None:
-        raise typer.BadParameter("missing", param_hint="--files")
+        return import_items(file, gateway)
+    assert files is not None
     counts = asyncio.run(_import(files, max_value_bytes, gateway, timeout))
     print(
         f"imported {counts.imported} files ({counts.imported_bytes} bytes), skipped {counts.skipped}, "

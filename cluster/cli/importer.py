@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kvstore.client import Client, Put
 from kvstore.client.answers import OCTET_STREAM, Outcome, Written
-from kvstore.client.attempts import pause_before_retry
+from kvstore.client.attempts import RESERVE, pause_before_retry
 from kvstore.errors import KvError, OutcomeUnknown, StorageFull
 from kvstore.keys import KEY_BYTES_MAX
 
@@ -162,12 +162,12 @@ class Importer:
     async def _settle(self, puts: Sequence[Put]) -> list[Outcome]:
         """Put all, trying those again that were refused for now; their keys differ, so order does not matter."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_s
+        patience_end_s = loop.time() + self._timeout_s * (1 - RESERVE)
         outcomes = await self._send(puts)
         attempt = 1
         while True:
             pauses = {
-                index: pause_before_retry(outcome, attempt, 0.0, deadline - loop.time(), random.random())
+                index: pause_before_retry(outcome, attempt, 0.0, patience_end_s - loop.time(), random.random())
                 for index, outcome in enumerate(outcomes)
                 if isinstance(outcome, KvError)
             }

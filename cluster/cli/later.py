@@ -9,7 +9,7 @@ import typer
 
 from kvstore.errors import NotBuiltYet
 
-COMMANDS = ("scan", "txn", "export", "plan", "rebalance", "verify", "nodes")
+COMMANDS = ("scan", "txn", "export")
 
 
 def refuse(context: typer.Context) -> None:

@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from typer.main import get_command
 
-from cluster.cli import import_files, keys, later, operate, processes, up
+from cluster.cli import import_files, keys, later, members, operate, processes, promote, rebalance, up, verify
 from cluster.cli.exits import ExitCode, complain, exit_code, explain_settings
 from kvstore.errors import KvError, OperatorError
 
@@ -33,7 +33,14 @@ app.command()(keys.delete)
 app.command()(keys.batch)
 app.command()(operate.status)
 app.command()(operate.wait)
+app.command()(verify.verify)
+app.command("force-promote")(promote.force_promote)
 app.command("import")(import_files.import_command)
+app.command()(rebalance.plan)
+app.command("rebalance")(rebalance.rebalance)
+app.command()(members.drain)
+app.command()(members.undrain)
+app.add_typer(members.nodes_app, name="nodes")
 for _name in later.COMMANDS:
     app.command(_name, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
         later.refuse

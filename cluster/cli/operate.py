@@ -38,6 +38,9 @@ def status(
     console.print(f"{view['state']}, map version {view['map_version']}, {len(view['partitions'])} partitions")
     if leaderless:
         console.print(f"without a leader: {', '.join(leaderless)}", soft_wrap=True)
+    unclean = [f"{one['id']} ({one['unclean_count']} x)" for one in view["partitions"] if one["unclean_count"]]
+    if unclean:
+        console.print(f"promoted by force, so that writes may be lost: {', '.join(unclean)}", soft_wrap=True)
     console.print(_nodes_table(view["nodes"]))
 
 

@@ -39,7 +39,13 @@ def gateway(
     ] = None,
     data: DataOption = None,
     store: Annotated[
-        str | None, typer.Option("--store", envvar="KVSTORE_STORE", metavar="URL", help="Where the cluster map lives.")
+        str | None,
+        typer.Option(
+            "--store",
+            envvar="KVSTORE_STORE",
+            metavar="URL",
+            help="Keep the cluster map in etcd: etcd://HOST:PORT[,HOST:PORT].",
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", envvar="KVSTORE_WORKERS", metavar="N", help="HTTP processes.")
@@ -53,10 +59,18 @@ def gateway(
             help="Place the partitions when N nodes have joined.",
         ),
     ] = None,
+    manual_rebalance: Annotated[
+        bool | None,
+        typer.Option(
+            "--manual-rebalance",
+            envvar="KVSTORE_MANUAL_REBALANCE",
+            help="Move copies only when a plan is started, or a node removed.",
+        ),
+    ] = None,
     insecure_bind: InsecureBindOption = None,
     with_parent: WithParentOption = None,
 ) -> int:
-    """Serve HTTP, and keep the cluster map in DIR."""
+    """Serve HTTP, and keep the cluster map in DIR or, with other gateways, in etcd."""
     _end_with(with_parent)
     # Imported here: a `kvstore get` should not wait for a server's modules.
     from cluster.gateway.app import run
@@ -70,6 +84,7 @@ def gateway(
                 store=store,
                 workers=workers,
                 initial_nodes=initial_nodes,
+                manual_rebalance=manual_rebalance,
                 insecure_bind=insecure_bind,
             )
         )
@@ -82,6 +97,15 @@ def node(
     ] = None,
     listen: Annotated[
         str | None, typer.Option("--listen", envvar="KVSTORE_LISTEN", metavar="HOST:PORT", help="Where RPC is served.")
+    ] = None,
+    advertise: Annotated[
+        str | None,
+        typer.Option(
+            "--advertise",
+            envvar="KVSTORE_ADVERTISE",
+            metavar="HOST:PORT",
+            help="Where the others reach it, when that is not where it listens.",
+        ),
     ] = None,
     data: DataOption = None,
     gateway: Annotated[
@@ -107,6 +131,7 @@ def node(
             **_given(
                 id=node_id,
                 listen=listen,
+                advertise=advertise,
                 data=data,
                 gateway=gateway,
                 zone=zone,

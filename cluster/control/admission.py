@@ -33,12 +33,17 @@ def check_admission(request: AdmitNode, loopback: bool) -> None:
     Raises:
         BadParameter: names the first field that is wrong, and why.
     """
-    for parameter, text in (("id", request.id), ("zone", request.zone)):
+    check_member(request.id, request.zone, request.weight)
+    _check_address(request.address, loopback)
+
+
+def check_member(node: str, zone: str, weight: float) -> None:
+    """Check all but the address; raises as `check_admission` does."""
+    for parameter, text in (("id", node), ("zone", zone)):
         if len(text) > NAME_MAX or not _NAME.fullmatch(text):
             raise BadParameter(f"{parameter}: 1 to {NAME_MAX} of the characters A-Z a-z 0-9 _ . -")
-    if not math.isfinite(request.weight) or not 0 < request.weight <= WEIGHT_MAX:
+    if not math.isfinite(weight) or not 0 < weight <= WEIGHT_MAX:
         raise BadParameter(f"weight: a number above 0, at most {WEIGHT_MAX:g}")
-    _check_address(request.address, loopback)
 
 
 def _check_address(address: str, loopback: bool) -> None:

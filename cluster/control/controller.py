@@ -1,36 +1,45 @@
-"""Control's decisions: members, the first placement, leadership, and who is told what.
+"""Control's decisions: members, the first placement, missing copies, leadership, and who is told what.
 
 Guarantees: `handle` alone changes its state, and the same events give the same effects; nobody is told of a change
 before the map store said that it landed; every compare-and-set of a node gets one answer, which comes before any news
-of the same entries; a proposal whose outcome is unknown is repeated until it is known. Leaves to others: everything
+of the same entries; any other proposal whose outcome is unknown is repeated until it is known. With several controls
+on one store each is right by itself, for all they do is guarded; only one should plan. Leaves to others: everything
 outside (`server`). Sans-IO. PROTOCOL "Cluster map".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace, PutEntry, PutKeyspace
+from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace, PutEntry, PutKeyspace, PutNode
+from cluster.control.absences import Absences
 from cluster.control.events import (
     AllocatePids,
     AnswerCas,
     AskCopies,
     Asked,
     CasAsked,
+    Compared,
     Complain,
     Connected,
     CopiesFailed,
     CopiesMade,
     DialFailed,
     Disconnected,
+    Draw,
+    DropOrphans,
     Effect,
     Event,
+    IncarnationDrawn,
     Loaded,
     PidsAllocated,
+    PlannerChosen,
     Propose,
     Publish,
+    Refuse,
     Reply,
     Reported,
+    Retired,
     Stored,
     Tell,
     Ticked,
@@ -38,24 +47,36 @@ from cluster.control.events import (
 from cluster.control.leadership import objection
 from cluster.control.map_store import Outcome
 from cluster.control.membership import Membership
-from cluster.control.messages import AdmitNode, ClusterStatus
+from cluster.control.messages import (
+    AbortMove,
+    AdmitNode,
+    ChangeNode,
+    ClusterStatus,
+    DrawIncarnation,
+    ForcePromote,
+    Incarnation,
+    MakePlan,
+    RebalanceStatus,
+    RemoveNode,
+    SetRebalance,
+    StartPlan,
+)
+from cluster.control.moving import Scene
 from cluster.control.placing import Placing
+from cluster.control.preference import Preference
+from cluster.control.promotion import Promotion, outcome, plan_promotion, still_allowed
+from cluster.control.proposals import Proposals
+from cluster.control.rebalancing import Rebalancing
+from cluster.control.repair import Repair
 from cluster.control.settings import ControlSettings
+from cluster.control.standing import Standings, dead_nodes
 from cluster.control.view import cluster_view, readiness
 from cluster.placement import Member, Placement
+from kvstore.errors import KvError
 from kvstore.messages import CasResult, Entry, Failed, Fault, KeyspaceInfo, MapUpdate
 
 DEFAULT_KEYSPACE = "default"
 DEFAULT_STRATEGY = "consistent"
-
-
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    """Changes under way; `cas` is the question of a node that they answer, `node` the member that they are about."""
-
-    changes: tuple[Change, ...]
-    cas: CasAsked | None = None
-    node: str = ""
 
 
 class Controller:
@@ -72,10 +93,17 @@ class Controller:
         self._placement = placement
         self._members = Membership(settings.loopback_nodes)
         self._placing: Placing | None = None
+        self._absences = Absences(settings.replace_after_s)
+        self._repair = Repair()
+        self._preference = Preference()
         self._is_allocating = False
-        self._proposals: dict[int, _Proposal] = {}
-        self._unsettled: list[int] = []
-        self._next_proposal = 1
+        self._is_planner = True
+        self._gone: frozenset[str] = frozenset()
+        self._proposals = Proposals()
+        self._standings = Standings(self._proposals)
+        self._rebalancing = Rebalancing(
+            placement, self._proposals, settings.moves_per_node, is_manual=settings.manual_rebalance
+        )
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
         """Take one event.
@@ -86,17 +114,37 @@ class Controller:
         """
         return [*self._react(event, now_s), *self._advance()]
 
+    def boot_floor(self, node: str) -> int:
+        """The highest boot counter that is known of the node, for the hello of a dial that begins now; 0 for none."""
+        return self._members.boot_floor(node, self.map)
+
     def _react(self, event: Event, now_s: float) -> list[Effect]:
         match event:
             case Loaded(cluster):
-                self.map = cluster
+                before, self.map = self.map, cluster
+                return self._spread(before, set())
+            case PlannerChosen(is_mine):
+                self._is_planner = is_mine
                 return []
             case Ticked():
-                return [*self._members.tick(now_s), *self._repeat_unsettled(), *self._ask_copies()]
+                self._gone = self._absences.tick(self.map, self._members.up(), now_s) | dead_nodes(self.map)
+                effects = [*self._members.tick(now_s), *self._proposals.repeat(), *self._ask_copies()]
+                return [*effects, *self._plan(now_s)] if self._is_planner else effects
             case Asked(ask, AdmitNode() as request):
                 return self._members.ask(ask, request, self.map)
             case Asked(ask, ClusterStatus()):
-                return [Reply(ask, cluster_view(self.map, self._members.status()))]
+                scene = self._scene()
+                return [Reply(ask, cluster_view(self.map, scene.status, self._rebalancing.moves(scene)))]
+            case Asked(ask, MakePlan() | StartPlan() | RebalanceStatus() | SetRebalance() | AbortMove() as request):
+                return self._rebalancing.ask(ask, request, self._scene())
+            case Asked(ask, RemoveNode() | ChangeNode() as request):
+                return self._standings.ask(ask, request, self.map, self._members.reached())
+            case Asked(ask, ForcePromote() as request):
+                return self._force_promote(ask, request)
+            case Asked(ask, DrawIncarnation()):
+                return [Draw(ask)]
+            case IncarnationDrawn(ask, number):
+                return [Reply(ask, Incarnation(number))]
             case Asked(ask):
                 return [Reply(ask, readiness(self.map, self._members.status(), self._settings.initial_nodes))]
             case Connected():
@@ -107,19 +155,23 @@ class Controller:
                 return self._members.disconnected(event)
             case Reported():
                 self._members.reported(event, now_s)
-                return []
+                return self._drop_orphans(event)
             case CasAsked():
                 return self._cas_asked(event)
-            case CopiesMade(node, connection, rids):
+            case CopiesMade():
+                return self._copies_made(event)
+            case CopiesFailed(node, connection, pids, detail):
+                self._repair.failed(node, connection, pids)
+                self._rebalancing.failed(node, connection, pids)
                 if self._placing is not None and self._members.is_up(node, connection):
-                    self._placing.made(node, rids)
-                return []
-            case CopiesFailed(node, connection, detail):
-                if self._placing is not None and self._members.is_up(node, connection):
-                    self._placing.ask_again(node)
+                    self._placing.failed(node, pids)
                 return [Complain("copies_not_made", {"node": node, "reason": detail})]
             case Stored():
                 return self._stored(event)
+            case Compared():
+                return self._rebalancing.compared(event, self.map, now_s)
+            case Retired(node, connection):
+                return self._standings.retired(node, self.map) if self._members.is_up(node, connection) else []
             case PidsAllocated(first):
                 return self._create_default_keyspace(first)
 
@@ -128,14 +180,23 @@ class Controller:
     def _advance(self) -> list[Effect]:
         effects = self._members.follow(self.map)
         changes, consequences = self._members.proposals(self.map)
-        effects += [self._propose((change,), node=change.node.id) for change in changes]
+        effects += [self._propose_member(change) for change in changes]
         effects += consequences
+        if not self._is_planner:
+            return effects
         if DEFAULT_KEYSPACE in self.map.keyspaces:
             effects += self._place()
         elif self.map.cluster_id and not self._is_allocating:
             self._is_allocating = True
             effects.append(AllocatePids(self._settings.partitions))
         return effects
+
+    def _propose_member(self, change: PutNode) -> Propose:
+        def settled(*_: object) -> list[Effect]:
+            self._members.settled(change.node.id)
+            return []
+
+        return self._proposals.propose([change], settled)
 
     def _create_default_keyspace(self, first_pid: int) -> list[Effect]:
         settings = self._settings
@@ -146,7 +207,7 @@ class Controller:
             replicas=settings.replicas,
             min_in_sync=settings.min_in_sync,
         )
-        return [self._propose((PutKeyspace(keyspace, None),))]
+        return [self._proposals.propose([PutKeyspace(keyspace, None)], _nothing)]
 
     def _place(self) -> list[Effect]:
         """Bring the first unplaced keyspace nearer to its entries."""
@@ -170,7 +231,7 @@ class Controller:
         if entries is None:
             return []
         placing.is_proposed = True
-        return [self._propose((PlaceKeyspace(entries),))]
+        return [self._proposals.propose([PlaceKeyspace(entries)], _nothing)]
 
     def _ask_copies(self) -> list[Effect]:
         if self._placing is None:
@@ -179,55 +240,109 @@ class Controller:
         asks = self._placing.take_asks()
         return [AskCopies(node, up[node].connection, pids) for node, pids in asks.items() if node in up]
 
+    # ---- missing copies -----------------------------------------------------------------------------------------
+
+    def _plan(self, now_s: float) -> list[Effect]:
+        """Look at what is missing, what moves, who should lead, and who leaves."""
+        scene = self._scene()
+        hosts = scene.hosts
+        asks, changes = self._repair.tick(self.map, hosts, now_s, self._gone)
+        effects: list[Effect] = [AskCopies(node, hosts[node].connection, pids) for node, pids in asks.items()]
+        preferred = self._preference.tick(self.map, hosts)
+        if preferred:
+            effects.append(self._proposals.propose(preferred, self._preferred))
+        effects += [*self._propose_repair(changes), *self._rebalancing.tick(scene, now_s)]
+        return [*effects, *self._standings.tick(self.map, hosts, now_s)]
+
+    def _scene(self) -> Scene:
+        return Scene(self.map, self._members.hosts(), self._members.status(), self._gone)
+
+    def _preferred(self, *_: object) -> list[Effect]:
+        self._preference.settled()
+        return []
+
+    def _drop_orphans(self, event: Reported) -> list[Effect]:
+        """Tell a node which of its copies the map named once and names no more: they went to others, and those have all
+        copies in sync; or an operator gave them up."""
+        if not self._members.is_up(event.node, event.connection):
+            return []
+        orphans = []
+        for copy in event.report.copies:
+            entry = self.map.entries.get(copy.pid)
+            if entry is None or not 0 < copy.ver < entry.ver or entry.holds(event.node) is not None:
+                continue
+            if entry.unclean_count or len(entry.in_sync) >= self.map.keyspaces[entry.keyspace].replicas:
+                orphans.append(entry)
+        return [DropOrphans(event.node, event.connection, tuple(orphans))] if orphans else []
+
+    def _copies_made(self, event: CopiesMade) -> list[Effect]:
+        """Each of the two takes what it asked for: the placement for partitions without an entry, repair for others."""
+        node, connection, rids = event.node, event.connection, event.rids
+        if not self._members.is_up(node, connection):
+            return []
+        if self._placing is not None:
+            self._placing.made(node, rids)
+        self._rebalancing.made(node, connection, rids)
+        return self._propose_repair(self._repair.made(node, connection, rids, self.map, self._members.hosts()))
+
+    def _propose_repair(self, changes: Sequence[PutEntry]) -> list[Effect]:
+        def settled(*_: object) -> list[Effect]:
+            self._repair.settled(change.entry.pid for change in changes)
+            return []
+
+        return [self._proposals.propose(changes, settled)] if changes else []
+
     # ---- proposals ----------------------------------------------------------------------------------------------
-
-    def _propose(self, changes: tuple[Change, ...], cas: CasAsked | None = None, node: str = "") -> Propose:
-        number = self._next_proposal
-        self._next_proposal += 1
-        self._proposals[number] = _Proposal(changes, cas, node)
-        return Propose(number, changes)
-
-    def _repeat_unsettled(self) -> list[Effect]:
-        unsettled, self._unsettled = self._unsettled, []
-        return [Propose(number, self._proposals[number].changes) for number in unsettled]
 
     def _stored(self, event: Stored) -> list[Effect]:
         before, self.map = self.map, self.map.updated(event.current)
-        effects: list[Effect] = []
-        answered: set[tuple[str, int]] = set()
-        for number, outcomes in event.outcomes:
-            if Outcome.UNKNOWN in outcomes:
-                self._unsettled.append(number)
-                continue
-            proposal = self._proposals.pop(number)
-            if proposal.node:
-                self._members.settled(proposal.node)
-            asked = proposal.cas
-            if asked is not None and self._members.is_up(asked.node, asked.connection):
-                effects.append(self._cas_result(asked))
-                answered.update((asked.node, entry.pid) for entry in asked.entries)
+        effects = self._proposals.settle(event, self.map)
+        answered = {
+            (effect.node, entry.pid)
+            for effect in effects
+            if isinstance(effect, AnswerCas) and isinstance(effect.answer, CasResult)
+            for entry in effect.answer.entries
+        }
         return [*effects, *self._spread(before, answered)]
 
     def _spread(self, before: ClusterMap, answered: set[tuple[str, int]]) -> list[Effect]:
         """Tell nodes and subscribers what is new since `before`; who got an entry as an answer is not told twice."""
-        now = self.map
-        nodes = [node for node in now.nodes.values() if before.nodes.get(node.id) != node]
-        entries = [entry for entry in now.entries.values() if before.entries.get(entry.pid) != entry]
-        keyspaces = [one for one in now.keyspaces.values() if before.keyspaces.get(one.name) != one]
+        news = self.map.since(before)
         effects: list[Effect] = []
         for node, session in self._members.up().items():
             concerned = [
                 entry
-                for entry in entries
+                for entry in news.entries
                 if (node, entry.pid) not in answered and _names(node, entry, before.entries.get(entry.pid))
             ]
-            if nodes or concerned:
-                effects.append(Tell(node, session.connection, MapUpdate(now.map_ver, nodes, concerned)))
-        if nodes or entries or keyspaces:
-            effects.append(Publish(MapUpdate(now.map_ver, nodes, entries, keyspaces)))
+            if news.nodes or concerned or news.rebalance is not None:
+                update = MapUpdate(news.map_ver, news.nodes, concerned, rebalance=news.rebalance)
+                effects.append(Tell(node, session.connection, update))
+        if news.nodes or news.entries or news.keyspaces:
+            effects.append(Publish(news))
         return effects
 
     # ---- leadership ---------------------------------------------------------------------------------------------
+
+    def _force_promote(self, ask: int, request: ForcePromote) -> list[Effect]:
+        try:
+            promotion = plan_promotion(request, self.map, self._members.status(), self._members.reached())
+        except KvError as error:
+            return [Refuse(ask, error)]
+        propose = self._proposals.propose
+        return [propose(promotion.changes, lambda *_: self._tell_promoted(ask, promotion), self._still_allowed)]
+
+    def _still_allowed(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        return still_allowed(changes, self.map, self._members.status(), self._members.reached())
+
+    def _tell_promoted(self, ask: int, promotion: Promotion) -> list[Effect]:
+        answer = outcome(promotion, self.map)
+        effects: list[Effect] = [Reply(ask, answer)]
+        for one in answer.promoted:
+            fields: dict[str, str | int] = {"partition": one.partition, "leader": one.leader or ""}
+            fields["unclean_count"] = one.unclean_count
+            effects.append(Complain("force_promoted_and_writes_may_be_lost", fields))
+        return effects
 
     def _cas_asked(self, event: CasAsked) -> list[Effect]:
         session = self._members.up().get(event.node)
@@ -236,6 +351,10 @@ class Controller:
         unknown = [entry.pid for entry in event.entries if entry.pid not in self.map.entries]
         if unknown:
             return [_cas_failed(event, "not_found", f"there is no partition {unknown[0]}")]
+        ahead = [entry.pid for entry in event.entries if entry.ver - 1 > self.map.entries[entry.pid].ver]
+        if ahead:
+            # What stands here would tell the node nothing, and it would never ask a control that sees the store.
+            return [_cas_failed(event, "conflict", f"this control's map is behind in partition {ahead[0]}")]
         effects: list[Effect] = []
         changes: list[Change] = []
         for entry in event.entries:
@@ -248,12 +367,28 @@ class Controller:
             else:
                 fields: dict[str, str | int] = {"node": event.node, "partition": entry.pid, "reason": reason}
                 effects.append(Complain("compare_and_set_refused", fields))
-        effects.append(self._propose(tuple(changes), cas=event) if changes else self._cas_result(event))
+        if changes:
+            effects.append(
+                self._proposals.propose(changes, lambda outcomes, _: self._cas_settled(event, outcomes), again=None)
+            )
+        else:
+            effects.append(self._cas_result(event))
         return effects
+
+    def _cas_settled(self, event: CasAsked, outcomes: Sequence[Outcome]) -> list[Effect]:
+        if not self._members.is_up(event.node, event.connection):
+            return []
+        if Outcome.UNKNOWN in outcomes:
+            return [_cas_failed(event, "outcome_unknown", "the map store did not answer")]
+        return [self._cas_result(event)]
 
     def _cas_result(self, event: CasAsked) -> AnswerCas:
         standing = [self.map.entries[entry.pid] for entry in event.entries]
         return AnswerCas(event.node, event.connection, event.call, CasResult(standing))
+
+
+def _nothing(*_: object) -> list[Effect]:
+    return []
 
 
 def _cas_failed(event: CasAsked, code: str, detail: str) -> AnswerCas:

@@ -28,9 +28,16 @@ class DialProblem(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The map as the store has it, once, before any other event."""
+    """The map as the store has it: before any other event, and again whenever another gateway changed it."""
 
     map: ClusterMap
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerChosen:
+    """Whether this control is the one that plans from now on; until told otherwise it is."""
+
+    is_mine: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class Connected:
     node: str
     connection: int
     boot: int
+    process: bytes = b""
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,8 @@ class CasAsked:
 
 @dataclass(frozen=True, slots=True)
 class CopiesMade:
+    """A node has every copy that it was asked for."""
+
     node: str
     connection: int
     rids: tuple[tuple[int, Rid], ...]
@@ -96,8 +107,11 @@ class CopiesMade:
 
 @dataclass(frozen=True, slots=True)
 class CopiesFailed:
+    """A node may have none of the copies that it was asked for; asking again is safe."""
+
     node: str
     connection: int
+    pids: tuple[int, ...]
     detail: str
 
 
@@ -114,8 +128,37 @@ class PidsAllocated:
     first: int
 
 
+@dataclass(frozen=True, slots=True)
+class IncarnationDrawn:
+    """`ask` numbers the question."""
+
+    ask: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A leader compared the copy that a move brings with its own, in `epoch`; `differences` names what is not equal,
+    `failed` says why nothing is known (then it is asked again)."""
+
+    move: int
+    pid: int
+    epoch: int
+    differences: tuple[str, ...] = ()
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A node has noted that it is no member any more, and ends."""
+
+    node: str
+    connection: int
+
+
 Event = (
     Loaded
+    | PlannerChosen
     | Ticked
     | Asked
     | Connected
@@ -127,6 +170,9 @@ Event = (
     | CopiesFailed
     | Stored
     | PidsAllocated
+    | IncarnationDrawn
+    | Compared
+    | Retired
 )
 
 
@@ -169,6 +215,37 @@ class AskCopies:
 
 
 @dataclass(frozen=True, slots=True)
+class DropOrphans:
+    """Tell the node that these entries stand, and that its copies that they name no more are needed by nobody."""
+
+    node: str
+    connection: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Ask the leader on this connection to compare the copy `rid` with its own, for a move, in `epoch` and by the map
+    entry `ver`; `Compared` tells what came of it."""
+
+    node: str
+    connection: int
+    move: int
+    pid: int
+    ver: int
+    rid: Rid
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetireNode:
+    """Tell the node that it is no member any more; `Retired` tells that it knows."""
+
+    node: str
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerCas:
     node: str
     connection: int
@@ -187,6 +264,13 @@ class Propose:
 @dataclass(frozen=True, slots=True)
 class AllocatePids:
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Draw an incarnation from the map store, for the question `ask`."""
+
+    ask: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +293,14 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Progress worth a line in the log."""
+
+    what: str
+    fields: dict[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Complain:
     """A failure worth a line in the log."""
 
@@ -217,5 +309,21 @@ class Complain:
 
 
 Effect = (
-    Dial | HangUp | Cut | Tell | AskCopies | AnswerCas | Propose | AllocatePids | Reply | Refuse | Publish | Complain
+    Dial
+    | HangUp
+    | Cut
+    | Tell
+    | AskCopies
+    | DropOrphans
+    | Compare
+    | RetireNode
+    | AnswerCas
+    | Propose
+    | AllocatePids
+    | Draw
+    | Reply
+    | Refuse
+    | Publish
+    | Note
+    | Complain
 )

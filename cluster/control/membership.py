@@ -1,8 +1,10 @@
 """Members of the cluster and candidates: who is asked for, connected, admitted.
 
 Guarantees: a node becomes a member, and a member's new address, boot, zone or weight counts, only once the map says so;
-a process whose boot counter is below the map's (its disk is an older image) is never let in; everybody who asked gets
-exactly one answer. Leaves to others: proposing to the store (`controller`), dialling (`server`). Sans-IO.
+a process whose boot counter is below the map's, or is there as another process's, is never let in, for its disk is an
+older image; everybody who asked gets exactly one answer; what another gateway wrote of a node is followed, unless
+somebody asks for something else here. Leaves to others: proposing to the store (`controller`), dialling (`server`).
+Sans-IO.
 
 A session is `AWAY` (dialled, no connection), `JOINING` (connected, the map does not yet say what it should) or `UP`.
 """
@@ -31,9 +33,10 @@ from cluster.control.events import (
     Tell,
 )
 from cluster.control.messages import AdmitNode, Admitted
+from cluster.control.repair import Host
 from cluster.control.view import NodeStatus
 from kvstore.errors import BadParameter, Conflict, KvError, Overloaded
-from kvstore.messages import CopyReport, MapUpdate, NodeInfo
+from kvstore.messages import CopyReport, MapUpdate, NodeInfo, Standing
 
 SILENCE_S_MAX = 5.0
 
@@ -44,6 +47,9 @@ _REFUSALS: Mapping[DialProblem, type[KvError]] = {
 }
 
 
+_FORMER = "node {} was removed from this cluster: it may join again with an empty data directory"
+
+
 class Phase(Enum):
     AWAY = "away"
     JOINING = "joining"
@@ -52,18 +58,24 @@ class Phase(Enum):
 
 @dataclass
 class Session:
-    """What is known of one node besides the map; `asks` says for each open question whether it was a member then."""
+    """What is known of one node besides the map; `asks` says for each open question whether it was a member then,
+    `known` is its record in the map as it was looked at last, `own` the zone and weight that it asked for itself."""
 
     address: str
     zone: str
     weight: float
+    own: tuple[str, float]
+    known: NodeInfo | None = None
     phase: Phase = Phase.AWAY
     connection: int = 0
     boot: int = 0
+    process: bytes = b""
+    is_new: bool = False
     heard_s: float = 0.0
     is_proposed: bool = False
     asks: dict[int, bool] = field(default_factory=dict)
     copies: Mapping[int, CopyReport] = field(default_factory=dict)
+    lost: frozenset[tuple[int, bytes]] = frozenset()
     complaint: str = ""
 
 
@@ -87,18 +99,60 @@ class Membership:
         session = self._sessions.get(node)
         return session is not None and session.phase is Phase.UP and session.connection == connection
 
+    def reached(self) -> set[str]:
+        """The nodes that are connected, admitted or not."""
+        return {node for node, session in self._sessions.items() if session.phase is not Phase.AWAY}
+
     def status(self) -> dict[str, NodeStatus]:
         """Connections and last reports."""
-        return {node: NodeStatus(one.phase is Phase.UP, one.copies) for node, one in self._sessions.items()}
+        return {node: NodeStatus(one.phase is Phase.UP, one.copies, one.lost) for node, one in self._sessions.items()}
+
+    def hosts(self) -> dict[str, Host]:
+        """Where copies can be made."""
+        return {node: Host(session.connection, session.lost) for node, session in self.up().items()}
+
+    def boot_floor(self, node: str, cluster: ClusterMap) -> int:
+        """The highest boot counter that is known of the node; 0 for none. A process that connected counts even while
+        the map does not name it yet: what is proposed for it may land after the dial."""
+        known, session = cluster.nodes.get(node), self._sessions.get(node)
+        return max(known.boot if known is not None else 0, session.boot if session is not None else 0)
 
     def follow(self, cluster: ClusterMap) -> list[Effect]:
-        """Dial every member that has no session yet."""
+        """Dial every member that has no session yet, and take what the map newly says of the others."""
         effects: list[Effect] = []
         for info in cluster.nodes.values():
-            if info.id not in self._sessions:
-                self._sessions[info.id] = Session(info.address, info.zone, info.weight)
+            session = self._sessions.get(info.id)
+            if info.standing is Standing.REMOVED:
+                effects += self._part_from(info)
+            elif session is None:
+                self._sessions[info.id] = _session_of(info)
                 effects.append(Dial(info.id, info.address))
+            elif session.known != info:
+                session.known = info
+                effects += self._take_news(session, info)
         return effects
+
+    def _part_from(self, info: NodeInfo) -> list[Effect]:
+        """It is no member any more; somebody may ask to admit it again."""
+        session = self._sessions.get(info.id)
+        if session is None or session.known == info or session.asks:
+            return []
+        del self._sessions[info.id]
+        return [HangUp(info.id)]
+
+    def _take_news(self, session: Session, info: NodeInfo) -> list[Effect]:
+        if session.asks:
+            return []
+        has_moved = session.address != info.address
+        session.address, session.zone, session.weight = info.address, info.zone, info.weight
+        session.own = info.own_zone, info.own_weight
+        if has_moved or session.phase is Phase.AWAY:
+            session.phase = Phase.AWAY
+            return [Dial(info.id, info.address)]
+        if info.boot > session.boot:
+            session.phase = Phase.AWAY
+            return [Cut(info.id, session.connection, "a newer process of this node was admitted")]
+        return []
 
     def proposals(self, cluster: ClusterMap) -> tuple[list[PutNode], list[Effect]]:
         """Compare sessions with the map: what has to be proposed, and what follows where nothing has."""
@@ -108,11 +162,15 @@ class Membership:
             if session.phase is Phase.AWAY:
                 continue
             known = cluster.nodes.get(node)
-            wanted = NodeInfo(node, session.address, session.zone, session.weight, session.boot)
+            boot, process = session.boot, session.process
+            is_former = known is not None and known.standing is Standing.REMOVED
+            wanted = _wanted(node, session, None if is_former else known)
             if known == wanted:
                 effects += self._admit(node, session, cluster)
-            elif known is not None and known.boot > session.boot:
-                effects += self._refuse_old_disk(node, session, known)
+            elif known is not None and is_former and not session.is_new:
+                effects += self._refuse(node, session, known, _FORMER.format(node))
+            elif known is not None and (known.boot > boot or (known.boot == boot and known.process != process)):
+                effects += self._refuse(node, session, known, _old_disk(node, session, known))
             elif not session.is_proposed:
                 session.is_proposed = True
                 changes.append(PutNode(wanted, known))
@@ -130,18 +188,21 @@ class Membership:
             check_admission(request, self._loopback_nodes)
         except BadParameter as error:
             return [Refuse(ask, error)]
-        node = request.id
+        node, own = request.id, (request.zone, request.weight)
         session = self._sessions.get(node)
         if session is None:
-            session = self._sessions[node] = Session(request.address, request.zone, request.weight)
+            session = self._sessions[node] = Session(request.address, request.zone, request.weight, own)
         elif request.address != session.address:
             if session.phase is not Phase.AWAY:
                 return [Refuse(ask, Conflict(f"id: node {node} is connected at {session.address}"))]
             if session.asks:
                 return [Refuse(ask, Conflict(f"id: node {node} is being admitted at {session.address}"))]
-        session.address, session.zone, session.weight = request.address, request.zone, request.weight
+        session.address = request.address
+        if session.own != own:
+            session.zone, session.weight = session.own = own
         is_dialled = bool(session.asks)
-        session.asks[ask] = node in cluster.nodes
+        known = cluster.nodes.get(node)
+        session.asks[ask] = known is not None and known.standing is not Standing.REMOVED
         if session.phase is Phase.AWAY and not is_dialled:
             return [Dial(node, session.address)]
         return []
@@ -152,8 +213,9 @@ class Membership:
         if session is None:
             return [HangUp(event.node)]
         session.phase = Phase.JOINING
-        session.connection, session.boot, session.heard_s = event.connection, event.boot, now_s
-        session.copies, session.complaint = {}, ""
+        session.connection, session.heard_s = event.connection, now_s
+        session.boot, session.process, session.is_new = event.boot, event.process, event.is_new
+        session.copies, session.lost, session.complaint = {}, frozenset(), ""
         return []
 
     def dial_failed(self, event: DialFailed, cluster: ClusterMap) -> list[Effect]:
@@ -171,10 +233,10 @@ class Membership:
         effects: list[Effect] = [Refuse(ask, refusal) for ask in session.asks]
         session.asks.clear()
         known = cluster.nodes.get(node)
-        if known is None:
+        if known is None or known.standing is Standing.REMOVED:
             del self._sessions[node]
             return [*effects, HangUp(node)]
-        session.zone, session.weight = known.zone, known.weight
+        session.zone, session.weight, session.own = known.zone, known.weight, (known.own_zone, known.own_weight)
         if session.address != known.address:
             session.address = known.address
             effects.append(Dial(node, known.address))
@@ -194,6 +256,7 @@ class Membership:
             session = self._sessions[event.node]
             session.heard_s = now_s
             session.copies = {copy.pid: copy for copy in event.report.copies}
+            session.lost = frozenset(event.report.lost)
 
     def tick(self, now_s: float) -> list[Effect]:
         """Cut connections on which nothing was heard for too long."""
@@ -213,20 +276,37 @@ class Membership:
         session.asks.clear()
         return effects
 
-    def _refuse_old_disk(self, node: str, session: Session, known: NodeInfo) -> list[Effect]:
-        reason = (
-            f"the disk of node {node} is older than the one that was admitted: its start number is {session.boot}, "
-            f"the cluster has seen {known.boot}"
-        )
+    def _refuse(self, node: str, session: Session, known: NodeInfo, reason: str) -> list[Effect]:
         effects: list[Effect] = [Complain("node_refused", {"node": node, "reason": reason}), HangUp(node)]
         effects += [Refuse(ask, Conflict(reason)) for ask in session.asks]
         session.phase = Phase.AWAY
         session.address, session.zone, session.weight = known.address, known.zone, known.weight
+        session.own = known.own_zone, known.own_weight
         session.asks.clear()
         return effects
+
+
+def _wanted(node: str, session: Session, known: NodeInfo | None) -> NodeInfo:
+    """What the map should say of it: what an operator changed stands until the node itself asks for something else."""
+    standing = known.standing if known is not None else Standing.MEMBER
+    return NodeInfo(
+        *(node, session.address, session.zone, session.weight, session.boot, session.process),
+        *(standing, *session.own),
+    )
+
+
+def _session_of(info: NodeInfo) -> Session:
+    return Session(info.address, info.zone, info.weight, (info.own_zone, info.own_weight), info)
+
+
+def _old_disk(node: str, session: Session, known: NodeInfo) -> str:
+    return (
+        f"the disk of node {node} is older than the one that was admitted: its start number is {session.boot}, "
+        f"the cluster has seen {known.boot}{' of another process' if known.boot == session.boot else ''}"
+    )
 
 
 def node_update(node: str, cluster: ClusterMap) -> MapUpdate:
     """All that a node gets to know when it connects: the members, and the entries that name it."""
     entries = [entry for entry in cluster.entries.values() if entry.holds(node) is not None]
-    return MapUpdate(cluster.map_ver, list(cluster.nodes.values()), entries)
+    return MapUpdate(cluster.map_ver, list(cluster.nodes.values()), entries, rebalance=cluster.rebalance)

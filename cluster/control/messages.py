@@ -35,7 +35,105 @@ class Readiness(ControlMessage, frozen=True, tag=True):
     """Asks whether every partition has a reachable leader that serves. Answer: `Ready`."""
 
 
-Request = AdmitNode | ClusterStatus | Readiness
+class ForcePromote(ControlMessage, frozen=True, tag=True):
+    """Let a copy lead that was not in sync, because all that were are dead: a `partition`, or every one whose last
+    in-sync copy was on the node `all_of`. Answer: `ForcePromoted`.
+
+    Acknowledged writes may be lost. `confirmed_stopped` names the nodes of which the asker knows that they do not run:
+    one that is only cut off may still be serving. Refused with BadParameter, NotFound, or Conflict when nothing may be
+    promoted.
+    """
+
+    partition: int | None = None
+    all_of: str = ""
+    confirmed_stopped: tuple[str, ...] = ()
+
+
+class DrawIncarnation(ControlMessage, frozen=True, tag=True):
+    """Asks for a number that no worker had before, higher than all. Answer: `Incarnation`, once the store answers."""
+
+
+class RemoveNode(ControlMessage, frozen=True, tag=True):
+    """Let a node give up all it leads and holds, and then be no member any more. Answer: `NodeChanged`, before any of
+    that is done.
+
+    `force`: it is dead, and not waited for. Refused with NotFound, or Conflict where copies would fall below what is
+    asked for, or the node is connected (with `force`), or away (without).
+    """
+
+    id: str
+    force: bool = False
+
+
+class ChangeNode(ControlMessage, frozen=True, tag=True):
+    """Change a member's zone or weight, or whether it is to lead nothing for now (`draining`; False also calls off a
+    removal that goes on); None leaves a thing as it is. Answer: `NodeChanged`. Refused with NotFound or BadParameter.
+    """
+
+    id: str
+    zone: str | None = None
+    weight: float | None = None
+    draining: bool | None = None
+
+
+class Newcomer(ControlMessage, frozen=True):
+    """A node that may join, in a plan."""
+
+    id: str
+    zone: str = "default"
+    weight: float = 1.0
+
+
+class MakePlan(ControlMessage, frozen=True, tag=True):
+    """Asks what would move with these nodes more and those less. Answer: `PlanView`; refused with BadParameter."""
+
+    add: tuple[Newcomer, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class StartPlan(ControlMessage, frozen=True, tag=True):
+    """Begin the moves of exactly that plan, if that is what would be planned now. Answer: `RebalanceView`.
+
+    Refused with NotFound, or Conflict, which says what changed since.
+    """
+
+    plan: str
+
+
+class RebalanceStatus(ControlMessage, frozen=True, tag=True):
+    """Asks how moves go. Answer: `RebalanceView`."""
+
+
+class SetRebalance(ControlMessage, frozen=True, tag=True):
+    """Pause moves or go on, or bound their bytes per second at each node (0: no bound). Answer: `RebalanceView`."""
+
+    paused: bool | None = None
+    max_bytes_per_second: int | None = None
+
+
+class AbortMove(ControlMessage, frozen=True, tag=True):
+    """Undo a move, and pause all others, for else it would be planned again. Answer: `RebalanceView`.
+
+    Refused with NotFound, or Conflict where it is past its switch: then it only goes forward.
+    """
+
+    move: int
+
+
+Request = (
+    AdmitNode
+    | ClusterStatus
+    | Readiness
+    | ForcePromote
+    | DrawIncarnation
+    | RemoveNode
+    | ChangeNode
+    | MakePlan
+    | StartPlan
+    | RebalanceStatus
+    | SetRebalance
+    | AbortMove
+)
 
 
 class Admitted(ControlMessage, frozen=True):
@@ -51,8 +149,36 @@ class Ready(ControlMessage, frozen=True):
     reason: str
 
 
+class Promoted(ControlMessage, frozen=True):
+    """A partition that was given to `leader`, in the entry as it now stands."""
+
+    partition: int
+    leader: str | None
+    epoch: int
+    unclean_count: int
+
+
+class Unpromoted(ControlMessage, frozen=True):
+    """A partition that was left as it is; `detail` is a sentence that says why."""
+
+    partition: int
+    detail: str
+
+
+class ForcePromoted(ControlMessage, frozen=True):
+    """What became of `ForcePromote`, partition by partition."""
+
+    promoted: tuple[Promoted, ...]
+    refused: tuple[Unpromoted, ...]
+
+
+class Incarnation(ControlMessage, frozen=True):
+    number: int
+
+
 class NodeView(ControlMessage, frozen=True):
-    """A member as an operator sees it; `state` is `up` or `down`, `keys` and `bytes` count all copies it holds."""
+    """A member as an operator sees it; `state` is `up`, `down` or `draining`, `keys` and `bytes` count all copies it
+    holds."""
 
     id: str
     address: str
@@ -66,7 +192,8 @@ class NodeView(ControlMessage, frozen=True):
 
 
 class PartitionView(ControlMessage, frozen=True):
-    """A placed partition; leader, in_sync and replicas are node ids."""
+    """A placed partition; leader, in_sync and replicas are node ids, `replicas` with those that are being added;
+    `unclean_count` says how often it was promoted by force and may have lost acknowledged writes."""
 
     id: int
     keyspace: str
@@ -74,19 +201,96 @@ class PartitionView(ControlMessage, frozen=True):
     leader: str | None
     in_sync: tuple[str, ...]
     replicas: tuple[str, ...]
+    unclean_count: int = 0
+
+
+class MoveView(ControlMessage, frozen=True):
+    """A move that goes on, or waits; `step` is one of `control.moving`. `keys` and `bytes` are those of the copy that
+    moves, `keys_done` and `bytes_done` what its target has; `eta_s` is None where it is not known."""
+
+    id: int
+    partition: int
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    step: str = ""
+    keys_done: int = 0
+    keys: int = 0
+    bytes_done: int = 0
+    size_bytes: int = msgspec.field(name="bytes", default=0)
+    bytes_per_second: int = 0
+    eta_s: float | None = None
 
 
 class ClusterView(ControlMessage, frozen=True):
     """The body of `GET /v1/cluster` (`to_builtins` and JSON encoding give the API's field names).
 
-    `state`: `unavailable`, `degraded` or `healthy`, the first that fits. `moves` is empty: partitions do not move yet.
+    `state`: `unavailable`, `degraded`, `rebalancing` or `healthy`, the first that fits.
     """
 
     state: str
     map_version: int
     nodes: tuple[NodeView, ...]
     partitions: tuple[PartitionView, ...]
-    moves: tuple[()] = ()
+    moves: tuple[MoveView, ...] = ()
 
 
-Answer = Admitted | ClusterView | Ready
+class RebalanceView(ControlMessage, frozen=True):
+    """The body of `GET /v1/cluster/rebalance`. `state`: `paused`, `running` (moves go on or wait) or `idle`; the sums
+    are over the moves that are not over."""
+
+    state: str
+    max_bytes_per_second: int
+    keys_done: int
+    keys: int
+    bytes_done: int
+    size_bytes: int = msgspec.field(name="bytes")
+    bytes_per_second: int = 0
+    eta_s: float | None = None
+    moves: tuple[MoveView, ...] = ()
+
+
+class PlannedMove(ControlMessage, frozen=True):
+    """A copy that would go from one node to another, and what is in it."""
+
+    partition: int
+    keyspace: str
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    keys: int = 0
+    size_bytes: int = msgspec.field(name="bytes", default=0)
+
+
+class NodeBalance(ControlMessage, frozen=True):
+    """How a node stands before and after a plan; `most_after` is how many copies it may have then."""
+
+    node: str
+    copies_before: int
+    copies_after: int
+    leads_before: int
+    leads_after: int
+    share_after: float
+    most_after: int
+
+
+class PlanView(ControlMessage, frozen=True):
+    """What would move. `id` is what `StartPlan` takes."""
+
+    id: str
+    map_version: int
+    partitions: int
+    keys: int
+    size_bytes: int = msgspec.field(name="bytes")
+    moves: tuple[PlannedMove, ...] = ()
+    balance: tuple[NodeBalance, ...] = ()
+
+
+class NodeChanged(ControlMessage, frozen=True):
+    """A member as the map has it now."""
+
+    id: str
+    zone: str
+    weight: float
+    standing: str
+
+
+Answer = Admitted | ClusterView | Ready | ForcePromoted | Incarnation | RebalanceView | PlanView | NodeChanged

@@ -7,7 +7,7 @@ be (`placement`), sending (`controller`). Sans-IO.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cluster.placement import Member, Placement
 from kvstore.messages import Entry, KeyspaceInfo, Rid
@@ -40,9 +40,9 @@ class Placing:
         self._unasked.clear()
         return asks
 
-    def ask_again(self, node: str) -> None:
-        """The node did not answer; making copies is idempotent there."""
-        if node in self.nodes:
+    def failed(self, node: str, pids: Iterable[int]) -> None:
+        """The node may not have made these copies: ask again, for making copies is idempotent there."""
+        if any(node in self.plan.get(pid, ()) for pid in pids):
             self._unasked.add(node)
 
     def made(self, node: str, rids: Sequence[tuple[int, Rid]]) -> None:

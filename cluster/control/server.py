@@ -1,13 +1,15 @@
 """The process side of control: carries out what the controller decides, inside one event loop.
 
 Guarantees: events are taken one at a time, in order, and the effects of one are carried out before the next is taken;
-proposals that wait while a transaction runs share the next one; what makes control unable to go on is raised by
-`wait_failed`, and until then by nothing else. Leaves to others: every decision (`controller`), HTTP.
+proposals that wait while a transaction runs share the next one; what other gateways change in a shared map store is
+seen within `LOOK_S` and what that takes; a store that does not answer is waited for; what makes control unable to go on
+is raised by `wait_failed`, and until then by nothing else. Leaves to others: every decision (`controller`), HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -15,39 +17,74 @@ from typing import assert_never, overload
 
 import structlog
 
-from cluster.cluster_map import Change
+from cluster.cluster_map import Change, ClusterMap
 from cluster.control.controller import Controller
 from cluster.control.events import (
     AllocatePids,
     AnswerCas,
     AskCopies,
     Asked,
+    Compare,
     Complain,
     Cut,
     Dial,
+    Draw,
+    DropOrphans,
     Effect,
     Event,
     HangUp,
+    IncarnationDrawn,
     Loaded,
+    Note,
     PidsAllocated,
+    PlannerChosen,
     Propose,
     Publish,
     Refuse,
     Reply,
+    RetireNode,
     Stored,
     Tell,
     Ticked,
 )
-from cluster.control.map_store import MapStore
-from cluster.control.messages import AdmitNode, Admitted, Answer, ClusterStatus, ClusterView, Readiness, Ready, Request
+from cluster.control.map_store import MapStore, StoreUnavailable
+from cluster.control.messages import (
+    AbortMove,
+    AdmitNode,
+    Admitted,
+    Answer,
+    ChangeNode,
+    ClusterStatus,
+    ClusterView,
+    DrawIncarnation,
+    ForcePromote,
+    ForcePromoted,
+    Incarnation,
+    MakePlan,
+    NodeChanged,
+    PlanView,
+    Readiness,
+    Ready,
+    RebalanceStatus,
+    RebalanceView,
+    RemoveNode,
+    Request,
+    SetRebalance,
+    StartPlan,
+)
 from cluster.control.node_link import NodeLink
 from cluster.control.settings import ControlSettings
 from cluster.placement.ring import RingPlacement
-from kvstore.errors import ShuttingDown
+from kvstore.errors import OperatorError, ShuttingDown
 from kvstore.messages import MapUpdate
 from kvstore.rpc.client import Identity
 
+_OnLink = Dial | HangUp | Cut | Tell | AskCopies | DropOrphans | Compare | RetireNode | AnswerCas
+
 TICK_S = 0.25
+LOOK_S = 0.25
+PLANNER_S = 1.0
+START_S_MAX = 10.0
 SENDER = "control"
 
 log = structlog.get_logger("control")
@@ -73,8 +110,13 @@ class ControlServer:
         self._asks: dict[int, asyncio.Future[Answer]] = {}
         self._ask_numbers = itertools.count(1)
         self._subscribers: list[Callable[[MapUpdate], None]] = []
-        self._waiting: list[Propose | AllocatePids] = []
+        self._waiting: list[Propose | AllocatePids | Draw] = []
         self._has_waiting = asyncio.Event()
+        self._loaded = ClusterMap.empty(b"")
+        self._is_planner = True
+        self._is_store_silent = False
+        self._next_look_s = 0.0
+        self._next_claim_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._identity = Identity(b"", SENDER, "control")
 
@@ -84,12 +126,22 @@ class ControlServer:
         return self._identity.cluster_id
 
     async def start(self) -> None:
-        """Load the map and begin to dial the nodes in it."""
-        cluster = await self._store.load()
-        self._identity = Identity(cluster.cluster_id, SENDER, "control")
+        """Load the map and begin to dial the nodes in it.
+
+        Raises:
+            OperatorError: the map store did not answer for `START_S_MAX`, or cannot be used.
+        """
+        give_up_s = asyncio.get_running_loop().time() + START_S_MAX
+        while not self._identity.cluster_id:
+            try:
+                await self._look_at_store()
+            except StoreUnavailable as error:
+                if asyncio.get_running_loop().time() > give_up_s:
+                    raise OperatorError(f"the map store does not answer: {error}") from error
+                self._note_silence(error)
+                await asyncio.sleep(LOOK_S)
         self._spawn(self._store_loop())
         self._spawn(self._tick_loop())
-        self._emit(Loaded(cluster))
 
     async def close(self) -> None:
         """Refuse what waits, cut every connection, then close the map store. Again: nothing."""
@@ -117,6 +169,16 @@ class ControlServer:
     async def ask(self, request: ClusterStatus) -> ClusterView: ...
     @overload
     async def ask(self, request: Readiness) -> Ready: ...
+    @overload
+    async def ask(self, request: ForcePromote) -> ForcePromoted: ...
+    @overload
+    async def ask(self, request: DrawIncarnation) -> Incarnation: ...
+    @overload
+    async def ask(self, request: RemoveNode | ChangeNode) -> NodeChanged: ...
+    @overload
+    async def ask(self, request: MakePlan) -> PlanView: ...
+    @overload
+    async def ask(self, request: StartPlan | RebalanceStatus | SetRebalance | AbortMove) -> RebalanceView: ...
 
     async def ask(self, request: Request) -> Answer:
         """Carry out a request; a refusal is raised as an error of `kvstore.errors`."""
@@ -159,7 +221,7 @@ class ControlServer:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Propose() | AllocatePids():
+            case Propose() | AllocatePids() | Draw():
                 self._waiting.append(effect)
                 self._has_waiting.set()
             case Reply(ask, answer):
@@ -169,17 +231,26 @@ class ControlServer:
             case Publish(update):
                 for callback in list(self._subscribers):
                     callback(update)
+            case Note(what, fields):
+                log.info(what, **fields)
             case Complain(what, fields):
                 log.warning(what, **fields)
             case _:
                 self._perform_on_link(effect)
 
-    def _perform_on_link(self, effect: Dial | HangUp | Cut | Tell | AskCopies | AnswerCas) -> None:
+    def _perform_on_link(self, effect: _OnLink) -> None:
         node = effect.node
         match effect:
             case Dial(_, address):
                 self._hang_up(node)
-                self._links[node] = NodeLink(node, address, self._identity, lambda: next(self._numbers), self._emit)
+                self._links[node] = NodeLink(
+                    node,
+                    address,
+                    self._identity,
+                    lambda: self._controller.boot_floor(node),
+                    lambda: next(self._numbers),
+                    self._emit,
+                )
             case HangUp():
                 self._hang_up(node)
             case Cut(_, number, reason):
@@ -188,6 +259,12 @@ class ControlServer:
                 self._links[node].tell(number, update)
             case AskCopies():
                 self._links[node].ask_copies(effect)
+            case DropOrphans():
+                self._links[node].drop_orphans(effect)
+            case Compare():
+                self._links[node].compare(effect)
+            case RetireNode():
+                self._links[node].retire(effect)
             case AnswerCas():
                 self._links[node].answer_cas(effect)
             case _:
@@ -233,15 +310,63 @@ class ControlServer:
 
     async def _store_loop(self) -> None:
         while True:
-            await self._has_waiting.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._has_waiting.wait()
             self._has_waiting.clear()
-            waiting, self._waiting = self._waiting, []
-            proposals = [one for one in waiting if isinstance(one, Propose)]
-            for one in waiting:
-                if isinstance(one, AllocatePids):
-                    self._emit(PidsAllocated(await self._store.allocate_pids(one.count)))
-            if proposals:
-                self._emit(await self._apply(proposals))
+            try:
+                await self._carry_to_store()
+                await self._look_at_store()
+            except StoreUnavailable as error:
+                self._note_silence(error)
+
+    async def _carry_to_store(self) -> None:
+        """Propose, allocate and draw all that waits."""
+        waiting, self._waiting = self._waiting, []
+        proposals = [one for one in waiting if isinstance(one, Propose)]
+        if proposals:
+            self._emit(await self._apply(proposals))
+        others = deque(one for one in waiting if not isinstance(one, Propose))
+        while others:
+            try:
+                event = await self._number(others[0])
+            except StoreUnavailable:
+                self._waiting.extend(others)
+                raise
+            others.popleft()
+            self._emit(event)
+
+    async def _number(self, effect: AllocatePids | Draw) -> PidsAllocated | IncarnationDrawn:
+        if isinstance(effect, Draw):
+            return IncarnationDrawn(effect.ask, await self._store.draw_incarnation())
+        return PidsAllocated(await self._store.allocate_pids(effect.count))
+
+    async def _look_at_store(self) -> None:
+        """See what other gateways changed, and who is to plan, where it is time."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + LOOK_S
+        cluster = await self._store.load()
+        is_planner = self._is_planner
+        if now_s >= self._next_claim_s:
+            self._next_claim_s = now_s + PLANNER_S
+            is_planner = await self._store.may_plan()
+        if self._is_store_silent:
+            self._is_store_silent = False
+            log.info("map_store_back")
+        self._identity = Identity(cluster.cluster_id, SENDER, "control")
+        if is_planner != self._is_planner:
+            self._is_planner = is_planner
+            self._emit(PlannerChosen(is_planner))
+        if cluster is not self._loaded:
+            self._loaded = cluster
+            self._emit(Loaded(cluster))
+
+    def _note_silence(self, error: StoreUnavailable) -> None:
+        if not self._is_store_silent:
+            self._is_store_silent = True
+            log.warning("map_store_silent", reason=str(error))
 
     async def _apply(self, proposals: list[Propose]) -> Stored:
         changes: list[Change] = [change for proposal in proposals for change in proposal.changes]

@@ -18,6 +18,9 @@ class ControlSettings:
         replicas: copies asked for of each partition.
         min_in_sync: in-sync copies below which a partition refuses writes.
         loopback_nodes: whether a node may be admitted at a loopback address.
+        replace_after_s: how long a node may be away before its copies are made anew on others.
+        manual_rebalance: nothing moves by itself but what is on nodes that are removed.
+        moves_per_node: how many copies a node may send, and how many it may take, at a time.
     """
 
     initial_nodes: int = 1
@@ -25,3 +28,6 @@ class ControlSettings:
     replicas: int = 2
     min_in_sync: int = 1
     loopback_nodes: bool = True
+    replace_after_s: float = 600.0
+    manual_rebalance: bool = False
+    moves_per_node: int = 1

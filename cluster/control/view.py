@@ -1,7 +1,8 @@
 """What control shows: the state of the cluster, and whether it is ready.
 
 Guarantees: both follow from the map and the nodes' last reports alone; a partition counts as led only if its leader is
-connected and reported that it serves at the map's epoch. Leaves to others: gathering reports (`controller`). Sans-IO.
+connected and reported that it serves at the map's epoch, and an in-sync copy as there only if its node reported it.
+Leaves to others: gathering reports (`controller`). Sans-IO.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.cluster_map import ClusterMap
-from cluster.control.messages import ClusterView, NodeView, PartitionView, Ready
-from kvstore.messages import CopyReport, Entry
+from cluster.control.messages import ClusterView, MoveView, NodeView, PartitionView, Ready
+from kvstore.messages import CopyReport, Entry, Rid, Standing
 
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """A member's connection and its last report, by partition."""
+    """A member's connection and its last report: its copies by partition, and those it lost (partition, store)."""
 
     is_up: bool
     copies: Mapping[int, CopyReport]
+    lost: frozenset[tuple[int, bytes]] = frozenset()
 
 
 NEVER_SEEN = NodeStatus(False, {})
@@ -48,13 +50,17 @@ def readiness(cluster: ClusterMap, status: Mapping[str, NodeStatus], initial_nod
     return Ready(True, "")
 
 
-def cluster_view(cluster: ClusterMap, status: Mapping[str, NodeStatus]) -> ClusterView:
-    """The whole state, nodes by id and partitions by number."""
+def cluster_view(
+    cluster: ClusterMap, status: Mapping[str, NodeStatus], moves: tuple[MoveView, ...] = ()
+) -> ClusterView:
+    """The whole state, nodes by id and partitions by number; `moves` are those that are not over."""
+    members = sorted(node for node, info in cluster.nodes.items() if info.standing is not Standing.REMOVED)
     return ClusterView(
         state=_state(cluster, status),
         map_version=cluster.map_ver,
-        nodes=tuple(_node_view(cluster, node, status.get(node, NEVER_SEEN)) for node in sorted(cluster.nodes)),
+        nodes=tuple(_node_view(cluster, node, status.get(node, NEVER_SEEN)) for node in members),
         partitions=tuple(_partition_view(cluster.entries[pid]) for pid in sorted(cluster.entries)),
+        moves=moves,
     )
 
 
@@ -64,21 +70,27 @@ def _state(cluster: ClusterMap, status: Mapping[str, NodeStatus]) -> str:
     for keyspace in cluster.keyspaces.values():
         for pid in keyspace.pids:
             in_sync = cluster.entries[pid].in_sync
-            if sum(status.get(rid.node, NEVER_SEEN).is_up for rid in in_sync) < keyspace.replicas:
+            if sum(_is_there(pid, rid, status) for rid in in_sync) < keyspace.replicas:
                 return "degraded"
-    return "healthy"
+    return "rebalancing" if cluster.active_moves else "healthy"
+
+
+def _is_there(pid: int, rid: Rid, status: Mapping[str, NodeStatus]) -> bool:
+    node = status.get(rid.node, NEVER_SEEN)
+    return node.is_up and pid in node.copies and (pid, rid.store) not in node.lost
 
 
 def _node_view(cluster: ClusterMap, node: str, status: NodeStatus) -> NodeView:
     info = cluster.nodes[node]
     held = [entry for entry in cluster.entries.values() if entry.holds(node) is not None]
+    is_drained = info.standing is not Standing.MEMBER
     leads = sum(entry.leader is not None and entry.leader.node == node for entry in held)
     return NodeView(
         id=node,
         address=info.address,
         zone=info.zone,
         weight=info.weight,
-        state="up" if status.is_up else "down",
+        state="down" if not status.is_up else "draining" if is_drained else "up",
         leads=leads,
         follows=len(held) - leads,
         keys=sum(copy.keys for copy in status.copies.values()),
@@ -93,5 +105,6 @@ def _partition_view(entry: Entry) -> PartitionView:
         epoch=entry.epoch,
         leader=entry.leader.node if entry.leader is not None else None,
         in_sync=tuple(rid.node for rid in entry.in_sync),
-        replicas=tuple(rid.node for rid in entry.replicas),
+        replicas=tuple(rid.node for rid in (*entry.replicas, *entry.adding)),
+        unclean_count=entry.unclean_count,
     )

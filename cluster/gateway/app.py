@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import random
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -20,20 +18,32 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from cluster.control.map_store import MapStore
+from cluster.control.map_store.crashing import CrashingMapStore
 from cluster.control.map_store.embedded import EmbeddedMapStore
+from cluster.control.map_store.etcd import EtcdMapStore
+from cluster.control.map_store.etcd_client import EtcdClient, endpoints_of
+from cluster.control.messages import DrawIncarnation
 from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
+from cluster.gateway.breaker import State
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer, check_parser
+from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.metrics import Metrics
+from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.router import Router
 from cluster.gateway.routes import Routes
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
+from cluster.gateway.verifier import Verifier
+from kvstore.crash_point import CrashPoint
+from kvstore.daemon import bind_address, join_address, log_to_stderr, until_signal
 from kvstore.errors import OperatorError
-from kvstore.rpc.client import Identity, parse_address
+from kvstore.loop_lag import LoopLag
+from kvstore.rpc.client import Identity
 
 OPENAPI = Path(__file__).with_name("openapi.yaml")
 GC_THRESHOLD = 50_000
@@ -42,18 +52,10 @@ BACKLOG = 1024
 
 def run(settings: GatewaySettings) -> int:
     """Run a gateway until SIGTERM or SIGINT; returns the exit code."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
+    log_to_stderr()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     try:
-        uvloop.run(_until_signal(settings))
+        uvloop.run(until_signal(lambda stop: serve_gateway(settings, stop)))
     except OperatorError as error:
         sys.stderr.write(f"kvstore: {error}\n")
         return 1
@@ -61,13 +63,6 @@ def run(settings: GatewaySettings) -> int:
         structlog.get_logger().error("the gateway cannot go on", exc_info=error)
         return 1
     return 0
-
-
-async def _until_signal(settings: GatewaySettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_gateway(settings, stop)
 
 
 async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
@@ -79,18 +74,22 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
     check_parser()
     if settings.workers != 1:
         raise OperatorError("several workers are not built yet; run with one")
-    if settings.store:
-        raise OperatorError("a map store outside the gateway is not built yet; leave out --store")
     async with contextlib.AsyncExitStack() as stack:
         listening = _bind(settings)
         stack.callback(listening.close)
-        control = ControlServer(EmbeddedMapStore(settings.data), _control_settings(settings))
+        control = ControlServer(_map_store(settings), _control_settings(settings))
         stack.push_async_callback(control.close)
         await control.start()
+
+        async def draw_incarnation() -> int:
+            return (await control.ask(DrawIncarnation())).number
+
         router = Router(control.cluster_id)
         dispatcher = Dispatcher(
             router,
             Identity(control.cluster_id, "gateway", "gateway"),
+            incarnation=await draw_incarnation(),
+            draw_incarnation=draw_incarnation,
             timeout_s=settings.request_timeout_s,
             max_value_bytes=settings.max_value_bytes,
             rng=random.Random(),
@@ -106,7 +105,28 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
             "Bytes of bodies and unsent answers.",
             lambda: server.budget.used,
         )
+        lag = LoopLag()
+        measuring = asyncio.create_task(lag.measure())
+        stack.callback(measuring.cancel)
+        metrics.add_gauge(
+            "kvstore_gateway_loop_lag_seconds", "Worst lag of the event loop in 20 s.", lambda: lag.worst_s
+        )
         await _serve_http(server, listening, control, stop)
+
+
+def _map_store(settings: GatewaySettings) -> MapStore:
+    store = _open_map_store(settings)
+    if not settings.crash_at:
+        return store
+    structlog.get_logger().warning("crash_point", at=settings.crash_at)
+    return CrashingMapStore(store, CrashPoint(settings.crash_at))
+
+
+def _open_map_store(settings: GatewaySettings) -> MapStore:
+    if settings.store:
+        return EtcdMapStore(EtcdClient(endpoints_of(settings.store)))
+    assert settings.data is not None, "checked by the settings"
+    return EmbeddedMapStore(settings.data)
 
 
 def _control_settings(settings: GatewaySettings) -> ControlSettings:
@@ -115,6 +135,9 @@ def _control_settings(settings: GatewaySettings) -> ControlSettings:
         partitions=settings.partitions,
         replicas=settings.replicas,
         min_in_sync=settings.min_in_sync,
+        replace_after_s=settings.replace_after_s,
+        manual_rebalance=settings.manual_rebalance,
+        moves_per_node=settings.moves_per_node,
     )
 
 
@@ -128,7 +151,17 @@ def _routes(
         batch_answer_bytes_max=settings.batch_answer_bytes_max,
     )
     keys = KeyRoutes(service, max_value_bytes=settings.max_value_bytes, batch_bytes_max=settings.batch_bytes_max)
-    return Routes(keys, ClusterRoutes(control, metrics, openapi=OPENAPI.read_bytes()))
+    imports = ImportRoutes(service, max_value_bytes=settings.max_value_bytes, patience_s=settings.import_patience_s)
+    breakers = dispatcher.links.breakers
+    metrics.add_gauges(
+        "kvstore_gateway_breaker_open",
+        "1 while a node is not called, or only to see whether it answers.",
+        "node",
+        lambda: {node: float(state is not State.CLOSED) for node, state in breakers().items()},
+    )
+    verifier = Verifier(router, dispatcher.links)
+    cluster = ClusterRoutes(control, verifier, metrics, openapi=OPENAPI.read_bytes(), breakers=breakers)
+    return Routes(keys, imports, cluster, RebalanceRoutes(control))
 
 
 async def _serve_http(
@@ -137,7 +170,7 @@ async def _serve_http(
     """Listen until `stop` is set or control fails, then stop in order."""
     listener = await asyncio.get_running_loop().create_server(server, sock=listening, backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
-    sys.stdout.write(f"ready http://{f'[{host}]' if ':' in host else host}:{port}\n")
+    sys.stdout.write(f"ready http://{join_address(host, port)}\n")
     sys.stdout.flush()
     waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(control.wait_failed())]
     try:
@@ -152,14 +185,7 @@ async def _serve_http(
 
 
 def _bind(settings: GatewaySettings) -> socket.socket:
-    try:
-        host, port = parse_address(settings.listen)
-    except ValueError as error:
-        raise OperatorError(f"listen: {error}") from error
-    if not settings.insecure_bind and not _is_loopback(host):
-        raise OperatorError(
-            f"{host} is not a loopback address and there is no authentication yet; say --insecure-bind to allow it"
-        )
+    host, port = bind_address(settings.listen, settings.insecure_bind)
     try:
         return socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
     except OSError as error:
@@ -169,9 +195,3 @@ def _bind(settings: GatewaySettings) -> socket.socket:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"

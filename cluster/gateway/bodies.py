@@ -8,16 +8,16 @@ others alone. Leaves to others: sizes in bytes (`http_request`), meaning (`servi
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgpack
 import msgspec
 
-from cluster.gateway.conditions import TTL_S_MAX, check_content_type
+from cluster.gateway.conditions import check_content_type
+from cluster.gateway.item_fields import TEXT_BYTES_MAX, bytes_of, distinct_fields, required, ttl_ms_of
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from kvstore.errors import BadBody, BodyTooLarge, KvError, UnsupportedMediaType
 from kvstore.keys import check_key
@@ -25,7 +25,6 @@ from kvstore.keys import check_key
 OPERATIONS_MAX = 1000
 OPERATION_BYTES_MIN = len('{"op":"get"}')
 CONTAINER_LENGTH_MAX = 4096
-TEXT_BYTES_MAX = 8192
 FORM_TYPES = frozenset(("", "application/x-www-form-urlencoded"))
 
 _OP_FIELD = re.compile(rb'"op"\s*:')
@@ -56,6 +55,9 @@ class _JsonOp(_Op, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class _PackedOp(_Op, frozen=True, forbid_unknown_fields=True, kw_only=True):
     key: bytes
     value: bytes | None = None
+
+
+Op = TypeVar("Op", _JsonOp, _PackedOp)
 
 
 class _JsonBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,7 +99,7 @@ def decode_batch(body: bytes, form: Format, keyspace: str) -> list[Operation | K
     if form is Format.MSGPACK:
         packed = _unpack(body)
         _check_count(len(packed.ops))
-        return [_operation(op, position, keyspace, op.key, op.value) for position, op in enumerate(packed.ops)]
+        return _each(packed.ops, lambda op: _operation(op, keyspace, op.key, op.value))
     if len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN and sum(1 for _ in _OP_FIELD.finditer(body)) > OPERATIONS_MAX:
         _check_count(OPERATIONS_MAX + 1)
     try:
@@ -105,7 +107,7 @@ def decode_batch(body: bytes, form: Format, keyspace: str) -> list[Operation | K
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadBody(str(error)) from error
     _check_count(len(batch.ops))
-    return [_json_operation(op, position, keyspace) for position, op in enumerate(batch.ops)]
+    return _each(batch.ops, lambda op: _json_operation(op, keyspace))
 
 
 def encode_results(results: Sequence[Result], form: Format) -> bytes:
@@ -126,7 +128,7 @@ def _unpack(body: bytes) -> _PackedBatch:
             body,
             raw=False,
             strict_map_key=True,
-            object_pairs_hook=_unique,
+            object_pairs_hook=distinct_fields,
             max_array_len=CONTAINER_LENGTH_MAX,
             max_map_len=CONTAINER_LENGTH_MAX,
             max_str_len=TEXT_BYTES_MAX,
@@ -140,49 +142,34 @@ def _unpack(body: bytes) -> _PackedBatch:
         raise BadBody(f"not a batch in MessagePack: {error or type(error).__name__}") from error
 
 
-def _unique(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
-    listed = list(pairs)
-    fields = dict(listed)
-    if len(fields) != len(listed):
-        raise ValueError("a map has the same key twice")
-    return fields
-
-
-def _json_operation(op: _JsonOp, position: int, keyspace: str) -> Operation | KvError:
-    key = _bytes_of(op.key, op.key_b64, position, "key")
-    if key is None:
-        raise BadBody(f"ops[{position}] needs one of key and key_b64")
-    value = _bytes_of(op.value, op.value_b64, position, "value")
-    return _operation(op, position, keyspace, key, value)
-
-
-def _bytes_of(text: str | None, b64: str | None, position: int, name: str) -> bytes | None:
-    if text is not None:
-        if b64 is not None:
-            raise BadBody(f"ops[{position}] has both {name} and {name}_b64")
-        return text.encode()
-    if b64 is None:
-        return None
+def _each(ops: Sequence[Op], decode: Callable[[Op], Operation | KvError]) -> list[Operation | KvError]:
+    decoded: list[Operation | KvError] = []
     try:
-        return base64.b64decode(b64, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadBody(f"ops[{position}].{name}_b64: {error}") from error
+        for op in ops:
+            decoded.append(decode(op))
+    except BadBody as error:
+        raise BadBody(f"ops[{len(decoded)}]: {error.detail}") from error
+    return decoded
 
 
-def _operation(op: _Op, position: int, keyspace: str, key: bytes, value: bytes | None) -> Operation | KvError:
+def _json_operation(op: _JsonOp, keyspace: str) -> Operation | KvError:
+    key = required(bytes_of(op.key, op.key_b64, "key"), "key")
+    return _operation(op, keyspace, key, bytes_of(op.value, op.value_b64, "value"))
+
+
+def _operation(op: _Op, keyspace: str, key: bytes, value: bytes | None) -> Operation | KvError:
     if op.op == "put":
-        if value is None:
-            raise BadBody(f"ops[{position}] puts, and needs one of value and value_b64")
+        required(value, "value")
     elif value is not None or op.ttl is not None or op.content_type is not None:
-        raise BadBody(f"ops[{position}]: {op.op} takes no value, ttl or content_type")
+        raise BadBody(f"{op.op} takes no value, ttl or content_type")
     if op.op == "get" and (op.if_match is not None or op.if_none_match is not None):
-        raise BadBody(f"ops[{position}]: get takes no condition")
-    ttl_ms = None if op.ttl is None else _ttl_ms(op.ttl, position)
+        raise BadBody("get takes no condition")
+    ttl_ms = ttl_ms_of(op.ttl)
     for name, etag in (("if_match", op.if_match), ("if_none_match", op.if_none_match)):
         if etag is not None and (not etag or '"' in etag or len(etag) > 255):
-            raise BadBody(f"ops[{position}].{name} is * or an etag without quotes")
+            raise BadBody(f"{name} is * or an etag without quotes")
     if op.if_none_match not in (None, "*"):
-        raise BadBody(f"ops[{position}].if_none_match takes only *")
+        raise BadBody("if_none_match takes only *")
     try:
         check_key(key)
         if op.op == "get":
@@ -191,12 +178,6 @@ def _operation(op: _Op, position: int, keyspace: str, key: bytes, value: bytes |
         return Change(keyspace, key, value, content_type, ttl_ms, op.if_match, op.if_none_match)
     except KvError as error:
         return error
-
-
-def _ttl_ms(ttl_s: float, position: int) -> int:
-    if not 0 < ttl_s <= TTL_S_MAX:
-        raise BadBody(f"ops[{position}].ttl is a positive number of seconds, at most {TTL_S_MAX}")
-    return max(1, round(ttl_s * 1000))
 
 
 def _item(result: Result, *, as_text: bool) -> _Item:
@@ -216,17 +197,18 @@ def _item(result: Result, *, as_text: bool) -> _Item:
     return _Item(result.status, code=result.code, detail=result.detail)
 
 
-def _media_type(field: str) -> str:
+def media_type(field: str) -> str:
+    """The media type of a `Content-Type`, or of one part of an `Accept`, without its parameters."""
     return field.partition(";")[0].strip().lower()
 
 
 def form_of(content_type: str) -> Format:
     """The form that a `Content-Type` names; none, and curl's default, mean JSON. Raises UnsupportedMediaType."""
-    media_type = _media_type(content_type)
-    if media_type in FORM_TYPES:
+    given = media_type(content_type)
+    if given in FORM_TYPES:
         return Format.JSON
     for form in Format:
-        if media_type == form.value:
+        if given == form.value:
             return form
     raise UnsupportedMediaType(f"a batch is {' or '.join(form.value for form in Format)}")
 
@@ -235,6 +217,6 @@ def accepted_form(accept: str, default: Format) -> Format:
     """The first form that `Accept` names; `default` where it names none."""
     for part in accept.split(","):
         for form in Format:
-            if _media_type(part) == form.value:
+            if media_type(part) == form.value:
                 return form
     return default

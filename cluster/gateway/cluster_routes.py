@@ -6,20 +6,32 @@ decision (control).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol, overload
 
 import msgspec
-from aiohttp import hdrs
 
-from cluster.control.messages import AdmitNode, Admitted, ClusterStatus, ClusterView, Readiness, Ready
+from cluster.control.messages import (
+    AdmitNode,
+    Admitted,
+    ClusterStatus,
+    ClusterView,
+    ForcePromote,
+    ForcePromoted,
+    NodeView,
+    Readiness,
+    Ready,
+)
 from cluster.gateway.answer import Answer, json_answer
-from cluster.gateway.bodies import Format, form_of
+from cluster.gateway.breaker import State
+from cluster.gateway.documents import decoded_json
 from cluster.gateway.http_request import Request
 from cluster.gateway.metrics import CONTENT_TYPE as METRICS_TYPE
 from cluster.gateway.metrics import Metrics
-from kvstore.errors import BadBody, BodyTooLarge, NoLeader, UnsupportedMediaType
+from cluster.gateway.verifier import Verifier
+from cluster.gateway.verify_answer import told
+from kvstore.errors import BadBody, NoLeader
 
-NODE_BODY_BYTES_MAX = 64 * 1024
 WELCOME = (
     b"kvstore: a sharded, replicated key-value store.\n\n"
     b"  curl -X PUT --data-binary hello http://HOST/v1/kv/greeting\n"
@@ -37,6 +49,14 @@ class Control(Protocol):
     async def ask(self, request: ClusterStatus) -> ClusterView: ...
     @overload
     async def ask(self, request: Readiness) -> Ready: ...
+    @overload
+    async def ask(self, request: ForcePromote) -> ForcePromoted: ...
+
+
+class SeenNode(NodeView, frozen=True):
+    """A member as control knows it, and the state of the breaker that this gateway has before it."""
+
+    breaker: str
 
 
 class _NodeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,37 +66,69 @@ class _NodeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight: float = 1.0
 
 
+class _PromotionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    confirmed_stopped: tuple[str, ...]
+    partition: int | None = None
+    all_of: str = ""
+
+
 _NODE = msgspec.json.Decoder(_NodeBody)
+_PROMOTION = msgspec.json.Decoder(_PromotionBody)
 _JSON = msgspec.json.Encoder()
 
 
 class ClusterRoutes:
     """Args:
     openapi: the text served at `/openapi.yaml`.
+    breakers: tells the state of the breaker before each node, by node.
     """
 
-    def __init__(self, control: Control, metrics: Metrics, *, openapi: bytes) -> None:
+    def __init__(
+        self,
+        control: Control,
+        verifier: Verifier,
+        metrics: Metrics,
+        *,
+        openapi: bytes,
+        breakers: Callable[[], Mapping[str, State]],
+    ) -> None:
         self._control = control
+        self._verifier = verifier
+        self._breakers = breakers
         self._metrics = metrics
         self._openapi = openapi
 
     async def cluster(self, request: Request) -> Answer:
         """The state of the cluster."""
         request.operation = "cluster"
-        return json_answer(200, _JSON.encode(await self._control.ask(ClusterStatus())))
+        view = await self._control.ask(ClusterStatus())
+        states = self._breakers()
+        nodes = tuple(
+            SeenNode(**msgspec.structs.asdict(node), breaker=states.get(node.id, State.CLOSED).value)
+            for node in view.nodes
+        )
+        return json_answer(200, _JSON.encode(msgspec.structs.replace(view, nodes=nodes)))
 
     async def admit(self, request: Request) -> Answer:
         """Make a node a member."""
         request.operation = "admit"
-        if form_of(request.headers.get(hdrs.CONTENT_TYPE, "")) is not Format.JSON:
-            raise UnsupportedMediaType("a node is described in JSON")
-        body = await request.read_body(NODE_BODY_BYTES_MAX, BodyTooLarge)
-        try:
-            node = _NODE.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadBody(str(error)) from error
+        node = await decoded_json(request, _NODE)
         admitted = await self._control.ask(AdmitNode(node.id, node.address, node.zone, node.weight))
         return json_answer(201 if admitted.created else 200, _JSON.encode({"id": node.id}))
+
+    async def force_promote(self, request: Request) -> Answer:
+        """Let copies lead that may lack acknowledged writes."""
+        request.operation = "force_promote"
+        body = await decoded_json(request, _PROMOTION)
+        asked = ForcePromote(body.partition, body.all_of, body.confirmed_stopped)
+        return json_answer(200, _JSON.encode(await self._control.ask(asked)))
+
+    async def verify(self, request: Request) -> Answer:
+        """Compare the copies of every partition."""
+        request.operation = "verify"
+        if request.has_body:
+            raise BadBody("this request takes no body")
+        return json_answer(200, _JSON.encode(told(await self._verifier.verify())))
 
     async def readyz(self, request: Request) -> Answer:
         """Whether every partition has a reachable leader."""

@@ -17,7 +17,10 @@ CONTENT_TYPE_BYTES_MAX = 255
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
 
-_TTL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+_TOKEN = re.compile(r"[\x20-\x7e]{1,255}")
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _ETAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*')
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _VISIBLE = re.compile(r"[\x20-\x7e\t]+")
@@ -59,9 +62,20 @@ def parse_ttl_ms(text: str) -> int:
     Raises:
         BadParameter: not a positive decimal number of seconds in ASCII digits, or more than ten years.
     """
-    if not _TTL.fullmatch(text) or not 0 < float(text) <= TTL_S_MAX:
-        raise BadParameter(f"ttl is a positive decimal number of seconds, at most {TTL_S_MAX} (ten years)")
-    return max(1, round(float(text) * 1000))
+    return max(1, round(_seconds("ttl", text) * 1000))
+
+
+def parse_max_stale_ms(text: str) -> int:
+    """How far behind an answer may be, in whole milliseconds, never more than asked for; raises as `parse_ttl_ms`."""
+    _seconds("max_stale", text)
+    whole, _, fraction = text.partition(".")
+    return int(whole) * 1000 + int(f"{fraction}000"[:3])
+
+
+def _seconds(name: str, text: str) -> float:
+    if not _SECONDS.fullmatch(text) or not 0 < float(text) <= TTL_S_MAX:
+        raise BadParameter(f"{name} is a positive decimal number of seconds, at most {TTL_S_MAX} (ten years)")
+    return float(text)
 
 
 def parse_etags(name: str, fields: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -87,6 +101,17 @@ def parse_etags(name: str, fields: Sequence[str]) -> tuple[tuple[str, ...], tupl
             break
         position += 1
     raise BadRequest(f'{name} is * or a list of etags in quotes, such as "1.2.3"')
+
+
+def parse_token(fields: Sequence[str]) -> str:
+    """The token of an `Idempotency-Key` header.
+
+    Raises:
+        BadRequest: it is given more than once, or is no token.
+    """
+    if len(fields) != 1 or not _TOKEN.fullmatch(fields[0]):
+        raise BadRequest(f"{IDEMPOTENCY_KEY} is given once, as 1 to 255 printable ASCII characters")
+    return fields[0]
 
 
 def check_content_type(text: str) -> str:

@@ -25,7 +25,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from cluster.gateway.answer import CONTINUE, Answer, Renderer
-from cluster.gateway.http_request import Budget, Request
+from cluster.gateway.http_request import Budget, Pace, Request
 from cluster.gateway.problem import problem
 from cluster.gateway.settings import GatewaySettings
 from kvstore.errors import (
@@ -92,6 +92,7 @@ class HttpProtocol(BaseProtocol):
     __slots__ = (
         "_body",
         "_is_closing",
+        "_patience_s",
         "_queue",
         "_server",
         "_task",
@@ -124,6 +125,7 @@ class HttpProtocol(BaseProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
+        self._patience_s: float | None = None
         self._is_closing = False
 
     # ---- life -------------------------------------------------------------------------------------------------------
@@ -167,6 +169,11 @@ class HttpProtocol(BaseProtocol):
             self._is_closing = True
             self._wake()
 
+    def stop_stream(self) -> None:
+        """End a body that is being streamed, which could go on for ever."""
+        if self._patience_s is not None and not self._body.is_eof():
+            self._body.set_exception(ShuttingDown("the gateway is stopping"))
+
     @property
     def serving_task(self) -> asyncio.Task[None] | None:
         """The connection's task while a request is being served, and until its answer has left."""
@@ -206,15 +213,22 @@ class HttpProtocol(BaseProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def begin_body(self, request: Request) -> None:
+    def new_pace(self) -> Pace:
+        limits = self._server.settings
+        return Pace(limits.body_grace_s, limits.body_timeout_s, limits.body_bytes_per_s_min)
+
+    def begin_body(self, request: Request, patience_s: float | None = None) -> None:
         """A handler starts to wait for the body: its deadline runs, and a client that asked may send it."""
         self._enter(Phase.BODY)
+        self._patience_s = patience_s
         wants_word = not request.is_http10 and request.headers.get(hdrs.EXPECT) is not None
         if wants_word and not self._body.total_bytes and self.transport is not None:
             self.transport.write(CONTINUE)
 
-    def end_body(self) -> None:
+    def end_body(self) -> float:
+        began_s = self.since_s
         self._enter(Phase.HANDLER)
+        return self.since_s - began_s
 
     # ---- serving ----------------------------------------------------------------------------------------------------
 
@@ -270,7 +284,7 @@ class HttpProtocol(BaseProtocol):
         self._server.observe(request.operation, answer.outcome, now_s - started_s)
         if self._paused:
             await self._wait_for_reader(size)
-        self.phase, self.since_s = Phase.IDLE, now_s
+        self.phase, self.since_s, self._patience_s = Phase.IDLE, now_s, None
         return closes and not has_rest
 
     async def _answer(self, request: Request) -> Answer:
@@ -355,10 +369,13 @@ class HttpProtocol(BaseProtocol):
             if elapsed_s > limits.header_timeout_s:
                 self._refuse(RequestTimeout(f"the request's head took more than {limits.header_timeout_s:g} s"))
         elif self.phase is Phase.BODY:
-            is_slow = elapsed_s > limits.body_grace_s and (
-                self._body.total_bytes < elapsed_s * limits.body_bytes_per_s_min
-            )
-            if is_slow or elapsed_s > limits.body_timeout_s:
+            if self._patience_s is not None:
+                is_slow = elapsed_s > self._patience_s
+            else:
+                is_slow = elapsed_s > limits.body_timeout_s or (
+                    elapsed_s > limits.body_grace_s and self._body.total_bytes < elapsed_s * limits.body_bytes_per_s_min
+                )
+            if is_slow:
                 self._body.set_exception(RequestTimeout("the body came too slowly"))
         elif self.phase is not Phase.HANDLER and elapsed_s > limits.body_timeout_s:
             self.abort()

@@ -1,13 +1,14 @@
 """One HTTP request as handlers see it: method, raw target, headers, and a body that is read under limits.
 
 Guarantees: a body is refused before it is read where its declared length is too large, and as soon as it is too large
-where it is chunked; the bytes that all requests hold together stay within one budget. Leaves to others: deadlines
-(`http_server` watches them), and the meaning of anything (`routes`).
+where it is chunked; a streamed body is read only as fast as its handler takes it; the bytes that all requests hold
+together stay within one budget. Leaves to others: deadlines (`http_server` watches them), and the meaning of anything
+(`routes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import hdrs
@@ -19,6 +20,10 @@ from kvstore.errors import KvError, Overloaded
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
+
+
+# What a handler does with one piece holds up every other request.
+PIECE_BYTES = 64 * 1024
 
 
 class Budget:
@@ -41,16 +46,41 @@ class Budget:
         self.used += count
 
 
+class Pace:
+    """How long a client that streams may keep the handler waiting: bytes earn patience, and waiting uses it up.
+
+    Args:
+        start_s: the patience before the first byte, in seconds.
+        pause_s_max: the longest pause that can be earned, in seconds.
+        bytes_per_s_min: the rate at which a client just keeps its patience; 0: any byte earns all of it.
+    """
+
+    __slots__ = ("_bytes_per_s_min", "_pause_s_max", "left_s")
+
+    def __init__(self, start_s: float, pause_s_max: float, bytes_per_s_min: int) -> None:
+        self.left_s = start_s
+        self._pause_s_max = pause_s_max
+        self._bytes_per_s_min = bytes_per_s_min
+
+    def waited(self, seconds: float, received: int) -> None:
+        """After so many seconds so many bytes arrived."""
+        earned_s = received / self._bytes_per_s_min if self._bytes_per_s_min else self._pause_s_max
+        self.left_s = min(self._pause_s_max, self.left_s - seconds + earned_s)
+
+
 class BodyWatch(Protocol):
     """The connection that a body arrives on."""
 
     budget: Budget
 
-    def begin_body(self, request: Request) -> None:
-        """A handler waits for the body from now on."""
+    def new_pace(self) -> Pace:
+        """The patience that this listener has with a streamed body."""
 
-    def end_body(self) -> None:
-        """It is complete."""
+    def begin_body(self, request: Request, patience_s: float | None = None) -> None:
+        """A handler waits from now on: for the whole body, or at most `patience_s` for more of a streamed one."""
+
+    def end_body(self) -> float:
+        """What was waited for is there. Returns the seconds waited."""
 
 
 class Request:
@@ -91,14 +121,13 @@ class Request:
             KvError: `too_large`; Overloaded; RequestTimeout and BadBody from the protocol for one that does not end.
             ConnectionError: the client is gone.
         """
-        payload, budget = self._payload, self._watch.budget
+        payload = self._payload
         declared = self.headers.get(hdrs.CONTENT_LENGTH)
         is_whole = payload.is_eof()
         length = payload.total_bytes if is_whole else int(declared or 0)
         if length > bytes_max:
             raise too_large(f"at most {bytes_max} bytes are allowed, this body has {length}")
-        budget.take(length)
-        self.held_bytes = length
+        self.hold(length)
         if is_whole:
             return payload.read_nowait(-1)
         self._watch.begin_body(self)
@@ -109,8 +138,37 @@ class Request:
             if received > bytes_max:
                 raise too_large(f"at most {bytes_max} bytes are allowed")
             if received > self.held_bytes:
-                budget.take(received - self.held_bytes)
-                self.held_bytes = received
+                self.hold(received)
             chunks.append(chunk)
         self._watch.end_body()
         return b"".join(chunks)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, of any length, at most `PIECE_BYTES` at a time; while the caller is busy, nothing is
+        read from the client.
+
+        Raises:
+            KvError: RequestTimeout for a client that is too slow; BadBody for a body that does not end; ShuttingDown.
+            ConnectionError: the client is gone.
+        """
+        pace = self._watch.new_pace()
+        while True:
+            self._watch.begin_body(self, pace.left_s)
+            piece = await self._payload.read(PIECE_BYTES)
+            pace.waited(self._watch.end_body(), len(piece))
+            if not piece:
+                return
+            yield piece
+
+    def hold(self, count: int) -> None:
+        """Count `count` bytes as held by this request until it is answered.
+
+        Raises:
+            Overloaded: all requests together hold as many as they may.
+        """
+        budget = self._watch.budget
+        if count > self.held_bytes:
+            budget.take(count - self.held_bytes)
+        else:
+            budget.used -= self.held_bytes - count
+        self.held_bytes = count

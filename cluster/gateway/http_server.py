@@ -102,6 +102,8 @@ class HttpServer:
     async def stop(self) -> None:
         """Answer new requests with 503, wait for running ones, then end every connection."""
         self.is_stopping = True
+        for connection in self._connections:
+            connection.stop_stream()
         running = [task for connection in self._connections if (task := connection.serving_task) is not None]
         if running:
             await asyncio.wait(running, timeout=self.settings.stop_timeout_s)

@@ -7,15 +7,26 @@ request it is (`routes`), doing it (`service`), bodies of batches (`bodies`).
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer, json_answer
 from cluster.gateway.bodies import accepted_form, decode_batch, encode_results, form_of
-from cluster.gateway.conditions import check_content_type, parse_etags, parse_query, parse_ttl_ms
+from cluster.gateway.conditions import (
+    IDEMPOTENCY_KEY,
+    check_content_type,
+    parse_etags,
+    parse_max_stale_ms,
+    parse_query,
+    parse_token,
+    parse_ttl_ms,
+)
 from cluster.gateway.http_request import Request
 from cluster.gateway.operations import Change
 from cluster.gateway.service import KvService
+from cluster.gateway.tokens import with_token, with_tokens
 from kvstore.errors import (
     BadBody,
     BadParameter,
@@ -30,12 +41,24 @@ from kvstore.errors import (
 from kvstore.keys import decode_key
 
 KEY_METHODS = ("GET", "HEAD", "PUT", "DELETE")
+NOT_CACHED = "Cache-Control: no-store\r\n"
 READ_PARAMETERS = frozenset(("consistency", "max_stale"))
 PUT_PARAMETERS = frozenset(("ttl",))
 BATCH_PARAMETERS = frozenset(("consistent",))
-IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _JSON = msgspec.json.Encoder()
+
+
+class Consistency(Enum):
+    """What a reader asks of the answer, by its word in the contract."""
+
+    STRONG = "strong"
+    QUORUM = "quorum"
+    STALE = "stale"
+
+
+STRONG, QUORUM, STALE = Consistency
+_CONSISTENCIES = {one.value: one for one in Consistency}
 
 
 class KeyRoutes:
@@ -83,10 +106,12 @@ class KeyRoutes:
             if parameters["consistent"] == "true":
                 raise NotBuiltYet("batches that read one snapshot (consistent=true) are not built yet")
             raise BadParameter("consistent is true or false")
-        _refuse_idempotency(request)
+        token = _token(request)
         form = form_of(request.headers.get(hdrs.CONTENT_TYPE, ""))
         answer_form = accepted_form(request.headers.get(hdrs.ACCEPT, ""), form)
         operations = decode_batch(await request.read_body(self._batch_bytes_max, BodyTooLarge), form, keyspace)
+        if token:
+            operations = with_tokens(operations, token)
         results = await self._service.batch(operations)
         has_failures = any(isinstance(result, KvError) and result.status >= 500 for result in results)
         outcome = "partial" if has_failures else "ok"
@@ -94,12 +119,20 @@ class KeyRoutes:
 
     async def _get(self, request: Request, keyspace: str, key: bytes, query: str) -> Answer:
         headers = request.headers
-        if query:
-            _check_consistency(parse_query(query, READ_PARAMETERS))
+        consistency, max_stale_ms = _consistency(parse_query(query, READ_PARAMETERS)) if query else (STRONG, None)
         if request.has_body:
             raise BadBody(f"{request.method} takes no body")
-        found = await self._service.get(keyspace, key)
-        lines = f'ETag: "{found.etag}"\r\nCache-Control: no-store\r\n'
+        more = NOT_CACHED
+        if consistency is STRONG:
+            found = await self._service.get(keyspace, key)
+        elif consistency is QUORUM:
+            request.operation = "get_quorum"
+            found = await self._service.get_quorum(keyspace, key)
+        else:
+            request.operation = "get_stale"
+            found, lag_ms = await self._service.get_stale(keyspace, key, max_stale_ms)
+            more = f"X-KV-Lag-Ms: {lag_ms}\r\n{_cache_control(lag_ms, max_stale_ms)}"
+        lines = f'ETag: "{found.etag}"\r\n{more}'
         if found.ttl_s is not None:
             lines += f"X-KV-TTL: {found.ttl_s:.3f}\r\n"
         if hdrs.IF_MATCH in headers:
@@ -119,13 +152,14 @@ class KeyRoutes:
             parameters = parse_query(query, PUT_PARAMETERS)
             ttl_ms = parse_ttl_ms(parameters["ttl"]) if "ttl" in parameters else None
         content_type = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
+        token = _token(request)
         if_match, if_none_match = _conditions(request)
         if hdrs.CONTENT_RANGE in headers:
             raise BadRequest("Content-Range: a value is put as a whole")
         check_framing(request)
         value = await request.read_body(self._max_value_bytes, ValueTooLarge)
         change = Change(keyspace, key, value, content_type, ttl_ms, if_match, if_none_match)
-        stored = await self._service.put(change)
+        stored = await self._service.put(with_token(change, token) if token else change)
         lines = f'ETag: "{stored.etag}"\r\nX-KV-Copies: {stored.copies}\r\n'
         return Answer(201 if stored.created else 204, lines)
 
@@ -133,8 +167,10 @@ class KeyRoutes:
         parse_query(query, ())
         if request.has_body:
             raise BadBody("DELETE takes no body")
+        token = _token(request)
         if_match, if_none_match = _conditions(request)
-        await self._service.delete(Change(keyspace, key, None, "", None, if_match, if_none_match))
+        change = Change(keyspace, key, None, "", None, if_match, if_none_match)
+        await self._service.delete(with_token(change, token) if token else change)
         return Answer(204)
 
 
@@ -150,25 +186,34 @@ def check_framing(request: Request) -> None:
         raise BadRequest("Expect: only 100-continue can be met")
 
 
-def _check_consistency(parameters: dict[str, str]) -> None:
-    consistency = parameters.get("consistency", "strong")
-    if consistency not in ("strong", "quorum", "stale"):
+def _consistency(parameters: dict[str, str]) -> tuple[Consistency, int | None]:
+    """How a read is asked for, and how far behind a stale one may be; raises BadParameter."""
+    text = parameters.get("consistency", STRONG.value)
+    if text not in _CONSISTENCIES:
         raise BadParameter("consistency is strong, quorum or stale")
-    if consistency != "strong":
-        raise NotBuiltYet(f"reads with consistency={consistency} are not built yet")
-    if "max_stale" in parameters:
-        raise NotBuiltYet("reads with max_stale are not built yet")
+    consistency = _CONSISTENCIES[text]
+    if "max_stale" not in parameters:
+        return consistency, None
+    if consistency is not STALE:
+        raise BadParameter("max_stale is for reads with consistency=stale")
+    return consistency, parse_max_stale_ms(parameters["max_stale"])
 
 
-def _refuse_idempotency(request: Request) -> None:
-    if IDEMPOTENCY_KEY in request.headers:
-        raise NotBuiltYet("Idempotency-Key is not built yet; without it a retry may apply a write twice")
+def _cache_control(lag_ms: int, max_stale_ms: int | None) -> str:
+    """A cache may keep only what is asked for as stale, for as long as it stays within what was asked for."""
+    left_s = 0 if max_stale_ms is None else (max_stale_ms - lag_ms) // 1000
+    return f"Cache-Control: private, max-age={left_s}\r\n" if left_s > 0 else NOT_CACHED
+
+
+def _token(request: Request) -> str:
+    """The request's idempotency token, empty for none."""
+    headers = request.headers
+    return parse_token(headers.getall(IDEMPOTENCY_KEY)) if IDEMPOTENCY_KEY in headers else ""
 
 
 def _conditions(request: Request) -> tuple[str | None, str | None]:
     """The conditions of a write, as `Change` takes them: the etags of `If-Match`, and the `*` of `If-None-Match`."""
     headers = request.headers
-    _refuse_idempotency(request)
     if_match: str | None = None
     if hdrs.IF_MATCH in headers:
         strong, weak = parse_etags("If-Match", headers.getall(hdrs.IF_MATCH))

@@ -7,7 +7,7 @@ asked for. Labels come from fixed words only. Leaves to others: what nodes count
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -32,7 +32,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str], _Series] = {}
-        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        self._gauges: list[tuple[str, str, str, Callable[[], Mapping[str, float]]]] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -49,7 +49,11 @@ class Metrics(Collector):
 
     def add_gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Show the value that `read` returns when the text is made."""
-        self._gauges.append((name, text, read))
+        self._gauges.append((name, text, "", lambda: {"": read()}))
+
+    def add_gauges(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Show the values that `read` returns, by the value of `label`, when the text is made."""
+        self._gauges.append((name, text, label, read))
 
     def render(self) -> bytes:
         """The text of everything counted so far."""
@@ -68,5 +72,8 @@ class Metrics(Collector):
                 buckets.append((bound, float(total)))
             latency.add_metric((operation, outcome), buckets, series.sum_s)
         yield latency
-        for name, text, read in self._gauges:
-            yield GaugeMetricFamily(name, text, value=read())
+        for name, text, label, read in self._gauges:
+            gauge = GaugeMetricFamily(name, text, labels=(label,) if label else ())
+            for labelled, value in read().items():
+                gauge.add_metric((labelled,) if label else (), value)
+            yield gauge

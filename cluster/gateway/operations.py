@@ -18,7 +18,8 @@ class Get(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A put (`value` given) or a delete (`value` None). Conditions are `*` or an etag without quotes."""
+    """A put (`value` given) or a delete (`value` None). Conditions are `*` or an etag without quotes; `token` is a
+    client's, as `tokens` makes it."""
 
     keyspace: str
     key: bytes
@@ -27,6 +28,7 @@ class Change(msgspec.Struct, frozen=True):
     ttl_ms: int | None = None
     if_match: str | None = None
     if_none_match: str | None = None
+    token: bytes = b""
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 Guarantees: works on the raw path, so that a key is decoded once and by its own rules; parts of the contract that this
 version does not have answer 501 and name themselves; anything else 404, or 405 with `Allow`. Leaves to others:
-answering (`key_routes`, `cluster_routes`), bytes on the connection (`http_protocol`).
+answering (`key_routes`, `import_routes`, `cluster_routes`, `rebalance_routes`), bytes on the connection
+(`http_protocol`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from cluster.gateway.answer import Answer
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.conditions import parse_query
 from cluster.gateway.http_request import Request
+from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes, check_framing
+from cluster.gateway.rebalance_routes import RebalanceRoutes
 from kvstore.errors import BadBody, MethodNotAllowed, NotBuiltYet, NotFound, UnsupportedEncoding
 from kvstore.keys import decode_key
 
@@ -24,16 +27,10 @@ DEFAULT_KEYSPACE = "default"
 NOT_BUILT = {
     "ids": ("ids", ("POST",)),
     "keyspaces": ("the administration of keyspaces", ("GET",)),
-    "cluster/plan": ("plan", ("POST",)),
-    "cluster/rebalance": ("rebalance", ("GET", "PUT")),
-    "cluster/rebalance/pause": ("rebalance", ("POST",)),
-    "cluster/rebalance/resume": ("rebalance", ("POST",)),
-    "cluster/verify": ("verify", ("POST",)),
 }
 NOT_BUILT_ON_KEYS = {
     "kv": ("scans", ("GET", "HEAD")),
     "txn": ("transactions", ("POST",)),
-    "import": ("import", ("POST",)),
 }
 
 FixedHandler = Callable[[Request], Awaitable[Answer]]
@@ -42,16 +39,26 @@ FixedHandler = Callable[[Request], Awaitable[Answer]]
 class Routes:
     """The handler of all requests."""
 
-    def __init__(self, keys: KeyRoutes, cluster: ClusterRoutes) -> None:
+    def __init__(
+        self, keys: KeyRoutes, imports: ImportRoutes, cluster: ClusterRoutes, rebalance: RebalanceRoutes
+    ) -> None:
         self._keys = keys
-        self._fixed: dict[str, tuple[str, FixedHandler]] = {
-            "/": ("GET", cluster.welcome),
-            "/healthz": ("GET", cluster.healthz),
-            "/readyz": ("GET", cluster.readyz),
-            "/metrics": ("GET", cluster.show_metrics),
-            "/openapi.yaml": ("GET", cluster.show_openapi),
-            "/v1/cluster": ("GET", cluster.cluster),
-            "/v1/cluster/nodes": ("POST", cluster.admit),
+        self._imports = imports
+        self._rebalance = rebalance
+        self._fixed: dict[str, dict[str, FixedHandler]] = {
+            "/": {"GET": cluster.welcome},
+            "/healthz": {"GET": cluster.healthz},
+            "/readyz": {"GET": cluster.readyz},
+            "/metrics": {"GET": cluster.show_metrics},
+            "/openapi.yaml": {"GET": cluster.show_openapi},
+            "/v1/cluster": {"GET": cluster.cluster},
+            "/v1/cluster/nodes": {"POST": cluster.admit},
+            "/v1/cluster/force-promote": {"POST": cluster.force_promote},
+            "/v1/cluster/verify": {"POST": cluster.verify},
+            "/v1/cluster/plan": {"POST": rebalance.plan},
+            "/v1/cluster/rebalance": {"GET": rebalance.show, "POST": rebalance.start, "PUT": rebalance.limit},
+            "/v1/cluster/rebalance/pause": {"POST": rebalance.pause},
+            "/v1/cluster/rebalance/resume": {"POST": rebalance.resume},
         }
 
     async def handle(self, request: Request) -> Answer:
@@ -67,9 +74,10 @@ class Routes:
         path, _, query = _origin_form(target).partition("?")
         fixed = self._fixed.get(path)
         if fixed is not None:
-            method, handler = fixed
-            if request.method != method and (request.method, method) != ("HEAD", "GET"):
-                raise MethodNotAllowed((method, "HEAD") if method == "GET" else (method,))
+            method = "GET" if request.method == "HEAD" else request.method
+            handler = fixed.get(method)
+            if handler is None:
+                raise MethodNotAllowed((*fixed, "HEAD") if "GET" in fixed else tuple(fixed))
             if method == "GET" and request.has_body:
                 raise BadBody(f"{request.method} takes no body")
             parse_query(query, ())
@@ -83,7 +91,9 @@ class Routes:
         if path in NOT_BUILT:
             _not_built(request, *NOT_BUILT[path])
         if path.startswith("cluster/nodes/"):
-            _not_built(request, "the removal of nodes", ("DELETE",))
+            return await self._rebalance.node(request, path[14:], query)
+        if path.startswith("cluster/rebalance/moves/"):
+            return await self._rebalance.move(request, path[24:], query)
         keyspace = DEFAULT_KEYSPACE
         if path.startswith("keyspaces/"):
             name, slash, rest = path[10:].partition("/")
@@ -97,6 +107,8 @@ class Routes:
             return self._keys.locate(request, keyspace, rest, query)
         if path == "batch":
             return await self._keys.batch(request, keyspace, query)
+        if path == "import":
+            return await self._imports.import_items(request, keyspace, query)
         if path in NOT_BUILT_ON_KEYS:
             _not_built(request, *NOT_BUILT_ON_KEYS[path])
         if part == "txn" and rest:

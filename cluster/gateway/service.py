@@ -1,4 +1,4 @@
-"""What the gateway does for a caller, free of HTTP: one key, batches, and where a key lives.
+"""What the gateway does for a caller, free of HTTP: one key, batches, imports, and where a key lives.
 
 Guarantees: takes keys as bytes and small frozen requests, returns small frozen answers or raises `KvError`; a value
 within the size limit only; the operations of a batch on one key happen in order, the others at the same time. Leaves
@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from cluster.gateway.copy_reads import CopyReads
 from cluster.gateway.dispatch import Dispatcher
+from cluster.gateway.import_window import ImportWindow
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from cluster.gateway.router import Router, waves
-from kvstore.errors import KvError, ValueTooLarge
+from kvstore.errors import KeyNotFound, KvError, ValueTooLarge
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -39,6 +41,7 @@ class KvService:
         self, dispatcher: Dispatcher, router: Router, *, max_value_bytes: int, batch_answer_bytes_max: int
     ) -> None:
         self._dispatcher = dispatcher
+        self._copies = CopyReads(dispatcher, router, max_value_bytes)
         self._router = router
         self._max_value_bytes = max_value_bytes
         self._batch_answer_bytes_max = batch_answer_bytes_max
@@ -54,6 +57,31 @@ class KvService:
         if isinstance(result, Found):
             return result
         raise _as_error(result)
+
+    async def get_quorum(self, keyspace: str, key: bytes) -> Found:
+        """A read that is linearizable whatever clocks do; errors as for `get`."""
+        result = (await self._dispatcher.carry((Get(keyspace, key),), self._max_value_bytes, is_quorum=True))[0]
+        if isinstance(result, Found):
+            return result
+        raise _as_error(result)
+
+    async def get_stale(self, keyspace: str, key: bytes, max_stale_ms: int | None) -> tuple[Found, int]:
+        """A read of any copy in sync that is at most `max_stale_ms` behind, however far for None.
+
+        Returns:
+            What was found, and how many milliseconds it may be behind.
+
+        Raises:
+            KeyNotFound: nothing was stored under the key, `lag_ms` ago at most.
+            KvError: as the contract says, all of them definite.
+        """
+        result, lag_ms = await self._copies.read(Get(keyspace, key), max_stale_ms)
+        if isinstance(result, Found):
+            return result, lag_ms
+        error = _as_error(result)
+        if isinstance(error, KeyNotFound):
+            error.lag_ms = lag_ms
+        raise error
 
     async def put(self, change: Change) -> Stored:
         """Store a value.
@@ -89,13 +117,18 @@ class KvService:
             else:
                 asked.append((position, operation))
         bytes_left = self._batch_answer_bytes_max
+        patience_end_s = self._dispatcher.patience_end_s()
         for wave in waves((operation.key, isinstance(operation, Change)) for _, operation in asked):
-            carried = await self._dispatcher.carry([asked[index][1] for index in wave], bytes_left)
+            carried = await self._dispatcher.carry([asked[index][1] for index in wave], bytes_left, patience_end_s)
             for index, result in zip(wave, carried, strict=True):
                 results[asked[index][0]] = result
                 if isinstance(result, Found):
                     bytes_left -= len(result.value)
         return results
+
+    def open_import(self, patience_s: float) -> ImportWindow:
+        """Begin to store a stream of items; `patience_s` as for `ImportWindow`."""
+        return ImportWindow(self._dispatcher.carry, patience_s)
 
     def locate(self, keyspace: str, key: bytes) -> Location:
         """Where the key lives, by the map this gateway has; raises NotFound and NoLeader."""

@@ -7,10 +7,13 @@ to others: the command line that fills it, and the refusal of what this version 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cluster.control.map_store.etcd_client import endpoints_of
+from kvstore.crash_point import check_crash_point
 
 KIB = 1024
 MIB = 1024**2
@@ -22,7 +25,7 @@ class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KVSTORE_", frozen=True, extra="ignore")
 
     listen: str = "127.0.0.1:8000"
-    data: Path
+    data: Path | None = None
     store: str = ""
     workers: int = Field(default=1, ge=1, le=256)
     insecure_bind: bool = False
@@ -30,6 +33,9 @@ class GatewaySettings(BaseSettings):
     partitions: int = Field(default=64, ge=1, le=4096)
     replicas: int = Field(default=2, ge=1, le=16)
     min_in_sync: int = Field(default=1, ge=1, le=16)
+    replace_after_s: float = Field(default=600.0, ge=1)
+    manual_rebalance: bool = False
+    moves_per_node: int = Field(default=1, ge=1, le=64)
 
     max_value_bytes: int = Field(default=MIB, ge=1, le=16 * MIB)
     batch_bytes_max: int = Field(default=16 * MIB, ge=KIB, le=32 * MIB)
@@ -41,7 +47,8 @@ class GatewaySettings(BaseSettings):
     body_bytes_per_s_min: int = Field(default=KIB, ge=0)
     body_grace_s: float = Field(default=5.0, ge=0)
     idle_timeout_s: float = Field(default=75.0, gt=0)
-    request_timeout_s: float = Field(default=5.0, gt=0)
+    request_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    import_patience_s: float = Field(default=10.0, gt=0)
     stop_timeout_s: float = Field(default=10.0, gt=0)
     linger_s: float = Field(default=2.0, gt=0)
 
@@ -50,8 +57,19 @@ class GatewaySettings(BaseSettings):
     headers_max: int = Field(default=64, ge=8, le=1024)
     line_bytes_max: int = Field(default=8190, ge=2048, le=64 * KIB)
 
+    crash_at: Annotated[str, AfterValidator(check_crash_point)] = ""
+
+    @field_validator("store")
+    @classmethod
+    def _store_is_etcd(cls, url: str) -> str:
+        if url:
+            endpoints_of(url)
+        return url
+
     @model_validator(mode="after")
     def _relations(self) -> Self:
+        if self.data is None and not self.store:
+            raise ValueError("the cluster map needs --data DIR (KVSTORE_DATA) or --store URL (KVSTORE_STORE)")
         if self.max_value_bytes > self.in_flight_bytes_max:
             raise ValueError("in_flight_bytes_max must hold at least one value of max_value_bytes")
         if self.min_in_sync > self.replicas:

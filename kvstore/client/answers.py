@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 
@@ -17,16 +17,19 @@ from kvstore.client.ops import Delete, Op, Put
 from kvstore.errors import BY_CODE, KvError, OutcomeUnknown, from_code
 
 OCTET_STREAM = "application/octet-stream"
+Consistency = Literal["strong", "quorum", "stale"]
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value as it was put. `etag` has no quotes; `ttl_s` is the seconds left, None without a time to live."""
+    """A value as it was put. `etag` has no quotes; `ttl_s` is the seconds left, None without a time to live; `lag_ms`
+    is how many milliseconds a stale read may be behind, None for any other."""
 
     data: bytes
     etag: str
     content_type: str
     ttl_s: float | None = None
+    lag_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,11 @@ def refusal(status: int, body: bytes, *, is_write: bool) -> KvError:
     A write counts as refused only where the body is a problem document with a code that promises so; the bare 5xx of a
     proxy on the way promises nothing.
     """
-    code, detail = _problem(body)
+    code, detail, numbers = _problem(body)
     if code in BY_CODE and not (is_write and code == KvError.code):
-        return from_code(code, detail)
+        error = from_code(code, detail)
+        error.numbers = numbers
+        return error
     if status < 500:
         return KvError(f"answer {status}: {detail}")
     if is_write:
@@ -76,14 +81,28 @@ def refusal(status: int, body: bytes, *, is_write: bool) -> KvError:
     return Unreachable(f"answer {status}: {detail}")
 
 
-def _problem(body: bytes) -> tuple[str, str]:
+def _problem(body: bytes) -> tuple[str, str, dict[str, int]]:
+    """Code, detail and further numbers of a problem document; of anything else, its text as the detail."""
     try:
         document = json.loads(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        return "", body[:200].decode("utf-8", "replace").strip() or "an answer without a reason"
-    return str(document.get("code", "")), str(document.get("detail") or document.get("title") or "")
+        return "", body[:200].decode("utf-8", "replace").strip() or "an answer without a reason", {}
+    numbers = {name: value for name, value in document.items() if type(value) is int and name != "status"}
+    return str(document.get("code", "")), str(document.get("detail") or document.get("title") or ""), numbers
+
+
+def imported_of(body: bytes) -> int:
+    """How many items an import stored.
+
+    Raises:
+        OutcomeUnknown: the answer cannot be read.
+    """
+    try:
+        return int(json.loads(body)["imported"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise OutcomeUnknown(f"the gateway's answer to an import cannot be read: {error}") from error
 
 
 def bare_etag(text: str) -> str:
@@ -107,7 +126,14 @@ def value_of(headers: Mapping[str, str], body: bytes) -> Value:
         etag=bare_etag(headers.get("ETag", "")),
         content_type=headers.get("Content-Type", OCTET_STREAM),
         ttl_s=float(ttl) if ttl is not None else None,
+        lag_ms=lag_ms_of(headers),
     )
+
+
+def lag_ms_of(headers: Mapping[str, str]) -> int | None:
+    """How far behind the answer may be, None where it does not say so."""
+    lag = headers.get("X-KV-Lag-Ms")
+    return int(lag) if lag is not None else None
 
 
 def written_of(status: int, headers: Mapping[str, str]) -> Written:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from kvstore.client.answers import Outcome, Readiness, Value, Written
+from kvstore.client.answers import Consistency, Outcome, Readiness, Value, Written
 from kvstore.client.client import DEFAULT_GATEWAY, Client
 from kvstore.client.ops import Op
 
@@ -47,8 +47,8 @@ class SyncClient:
             self._thread.join()
         self._loop.close()
 
-    def get(self, key: str | bytes) -> Value:
-        return self._run(self._client.get(key))
+    def get(self, key: str | bytes, *, consistency: Consistency = "strong", max_stale_s: float | None = None) -> Value:
+        return self._run(self._client.get(key, consistency=consistency, max_stale_s=max_stale_s))
 
     def put(
         self,
@@ -80,11 +80,27 @@ class SyncClient:
     def batch_document(self, document: bytes) -> bytes:
         return self._run(self._client.batch_document(document))
 
+    def import_(self, pieces: Iterable[bytes], *, packed: bool = False) -> int:
+        return self._run(self._client.import_(_in_threads(pieces), packed=packed))
+
     def locate(self, key: str | bytes) -> dict[str, Any]:
         return self._run(self._client.locate(key))
 
     def status(self) -> dict[str, Any]:
         return self._run(self._client.status())
+
+    def operate(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return self._run(self._client.operate(method, path, document))
+
+    def force_promote(
+        self, *, partition: int | None = None, all_of: str = "", confirmed_stopped: Sequence[str]
+    ) -> dict[str, Any]:
+        return self._run(
+            self._client.force_promote(partition=partition, all_of=all_of, confirmed_stopped=confirmed_stopped)
+        )
+
+    def verify(self) -> dict[str, Any]:
+        return self._run(self._client.verify())
 
     def ready(self) -> Readiness:
         return self._run(self._client.ready())
@@ -96,3 +112,10 @@ class SyncClient:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+
+async def _in_threads(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Each piece when it is wanted; waiting for one does not hold up other calls of the client."""
+    iterator = iter(pieces)
+    while (piece := await asyncio.to_thread(next, iterator, None)) is not None:
+        yield piece

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvstore.messages import ReadResult, WriteResult
+from kvstore.messages import Failed, Fault, ReadResult, StaleResult, WriteResult
 from kvstore.rpc.connection import Connection
 
 
 class PendingCall:
-    """Args: results: one slot for each part; `open_parts` of them are still unknown."""
+    """Args:
+    now_ms: the wall clock, of a read; None for a write.
+    asked_ms: when the call came.
 
-    __slots__ = ("_call", "_connection", "_now_ms", "open_parts", "results")
+    `results` has one slot for each part; `open_parts` of them are still unknown.
+    """
 
-    def __init__(self, connection: Connection, call: int, now_ms: int | None) -> None:
+    __slots__ = ("_call", "_connection", "_now_ms", "asked_ms", "open_parts", "results")
+
+    def __init__(self, connection: Connection, call: int, now_ms: int | None, asked_ms: int) -> None:
         self._connection = connection
         self._call = call
         self._now_ms = now_ms
+        self.asked_ms = asked_ms
         self.results: list[Any] = []
         self.open_parts = 0
 
@@ -33,4 +39,16 @@ class PendingCall:
     def send(self) -> None:
         """Answer. `now_ms` tells a read's answer from a write's."""
         body = WriteResult(self.results) if self._now_ms is None else ReadResult(self._now_ms, self.results)
+        self._connection.answer(self._call, body)
+
+
+class PendingStale(PendingCall):
+    """A stale read whose row comes later: only of a leader, which is not behind."""
+
+    __slots__ = ()
+
+    def send(self) -> None:
+        """Answer."""
+        row = self.results[0]
+        body = Failed(row) if isinstance(row, Fault) else StaleResult(self._now_ms or 0, 0, row)
         self._connection.answer(self._call, body)

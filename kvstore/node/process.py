@@ -1,19 +1,16 @@
 """The life of a node process: open, listen, join, serve, stop.
 
 Guarantees: the boot counter is raised durably before anything is said; `ready tcp://HOST:PORT` is printed once, when
-control has admitted the node; SIGTERM saves what is there and ends with exit code 0; a mistake of the operator's is one
-line and a non-zero code. Leaves to others: everything in between.
+control has admitted the node; SIGTERM, or its removal from the cluster, saves what is there and ends with exit code 0;
+a mistake of the operator's is one line and a non-zero code. Leaves to others: everything in between.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import ipaddress
 import os
 import random
-import signal
 import sys
 from collections.abc import Callable
 
@@ -22,15 +19,18 @@ import structlog
 import uvloop
 
 from kvstore.clock import SystemClock
+from kvstore.crash_point import CrashPoint
+from kvstore.daemon import bind_address, join_address, log_to_stderr, until_signal
 from kvstore.errors import OperatorError
+from kvstore.node.crash_steps import CrashingEngine
 from kvstore.node.http import http_fallback
 from kvstore.node.join import join
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
 from kvstore.partitions import NODE_ROW, NodeState, Partitions, load_node_state
+from kvstore.replication.pace import Pace
 from kvstore.replication.retention import Retention
-from kvstore.rpc.client import parse_address
 from kvstore.rpc.server import Server
 from kvstore.settings import NodeSettings
 from kvstore.storage.data_dir import DataDir
@@ -40,35 +40,29 @@ from kvstore.storage.lmdb_engine import LmdbEngine
 TRUNCATE_S = 2.0
 LOG_SHARE_OF_MAP = 8
 GC_THRESHOLD = 50_000
+LAST_WORD_S = 0.2
 
 log = structlog.get_logger("node")
 
 
+class Retired(OperatorError):
+    """This node is no member of its cluster any more."""
+
+
 def run(settings: NodeSettings) -> int:
     """Run a node until SIGTERM or SIGINT; returns the exit code."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
+    log_to_stderr()
     sys.setswitchinterval(settings.switch_interval_s)
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     try:
-        uvloop.run(_until_signal(settings))
+        uvloop.run(until_signal(lambda stop: serve_node(settings, stop)))
+    except Retired as end:
+        sys.stderr.write(f"kvstore: {end}\n")
+        return 0
     except OperatorError as error:
         sys.stderr.write(f"kvstore: {error}\n")
         return 1
     return 0
-
-
-async def _until_signal(settings: NodeSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_node(settings, stop)
 
 
 async def serve_node(settings: NodeSettings, stop: asyncio.Event) -> None:
@@ -77,10 +71,10 @@ async def serve_node(settings: NodeSettings, stop: asyncio.Event) -> None:
     Raises:
         OperatorError: the data directory, the address or the gateway does not fit.
     """
-    host, port = _bind_address(settings)
+    host, port = bind_address(settings.listen, settings.insecure_bind)
     data_dir = DataDir(settings.data)
     try:
-        engine = LmdbEngine(settings.data, settings.map_size_bytes)
+        engine = _open_engine(settings)
         try:
             await _serve(settings, engine, host, port, stop)
         finally:
@@ -89,10 +83,24 @@ async def serve_node(settings: NodeSettings, stop: asyncio.Event) -> None:
         data_dir.close()
 
 
+def _open_engine(settings: NodeSettings) -> Engine:
+    engine = LmdbEngine(settings.data, settings.map_size_bytes)
+    if not settings.crash_at:
+        return engine
+    log.warning("crash_point", at=settings.crash_at)
+    return CrashingEngine(engine, CrashPoint(settings.crash_at), settings.id)
+
+
 async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, stop: asyncio.Event) -> None:
-    partitions = Partitions(raise_boot(engine, settings.id), lambda: os.urandom(16), settings.pending_bytes_max)
-    admitted = asyncio.Event()
-    service = Service(admitted.set)
+    state = raise_boot(engine, settings.id)
+    if state.is_retired:
+        raise Retired(
+            f"node {settings.id} was removed from its cluster; it may join again once {settings.data} is empty"
+        )
+    partitions = Partitions(state, lambda: os.urandom(16), settings.pending_bytes_max)
+    partitions.filling.use(Pace(int(settings.backfill_yields_s * 1000), settings.backfill_bytes_per_s))
+    admitted, retired = asyncio.Event(), asyncio.Event()
+    service = Service(admitted.set, retired.set, os.urandom(8), is_new=not state.cluster_id)
     shell = Shell(engine, partitions, SystemClock(), NodeMetrics(partitions), service.handle)
     service.bind(shell)
     view = engine.snapshot()
@@ -105,13 +113,15 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
         on_closed=service.closed,
         fallback=http_fallback(lambda: service.is_admitted, lambda: shell.metrics.text()),
     )
-    address = _join_host(host, await server.listen(host, port))
+    address = join_address(host, await server.listen(host, port))
     tasks = [
         asyncio.create_task(_enter(settings, address, admitted)),
+        asyncio.create_task(shell.metrics.lag.measure()),
         asyncio.create_task(_every(settings.tick_s, shell.tick)),
         asyncio.create_task(_every(settings.report_s, shell.send_report)),
         asyncio.create_task(_every(TRUNCATE_S, lambda: _truncate(shell, settings))),
         asyncio.create_task(_wait(stop)),
+        asyncio.create_task(_leave(retired, settings.id)),
     ]
     try:
         await _until_one_ends(tasks, stop)
@@ -169,6 +179,13 @@ async def _wait(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
+async def _leave(retired: asyncio.Event, node: str) -> None:
+    await retired.wait()
+    # So that the answer to control leaves before the connection ends.
+    await asyncio.sleep(LAST_WORD_S)
+    raise Retired(f"node {node} was removed from its cluster and ends")
+
+
 async def _until_one_ends(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
@@ -182,25 +199,3 @@ def _truncate(shell: Shell, settings: NodeSettings) -> None:
     retention = Retention(int(settings.log_retention_s * 1000), min(settings.log_retention_bytes, share_bytes))
     shell.perform(shell.partitions.truncate_logs(shell.view(), shell.now(), retention))
     shell.schedule()
-
-
-def _bind_address(settings: NodeSettings) -> tuple[str, int]:
-    try:
-        host, port = parse_address(settings.listen)
-    except ValueError as error:
-        raise OperatorError(f"listen: {error}") from error
-    if not settings.insecure_bind and not _is_loopback(host):
-        raise OperatorError(
-            f"{host} is not a loopback address and there is no authentication yet; say --insecure-bind to allow it"
-        )
-    return host, port
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
-
-
-def _join_host(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -6,8 +6,7 @@ unexpected message closes the connection. Leaves to others: the protocol (`parti
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 import structlog
 
@@ -15,30 +14,43 @@ from kvstore.codec import FORMAT
 from kvstore.messages import (
     Acked,
     Append,
+    AskDigests,
+    BeginBackfill,
+    Chunk,
+    Confirm,
+    Confirmed,
     CopiesCreated,
     CreateCopies,
     CutTail,
-    DigestOf,
+    Digests,
+    Done,
+    DropCopies,
     Envelope,
     EpochVector,
     Failed,
     Fault,
     Hello,
     MapUpdate,
+    Ping,
+    Pong,
+    PullChunk,
     Read,
+    ReadStale,
     Reconcile,
     Refused,
+    Retire,
+    Verify,
     Welcome,
     Write,
 )
-from kvstore.node.digest import digest_copy
-from kvstore.node.pending import PendingCall
+from kvstore.node.pending import PendingCall, PendingStale
 from kvstore.node.shell import Shell
-from kvstore.replication.leader import LATER
+from kvstore.replication.leader import LATER, Later
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection
 
-REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused)
-DIGEST_POLL_S = 0.02
+REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused, BeginBackfill, PullChunk, Chunk)
+BETWEEN_NODES = (Ping, Pong, Confirm, Confirmed, AskDigests, Digests)
+VERIFIERS = ("gateway", "control", "admin")
 READ_BYTES_MAX = 16 * 1024 * 1024
 
 TOO_MUCH = Fault("body_too_large", "the answer is full: get this key in another batch")
@@ -47,13 +59,22 @@ log = structlog.get_logger("node")
 
 
 class Service:
-    """Args: on_admitted: called at the first map update."""
+    """Args:
+    on_admitted: called at the first map update.
+    on_retired: called when control was answered that this node knows that it is no member any more.
+    process: the random name of this process.
+    is_new: whether its store belonged to no cluster when it started.
+    """
 
-    def __init__(self, on_admitted: Callable[[], None]) -> None:
+    def __init__(
+        self, on_admitted: Callable[[], None], on_retired: Callable[[], None], process: bytes, is_new: bool
+    ) -> None:
         self.is_admitted = False
+        self._process = process
+        self._is_new = is_new
         self._on_admitted = on_admitted
+        self._on_retired = on_retired
         self._shell: Shell | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def bind(self, shell: Shell) -> None:
         """Serve with this shell."""
@@ -77,12 +98,21 @@ class Service:
             if effects:
                 shell.perform(effects)
             shell.schedule()
+        elif isinstance(body, ReadStale):
+            self._read_stale(connection, envelope.call, body)
+        elif isinstance(body, BETWEEN_NODES) and connection.peer:
+            # What is granted or told counts from when the question came, which this turn's instant may precede.
+            shell = self.shell
+            shell.perform(shell.partitions.handle(connection.peer, body, shell.fresh_now()))
+            shell.schedule()
         elif isinstance(body, Hello):
             self._hello(connection, envelope.call, body)
         elif not connection.role and not connection.peer:
             connection.close("the first message is hello")
-        elif isinstance(body, DigestOf):
-            self._spawn(self._digest(connection, envelope, body))
+        elif isinstance(body, Verify) and connection.role in VERIFIERS:
+            answer = self.shell.partitions.verifications.ask(body, self.shell.now())
+            connection.answer(envelope.call, Failed(answer) if isinstance(answer, Fault) else answer)
+            self.shell.schedule()
         elif connection.role == "control":
             self._from_control(connection, envelope)
         else:
@@ -92,18 +122,23 @@ class Service:
 
     def _hello(self, connection: Connection, call: int, hello: Hello) -> None:
         shell = self.shell
-        state = shell.partitions.state
         refusal = self._refusal(hello)
         if refusal:
             connection.answer(call, Failed(Fault("conflict", refusal)), PRIORITY_CONTROL)
             return
         connection.peer, connection.role = hello.sender, hello.role
-        welcome = Welcome(hello.cluster_id, state.node_id, state.boot)
-        if state.cluster_id:
-            connection.answer(call, welcome, PRIORITY_CONTROL)
-            return
-        shell.partitions.join(hello.cluster_id)
-        shell.after_batch(lambda: connection.answer(call, welcome, PRIORITY_CONTROL))
+
+        def welcome() -> None:
+            state = shell.partitions.state
+            answer = Welcome(hello.cluster_id, state.node_id, state.boot, self._process, self._is_new)
+            connection.answer(call, answer, PRIORITY_CONTROL)
+
+        if hello.role == "control":
+            shell.partitions.join(hello.cluster_id, hello.boot_floor)
+            # Always after a batch: what an earlier hello joined may not be durable yet.
+            shell.after_batch(welcome)
+        else:
+            welcome()
 
     def _refusal(self, hello: Hello) -> str:
         state = self.shell.partitions.state
@@ -121,23 +156,35 @@ class Service:
     def _from_control(self, connection: Connection, envelope: Envelope) -> None:
         shell, body = self.shell, envelope.body
         if isinstance(body, MapUpdate):
-            shell.control = connection
-            shell.on_nodes(body.nodes)
+            if shell.controls.heard(connection, body):
+                shell.on_nodes(body.nodes)
+                if body.rebalance is not None:
+                    shell.partitions.filling.set_rate(body.rebalance.max_bytes_per_second)
             shell.on_entries(body.entries)
             shell.send_report()
             if not self.is_admitted:
                 self.is_admitted = True
                 self._on_admitted()
+        elif isinstance(body, DropCopies):
+            shell.perform(shell.partitions.drop_copies(body.entries))
+            shell.schedule()
         elif isinstance(body, CreateCopies):
             created = CopiesCreated(shell.partitions.create_copies(body.pids))
             shell.after_batch(lambda: connection.answer(envelope.call, created, PRIORITY_CONTROL))
+        elif isinstance(body, Retire):
+            shell.partitions.retire()
+            shell.after_batch(lambda: self._retired(connection, envelope.call))
         else:
             connection.close(f"unexpected message {type(body).__name__}")
 
+    def _retired(self, connection: Connection, call: int) -> None:
+        connection.answer(call, Done(), PRIORITY_CONTROL)
+        self._on_retired()
+
     def closed(self, connection: Connection) -> None:
         """A connection that this node accepted is gone."""
-        if self._shell is not None and self._shell.control is connection:
-            self._shell.control = None
+        if self._shell is not None:
+            self._shell.controls.closed(connection)
 
     # ---- data ---------------------------------------------------------------------------------------------------
 
@@ -146,9 +193,9 @@ class Service:
             connection.close("only a gateway reads and writes")
             return
         shell = self.shell
-        view, now = shell.view(), shell.now()
-        read = shell.partitions.read
-        pending = PendingCall(connection, call, now.wall_ms)
+        view, now = shell.view(), shell.now_after_view()
+        read = shell.partitions.reads.quorum if message.is_quorum else shell.partitions.read
+        pending = PendingCall(connection, call, now.wall_ms, now.mono_ms)
         results = pending.results
         left_bytes = READ_BYTES_MAX
         for index, one in enumerate(message.reads):
@@ -158,18 +205,37 @@ class Service:
                 pending.open_parts += 1
             elif isinstance(row, bytes):
                 left_bytes -= len(row)
+        if message.is_quorum:
+            shell.metrics.quorum_reads += len(results)
         shell.metrics.reads += len(results)
+        shell.metrics.queued += pending.open_parts
         if not pending.open_parts:
             pending.send()
+
+    def _read_stale(self, connection: Connection, call: int, message: ReadStale) -> None:
+        if connection.role != "gateway":
+            connection.close("only a gateway reads and writes")
+            return
+        shell = self.shell
+        view, now = shell.view(), shell.now_after_view()
+        pending = PendingStale(connection, call, now.wall_ms, now.mono_ms)
+        answer = shell.partitions.reads.stale((pending, 0), message, view, now)
+        shell.metrics.reads += 1
+        shell.metrics.stale_reads += 1
+        if isinstance(answer, Later):
+            pending.results, pending.open_parts = [answer], 1
+            shell.metrics.queued += 1
+        else:
+            connection.answer(call, Failed(answer) if isinstance(answer, Fault) else answer)
 
     def _write(self, connection: Connection, call: int, message: Write) -> None:
         if connection.role != "gateway":
             connection.close("only a gateway reads and writes")
             return
         shell = self.shell
-        view, now = shell.view(), shell.now()
+        view, now = shell.view(), shell.now_after_view()
         write = shell.partitions.write
-        pending = PendingCall(connection, call, None)
+        pending = PendingCall(connection, call, None, now.mono_ms)
         results = pending.results
         for index, one in enumerate(message.writes):
             result = write((pending, index), one, view, now)
@@ -177,24 +243,6 @@ class Service:
             if result is LATER:
                 pending.open_parts += 1
         shell.metrics.writes += len(results)
+        shell.metrics.queued += pending.open_parts
         if not pending.open_parts:
             pending.send()
-
-    async def _digest(self, connection: Connection, envelope: Envelope, body: DigestOf) -> None:
-        shell = self.shell
-        partition = shell.partitions.get(body.pid)
-        if partition is None:
-            connection.answer(envelope.call, Failed(Fault("not_found", f"no copy of partition {body.pid} here")))
-            return
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + envelope.deadline_ms / 1000
-        while partition.copy.applied_seq < body.at_seq and loop.time() < deadline:
-            shell.apply_soon()
-            await asyncio.sleep(DIGEST_POLL_S)
-        result = await asyncio.to_thread(digest_copy, shell.engine, body.pid, partition.copy.prefix)
-        connection.answer(envelope.call, result)
-
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

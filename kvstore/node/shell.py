@@ -16,12 +16,15 @@ from typing import cast
 import structlog
 
 from kvstore.clock import Clock
-from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send
+from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send, TakeDigests, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Acked, CasResult, CompareAndSet, Entry, NodeInfo, NodeReport
+from kvstore.messages import Acked, CasResult, CompareAndSet, Entry, NodeInfo, Standing
+from kvstore.node.controls import Controls
+from kvstore.node.digester import Digester
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.pending import PendingCall
 from kvstore.partitions import Partitions
+from kvstore.replication.bucket_digests import BucketDigests
 from kvstore.rpc.client import Identity, Link
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, Handler, RpcError
 from kvstore.storage.engine import Batch, Engine, EngineError, MapFull, Snapshot
@@ -32,6 +35,7 @@ CLOSE_TIMEOUT_S = 10.0
 MAP_FULL_TRIES_MAX = 5
 BATCH_INTERVAL_S = 0.005
 CROWD_MIN = 4
+APPLY_S = 0.2
 EXIT_STORE_FAILED = 70
 
 log = structlog.get_logger("node")
@@ -47,21 +51,23 @@ class Shell:
         self.partitions = partitions
         self._clock = clock
         self.metrics = metrics
-        self.control: Connection | None = None
+        self.controls = Controls()
         self.peers: dict[str, Link] = {}
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(engine, _end_process)
+        self._digester = Digester(engine, self._digested)
         self._view: Snapshot | None = None
         self._now: Instant | None = None
         self._turn_scheduled = False
         self._apply_due = False
-        self._asks: list[Entry] = []
+        self._asks: dict[int, Entry] = {}
         self._after_batch: list[Callable[[], None]] = []
         self._releasing: list[Callable[[], None]] = []
         self._full_tries = 0
         self._last_batch_s = 0.0
         self._last_crowd = 0
+        self._applied_s = 0.0
         self._is_waiting = False
 
     # ---- turns --------------------------------------------------------------------------------------------------
@@ -79,6 +85,16 @@ class Shell:
             self._now = self._clock.now()
             self.schedule()
         return self._now
+
+    def fresh_now(self) -> Instant:
+        """The clock, read now: the process may have stood still since this turn began."""
+        self._now = None
+        return self.now()
+
+    def now_after_view(self) -> Instant:
+        """The clock, read after this turn's view was opened: a lease that holds then covers what the view shows."""
+        self.view()
+        return self.fresh_now()
 
     def schedule(self) -> None:
         """Have `_turn` run at the end of this loop turn."""
@@ -98,8 +114,12 @@ class Shell:
 
     def _turn(self) -> None:
         partitions = self.partitions
-        if partitions.has_reads_waiting:
-            self.perform(partitions.retry_reads(self.view(), self.now()))
+        if partitions.reads.are_waiting:
+            self.perform(partitions.reads.retry(self.view(), self.now_after_view()))
+        for send in partitions.stream(self.view(), self.now()):
+            self._send(send)
+        if partitions.filling.is_due:
+            self.perform(partitions.filling.advance(self.view(), self.now()))
         if self._has_batch:
             self._form_batch_or_wait()
         self._close_view()
@@ -107,9 +127,10 @@ class Shell:
         self._turn_scheduled = False
         if self._has_batch and not self._is_waiting:
             self.schedule()
-        if self._asks and self.control is not None:
-            asks, self._asks = self._asks, []
-            self._loop.create_task(self._compare_and_set(self.control, asks))
+        control = self.controls.current
+        if self._asks and control is not None:
+            asks, self._asks = self._asks, {}
+            self._loop.create_task(self._compare_and_set(control, list(asks.values())))
 
     @property
     def _has_batch(self) -> bool:
@@ -149,7 +170,7 @@ class Shell:
             self._commit_again(batch, full)
             return
         self._full_tries = 0
-        self.metrics.committed(seconds)
+        self.metrics.committed(seconds, len(batch))
         self._release()
 
     def _release(self) -> None:
@@ -183,13 +204,20 @@ class Shell:
             if isinstance(effect, Reply):
                 call, index = cast(tuple[PendingCall, int], effect.ticket)
                 call.settle(index, effect.result)
+                self.metrics.queued -= 1
+                if not call.open_parts:
+                    self.partitions.filling.pace.note(self.now().mono_ms - call.asked_ms)
             elif isinstance(effect, Send):
                 self._send(effect)
             elif isinstance(effect, AskCas):
-                self._asks.append(effect.entry)
+                self._asks[effect.entry.pid] = effect.entry
                 self.schedule()
             elif isinstance(effect, Report):
                 self.send_report()
+            elif isinstance(effect, Wake):
+                self._loop.call_later(effect.ms / 1000, self.schedule)
+            elif isinstance(effect, TakeDigests):
+                self._digester.begin(effect)
             elif isinstance(effect, Alarm):
                 self.metrics.alarms += 1
                 log.error("alarm", partition=effect.pid, reason=effect.text)
@@ -201,19 +229,24 @@ class Shell:
             if isinstance(send.body, Acked):
                 self.metrics.acks += 1
 
+    def _digested(self, asked: TakeDigests, made: BucketDigests | None, failure: str) -> None:
+        self.perform(self.partitions.verifications.digested(asked, made, failure, self.now()))
+
     def send_report(self) -> None:
         """Tell control how this node is."""
-        if self.control is not None:
-            self.control.cast(NodeReport(self.partitions.report()))
+        self.controls.report(self.partitions.report())
 
     async def _compare_and_set(self, control: Connection, asks: list[Entry]) -> None:
         try:
             answer = await control.call(CompareAndSet(asks), CAS_TIMEOUT_S, PRIORITY_CONTROL)
         except RpcError as error:
             log.warning("compare_and_set_unanswered", reason=str(error), partitions=len(asks))
+            self.controls.failed(control)
             return
         if isinstance(answer, CasResult):
             self.on_entries(answer.entries)
+        else:
+            self.controls.failed(control)
 
     def on_entries(self, entries: list[Entry]) -> None:
         """Map entries arrived."""
@@ -227,11 +260,14 @@ class Shell:
         me = self.partitions.state
         for node in nodes:
             known = self.peers.get(node.id)
-            if node.id == me.node_id or (known is not None and known.address == node.address):
+            is_member = node.standing is not Standing.REMOVED
+            if node.id == me.node_id or (is_member and known is not None and known.address == node.address):
                 continue
             if known is not None:
                 self._loop.create_task(known.close())
-            self.peers[node.id] = self._new_link(node, Identity(me.cluster_id, me.node_id, "node"))
+                del self.peers[node.id]
+            if is_member:
+                self.peers[node.id] = self._new_link(node, Identity(me.cluster_id, me.node_id, "node"))
 
     def _new_link(self, node: NodeInfo, identity: Identity) -> Link:
         link = Link(
@@ -240,7 +276,7 @@ class Shell:
             identity,
             self._handler,
             on_up=lambda _: self._peer_up(node.id),
-            on_down=lambda: self.partitions.unreachable(node.id),
+            on_down=lambda: self.partitions.unreachable(node.id, self.now()),
         )
         link.start()
         return link
@@ -253,7 +289,10 @@ class Shell:
         """Time has passed."""
         self.partitions.usage = self.engine.usage()
         self.perform(self.partitions.tick(self.view(), self.now()))
-        self.apply_soon()
+        if self._loop.time() - self._applied_s >= APPLY_S:
+            self._applied_s = self._loop.time()
+            self.apply_soon()
+        self.schedule()
 
     async def close(self) -> None:
         """Save what is there, apply what is committed, and stop."""
@@ -264,6 +303,7 @@ class Shell:
             await saved.wait()
         for link in self.peers.values():
             await link.close()
+        await self._digester.close()
         await asyncio.to_thread(self._writer.close)
         self._close_view()
 

@@ -2,64 +2,49 @@
 
 Guarantees: state in memory runs ahead of the disk by at most the batches at hand; `durable_end` never claims more than
 a finished batch holds; `data` is always a committed prefix of the log (log first, apply after commit), with the key and
-byte counters and the expiry index changed in the same batch. Leaves to others: when to commit (`leader`, `follower`).
-Sans-IO. PROTOCOL "Log", "Write path".
-
-Rows in `meta`, after the copy's prefix: `name` (which partition, which store), `promise` (epochs), `state` (commit,
-applied, counters), `entry` (the newest map entry seen).
+byte counters, the expiry index and the outcomes that are remembered changed in the same batch. A copy that is
+backfilled is such a prefix for the positions up to its cursor, and empty beyond. Leaves to others: when to commit
+(`leader`, `follower`). Sans-IO. PROTOCOL "Log", "Write path", "Backfill".
 """
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
-
 import msgspec
 
-from kvstore.codec import CodecError, decode_entry, encode_entry
-from kvstore.messages import Entry, Rid
+from kvstore.codec import encode_entry
+from kvstore.messages import BeginBackfill, Chunk, Entry
+from kvstore.replication.copy_rows import (
+    BACKFILL,
+    ENTRY,
+    NAME,
+    PROMISE,
+    STATE,
+    Backfill,
+    CopyName,
+    Promise,
+    State,
+    decode_entry_row,
+    decode_row,
+    encode_row,
+)
 from kvstore.replication.log import Held, Log
-from kvstore.storage.engine import Batch, Snapshot, Table, range_end
+from kvstore.replication.log_loading import load_log, unapplied_rows
+from kvstore.replication.outcomes import DATA_POSITION, Outcomes
+from kvstore.storage.engine import Batch, Snapshot, Table
+from kvstore.storage.journal import Journal
 from kvstore.storage.records import (
     DamagedRow,
     Record,
     RecordType,
     copy_prefix,
-    decode_log_row,
     expiry_key,
+    expiry_of,
     seq_key,
+    value_bytes,
 )
 
-_Seq = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
-
-NAME, PROMISE, STATE, ENTRY = b"name", b"promise", b"state", b"entry"
-
-
-class CopyName(msgspec.Struct, frozen=True, array_like=True):
-    pid: int
-    rid: Rid
-
-
-class Promise(msgspec.Struct, frozen=True, array_like=True):
-    """`reconciled` is the epoch in which the log was last proven to be a prefix of the leader's."""
-
-    promised: int
-    reconciled: int
-    starts: list[tuple[int, int]]
-
-
-class State(msgspec.Struct, frozen=True, array_like=True):
-    """`log_bytes` counts the rows up to `applied_seq`; those after it are counted when they are read back."""
-
-    commit_seq: _Seq
-    applied_seq: _Seq
-    keys: int
-    size_bytes: int
-    time_ms: int
-    log_bytes: int
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_Row = TypeVar("_Row", CopyName, Promise, State)
+# A larger row fills pages of its own wherever it stands.
+JOURNALED_ROW_BYTES_MAX = 8 * 1024
 
 
 class Copy:
@@ -72,15 +57,23 @@ class Copy:
         self.entry = entry
         self.promised = 0
         self.reconciled = 0
+        self.heard_ver = 0
         self.log = Log(0, 0, 0, [], [])
         self.durable_end = 0
         self.commit_seq = 0
         self.applied_seq = 0
+        self.applied_ms = 0
+        self.outcomes = Outcomes(self.prefix)
         self.keys = 0
         self.size_bytes = 0
         self.log_bytes = 0
         self.log_start = self.prefix
+        self.backfill: Backfill | None = None
+        self.verify_due: tuple[int, int, bytes] | None = None
+        self._chunk: Chunk | None = None
+        self._state_changed = False
         self._unsaved: list[Held] = []
+        self._journaled: list[Held] = []
         self._cut: list[int] = []
         self._truncated: list[bytes] = []
         self._meta_changed = True
@@ -94,6 +87,7 @@ class Copy:
         assert epoch >= self.promised, "a promise is not taken back"
         if epoch > self.promised:
             self.promised = epoch
+            self._chunk = None
             self._meta_changed = True
 
     def reconcile(self, epoch: int) -> None:
@@ -101,6 +95,18 @@ class Copy:
         if self.reconciled != epoch:
             self.reconciled = epoch
             self._meta_changed = True
+
+    def hear(self, ver: int) -> None:
+        """A leader named this copy by this version of the map entry."""
+        if ver > self.heard_ver:
+            self.heard_ver = ver
+            self._meta_changed = True
+
+    def is_dropped_by(self, entry: Entry) -> bool:
+        """Whether the map named this copy before and, by this entry, does so no more: then it never will again, unless
+        its node offers it once more, which it is asked for by a newer entry than this one."""
+        is_newer = self.entry is not None and entry.ver > max(self.entry.ver, self.heard_ver)
+        return is_newer and self.name.rid not in (*entry.replicas, *entry.adding)
 
     def adopt(self, entry: Entry) -> None:
         """Keep the newest map entry."""
@@ -127,6 +133,7 @@ class Copy:
             if held.head.first_seq < unsaved_from:
                 self.log_bytes -= len(held.row)
         self._unsaved = [held for held in self._unsaved if held.head.last_seq <= end]
+        self._journaled = [held for held in self._journaled if held.head.last_seq <= end]
         self._saving_end = min(self._saving_end, end)
         self.durable_end = min(self.durable_end, end)
         self._meta_changed = True
@@ -137,35 +144,74 @@ class Copy:
         self.commit_seq = max(self.commit_seq, seq)
 
     @property
+    def is_backfilling(self) -> bool:
+        """Whether data is still missing: nothing is applied then but together with a chunk."""
+        return self.backfill is not None and not self.backfill.done
+
+    @property
+    def wants_chunk(self) -> bool:
+        """Whether the next piece of data is missing and not at hand."""
+        return self.is_backfilling and self._chunk is None and self.reconciled == self.promised
+
+    def take_chunk(self, chunk: Chunk) -> None:
+        """Keep a chunk until the log has reached the seq at which it was read; a late or doubled one is ignored."""
+        continues = self.backfill is not None and chunk.cursor == self.backfill.cursor
+        if self.wants_chunk and continues and chunk.as_of >= self.taken_seq:
+            self._chunk = chunk
+
+    @property
     def unapplied(self) -> int:
-        """How many committed records are not yet in a batch that applies them."""
-        return self.commit_seq - max(self.applied_seq, self._saving_applied)
+        """How many committed records are not yet in a batch that applies them, and may be."""
+        return 0 if self.is_backfilling else self.commit_seq - self.taken_seq
+
+    @property
+    def taken_seq(self) -> int:
+        """What is applied with the batch at hand."""
+        return max(self.applied_seq, self._saving_applied)
 
     @property
     def has_changes(self) -> bool:
         """Whether something waits to be saved, applies aside."""
-        return bool(self._unsaved or self._cut or self._truncated or self._meta_changed)
+        return bool(self._unsaved or self._cut or self._truncated or self._meta_changed) or self._has_whole_chunk
+
+    @property
+    def _has_whole_chunk(self) -> bool:
+        return self._chunk is not None and self._chunk.as_of <= self.log.end
+
+    @property
+    def is_journaled(self) -> bool:
+        """Whether rows of its log stand in the journal only."""
+        return bool(self._journaled)
+
+    @property
+    def empties_journal(self) -> bool:
+        """Whether the next batch has to empty the journal: rows of the log were cut that may stand there."""
+        return bool(self._cut)
 
     # ---- saving -------------------------------------------------------------------------------------------------
 
-    def save(self, batch: Batch, apply: bool) -> None:
-        """Put all unsaved changes into `batch`, and with `apply` the effects of what is committed."""
+    def save(self, batch: Batch, apply: bool, journal: Journal | None) -> None:
+        """Put all unsaved changes into `batch`, and with `apply` the effects of what is committed.
+
+        Args:
+            journal: takes the new rows of the log; None where the batch empties the journal, and all rows that stand
+                there go to the log's own table.
+        """
         for first_seq in self._cut:
             batch.delete(Table.LOG, seq_key(self.prefix, first_seq))
         for row_key in self._truncated:
             batch.delete(Table.LOG, row_key)
-        for held in self._unsaved:
-            batch.put(Table.LOG, seq_key(self.prefix, held.head.first_seq), held.row)
-            self.log_bytes += len(held.row)
-        state_changed = bool(self._truncated)
+        self._state_changed = self._state_changed or bool(self._truncated)
+        self._save_rows(batch, None if apply or self._has_whole_chunk else journal)
         self._cut, self._truncated, self._unsaved = [], [], []
         if self._meta_changed:
             self._save_meta(batch)
         self._saving_end = self.log.end
-        if apply and self.unapplied > 0:
-            self._apply(batch)
-            state_changed = True
-        if state_changed:
+        if self._has_whole_chunk:
+            self._store_chunk(batch)
+        elif apply and self.unapplied > 0:
+            self._apply(batch, self.commit_seq, None)
+        if self._state_changed:
             self._save_state(batch)
 
     def saved(self) -> None:
@@ -181,29 +227,90 @@ class Copy:
         self.log_bytes -= size_bytes
         self.log_start = row_keys[-1] + b"\x00"
 
+    def save_journaled(self, batch: Batch) -> None:
+        """Put what stands in the journal only into the log's table: the batch empties the journal."""
+        for held in self._journaled:
+            batch.put(Table.LOG, seq_key(self.prefix, held.head.first_seq), held.row)
+        self._journaled = []
+
+    def _save_rows(self, batch: Batch, journal: Journal | None) -> None:
+        """Rows that are small are only journaled at first: a batch then changes few pages, however many copies it is
+        of. What is applied stands in the log's table, from where it is read back."""
+        if journal is None:
+            self.save_journaled(batch)
+        for held in self._unsaved:
+            self.log_bytes += len(held.row)
+            if journal is None or len(held.row) > JOURNALED_ROW_BYTES_MAX:
+                batch.put(Table.LOG, seq_key(self.prefix, held.head.first_seq), held.row)
+            else:
+                journal.add(self.number, held.row)
+                self._journaled.append(held)
+
     def _save_meta(self, batch: Batch) -> None:
         self._meta_changed = False
-        promise = Promise(self.promised, self.reconciled, self.log.starts)
-        batch.put(Table.META, self.prefix + NAME, _ENCODER.encode(self.name))
-        batch.put(Table.META, self.prefix + PROMISE, _ENCODER.encode(promise))
+        promise = Promise(self.promised, self.reconciled, self.log.starts, self.heard_ver)
+        batch.put(Table.META, self.prefix + NAME, encode_row(self.name))
+        batch.put(Table.META, self.prefix + PROMISE, encode_row(promise))
         if self.entry is not None:
             batch.put(Table.META, self.prefix + ENTRY, encode_entry(self.entry))
+        if self.backfill is not None:
+            batch.put(Table.META, self.prefix + BACKFILL, encode_row(self.backfill))
 
-    def _apply(self, batch: Batch) -> None:
-        applied = self._saving_applied = max(self._saving_applied, self.applied_seq)
-        for held in self.log.held_after(applied):
-            if held.head.last_seq > self.commit_seq:
+    def _apply(self, batch: Batch, upto: int, cursor: bytes | None) -> None:
+        """Apply rows that end at or before `upto`; with a cursor, only what they do at positions up to it. Without one
+        a verify record is the last that is applied, so that the batch leaves the very state at its seq."""
+        self._saving_applied, outcomes = self.taken_seq, self.outcomes
+        for held in self.log.held_after(self._saving_applied):
+            head = held.head
+            if head.last_seq > upto:
                 break
-            for _, record, row in held.changes:
-                self._apply_record(batch, record, row)
-            self._saving_applied = held.head.last_seq
+            for seq, record, row in held.changes:
+                if cursor is None or DATA_POSITION + record.key <= cursor:
+                    self._apply_record(batch, record, row)
+                if record.origin or record.token:
+                    outcomes.take(batch, record, head, seq, cursor)
+            outcomes.windows.pass_to(head.time_ms)
+            self._saving_applied = head.last_seq
+            self.applied_ms = head.time_ms
+            self._state_changed = True
+            last = held.changes[-1][1]
+            if last.type == RecordType.VERIFY and cursor is None:
+                self.verify_due = head.epoch, head.last_seq, last.value
+                break
+        outcomes.save(batch)
         assert self._saving_applied <= self.commit_seq, "I4: applied is committed"
 
+    def _store_chunk(self, batch: Batch) -> None:
+        """Bring what is here to the seq at which the chunk was read, add the chunk, and move the cursor behind it."""
+        chunk, backfill = self._chunk, self.backfill
+        assert chunk is not None, "only a chunk that is at hand is stored"
+        assert backfill is not None, "only a copy that is backfilled takes chunks"
+        self._chunk = None
+        self.commit(chunk.as_of)
+        self._apply(batch, chunk.as_of, backfill.cursor)
+        for position, row in chunk.rows:
+            if position[:1] != DATA_POSITION:
+                self.outcomes.store(batch, position, row)
+                continue
+            key = position[1:]
+            self.keys += 1
+            self.size_bytes += len(key) + value_bytes(row)
+            batch.put(Table.DATA, self.prefix + key, row)
+            if expiry_ms := expiry_of(row):
+                batch.put(Table.EXPIRY, expiry_key(self.prefix, expiry_ms, key), b"")
+        self._saving_applied = chunk.as_of
+        self.applied_ms = chunk.as_of_ms
+        self._state_changed = True
+        self.backfill = msgspec.structs.replace(backfill, cursor=chunk.end, done=chunk.done)
+        batch.put(Table.META, self.prefix + BACKFILL, encode_row(self.backfill))
+
     def _save_state(self, batch: Batch) -> None:
+        self._state_changed = False
         applied = self._saving_applied
         log_bytes = self.log_bytes - sum(len(held.row) for held in self.log.held_after(applied))
-        state = State(self.commit_seq, applied, self.keys, self.size_bytes, self.log.time_ms, log_bytes)
-        batch.put(Table.META, self.prefix + STATE, _ENCODER.encode(state))
+        time_ms = self.log.time_ms
+        state = State(self.commit_seq, applied, self.keys, self.size_bytes, time_ms, log_bytes, self.applied_ms)
+        batch.put(Table.META, self.prefix + STATE, encode_row(state))
 
     def _apply_record(self, batch: Batch, record: Record, row: bytes | None) -> None:
         if record.type > RecordType.EXPIRE:
@@ -223,6 +330,19 @@ class Copy:
             batch.put(Table.EXPIRY, expiry_key(self.prefix, record.expiry_ms, record.key), b"")
 
 
+def begin_backfill(number: int, former: Copy, message: BeginBackfill) -> Copy:
+    """The empty copy, under a fresh number, that takes the place of `former`, which the log cannot bring up to date."""
+    copy = Copy(number, former.name, former.entry)
+    base = message.base_seq
+    copy.promised, copy.reconciled, copy.heard_ver = former.promised, message.epoch, former.heard_ver
+    copy.log = Log(base, message.base_checksum, message.time_ms, list(message.starts), [])
+    copy.durable_end = copy._saving_end = base
+    copy.commit_seq = copy.applied_seq = copy._saving_applied = base
+    copy.backfill = Backfill(base, message.base_checksum)
+    copy._state_changed = True
+    return copy
+
+
 def load_name(number: int, view: Snapshot) -> CopyName:
     """What the copy with that number is a copy of.
 
@@ -232,11 +352,14 @@ def load_name(number: int, view: Snapshot) -> CopyName:
     row = view.get(Table.META, copy_prefix(number) + NAME)
     if row is None:
         raise DamagedRow(f"copy {number} has no name")
-    return _decode(row, CopyName)
+    return decode_row(row, CopyName)
 
 
-def load_copy(number: int, name: CopyName, view: Snapshot) -> Copy:
+def load_copy(number: int, name: CopyName, view: Snapshot, journaled: list[bytes]) -> Copy:
     """Read a copy back.
+
+    Args:
+        journaled: the rows of its log in the journal.
 
     Raises:
         DamagedRow: a row of its state or of its unapplied log is missing or damaged.
@@ -246,44 +369,20 @@ def load_copy(number: int, name: CopyName, view: Snapshot) -> Copy:
     if promise_row is None:
         raise DamagedRow(f"copy {number} has no promise")
     entry = view.get(Table.META, prefix + ENTRY)
-    copy = Copy(number, name, _decode_entry(entry) if entry is not None else None)
-    promise = _decode(promise_row, Promise)
-    copy.promised, copy.reconciled = promise.promised, promise.reconciled
+    copy = Copy(number, name, decode_entry_row(entry) if entry is not None else None)
+    promise = decode_row(promise_row, Promise)
+    copy.promised, copy.reconciled, copy.heard_ver = promise.promised, promise.reconciled, promise.heard_ver
+    backfill_row = view.get(Table.META, prefix + BACKFILL)
+    copy.backfill = decode_row(backfill_row, Backfill) if backfill_row is not None else None
     state_row = view.get(Table.META, prefix + STATE)
-    state = _decode(state_row, State) if state_row is not None else State(0, 0, 0, 0, 0, 0)
+    state = decode_row(state_row, State) if state_row is not None else State(0, 0, 0, 0, 0, 0)
     copy.commit_seq = copy.applied_seq = copy._saving_applied = state.applied_seq
-    copy.keys, copy.size_bytes = state.keys, state.size_bytes
-    copy.log = _load_log(prefix, promise, state, view)
+    copy.keys, copy.size_bytes, copy.applied_ms = state.keys, state.size_bytes, state.applied_ms
+    copy.outcomes.load(view)
+    rows = unapplied_rows(prefix, state.applied_seq, view, journaled)
+    copy.log = load_log(prefix, promise, state, copy.backfill or Backfill(0, 0), view, rows)
+    copy._journaled = copy.log.held_after(state.applied_seq) if journaled else []
     copy.log_bytes = state.log_bytes + sum(len(held.row) for held in copy.log.held_after(0))
     copy.durable_end = copy._saving_end = copy.log.end
     copy._meta_changed = False
     return copy
-
-
-def _decode(row: bytes, kind: type[_Row]) -> _Row:
-    try:
-        return msgspec.msgpack.decode(row, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DamagedRow(f"{kind.__name__}: {error}") from error
-
-
-def _decode_entry(row: bytes) -> Entry:
-    try:
-        return decode_entry(row)
-    except CodecError as error:
-        raise DamagedRow(f"Entry: {error}") from error
-
-
-def _load_log(prefix: bytes, promise: Promise, state: State, view: Snapshot) -> Log:
-    last = view.last(Table.LOG, prefix, seq_key(prefix, state.applied_seq + 1))
-    applied = decode_log_row(last[1]) if last else None
-    if state.applied_seq and (applied is None or applied.last_seq != state.applied_seq):
-        raise DamagedRow(f"the log row that ends at {state.applied_seq} is missing")
-    log = Log(state.applied_seq, applied.checksum if applied else 0, state.time_ms, [], [])
-    for _, row in view.scan(Table.LOG, seq_key(prefix, state.applied_seq + 1), range_end(prefix)):
-        head = decode_log_row(row)
-        if head.first_seq != log.end + 1 or head.previous != log.end_checksum:
-            raise DamagedRow(f"the log row at {head.first_seq} does not follow {log.end}")
-        log.append(Held(row, head))
-    log.starts = [(epoch, seq) for epoch, seq in promise.starts if seq <= log.end]
-    return log

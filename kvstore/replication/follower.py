@@ -9,19 +9,20 @@ others: which epoch it is (`partition`). Sans-IO. PROTOCOL "Write path", "Reconc
 from __future__ import annotations
 
 from kvstore.effects import Send
-from kvstore.messages import Acked, Append, CutTail, EpochVector, Reconcile, Refused
+from kvstore.messages import Acked, Append, Chunk, CutTail, EpochVector, Reconcile, Refused
 from kvstore.replication.copy import Copy
 from kvstore.replication.log import Held
 from kvstore.storage.records import DamagedRow, decode_log_row
 
 
 class Follower:
-    """Args: copy: the copy that follows."""
+    """Args: copy: the copy that follows; leader_node: who is to be told at once where its log stands."""
 
-    def __init__(self, copy: Copy) -> None:
+    def __init__(self, copy: Copy, leader_node: str = "") -> None:
+        self.leader_node = leader_node
         self._copy = copy
         self._ack_to = ""
-        self._vector_to = ""
+        self._vector_to = leader_node
         self._after: list[Send] = []
 
     @property
@@ -35,7 +36,8 @@ class Follower:
         if message.epoch < copy.promised:
             return [Send(node, Refused(message.pid, message.rid, copy.promised))]
         copy.promise(message.epoch)
-        self._vector_to = node
+        copy.hear(message.ver)
+        self.leader_node = self._vector_to = node
         return []
 
     def on_append(self, node: str, message: Append) -> list[Send]:
@@ -52,7 +54,7 @@ class Follower:
             self._vector_to = node
             return []
         copy.commit(min(message.commit_seq, copy.log.end))
-        self._ack_to = node
+        self.leader_node = self._ack_to = node
         return []
 
     def on_cut(self, node: str, message: CutTail) -> list[Send]:
@@ -70,15 +72,23 @@ class Follower:
         self._ack_to = node
         return []
 
+    def on_chunk(self, node: str, message: Chunk) -> list[Send]:
+        """A piece of the leader's data."""
+        if message.epoch == self._copy.promised:
+            self._copy.take_chunk(message)
+            self._ack_to = node
+        return []
+
     def prepare_answers(self, full: bool) -> None:
         """Fix what will be answered once the batch at hand is durable: the log as it is in that batch."""
         copy = self._copy
         name, end = copy.name, copy.log.end
         if self._vector_to:
-            vector = EpochVector(name.pid, name.rid, copy.promised, list(copy.log.starts), end)
+            starts = list(copy.log.starts)
+            vector = EpochVector(name.pid, name.rid, copy.promised, starts, end, copy.is_backfilling)
             self._after.append(Send(self._vector_to, vector))
         if self._ack_to and copy.reconciled == copy.promised:
-            acked = Acked(name.pid, name.rid, copy.promised, end, copy.commit_seq, full)
+            acked = Acked(name.pid, name.rid, copy.promised, end, copy.commit_seq, full, copy.is_backfilling)
             self._after.append(Send(self._ack_to, acked))
         self._ack_to = self._vector_to = ""
 

@@ -3,8 +3,8 @@
 Guarantees: conditions are judged against the log's end; every answer leaves only after the newest record it looked at
 is durable here and on the whole in-sync set; reads see committed state only, through an overlay of what is committed
 but not yet applied; nothing is served before this epoch's barrier is committed. Leaves to others: becoming leader
-(`partition`), one follower's progress (`peer`), the batch (`copy`). Sans-IO. PROTOCOL "Write path", "Read path", "Time
-to live".
+(`partition`), who must ack (`followers`), the batch (`copy`), which write was sent before (`outcomes_at_end`). Sans-IO.
+PROTOCOL "Write path", "Read path", "Time to live", "Idempotency".
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
-from kvstore.effects import Effect, Reply, Report, Send
+import msgspec
+
+from kvstore.effects import Effect, Reply, Report
 from kvstore.instant import Instant
-from kvstore.messages import Acked, Entry, EpochVector, Fault, WriteOne, Written
+from kvstore.messages import Entry, Fault, WriteOne, Written
 from kvstore.replication.copy import Copy
-from kvstore.replication.log import Change, Held, data_row
-from kvstore.replication.peer import Peer
+from kvstore.replication.followers import Followers
+from kvstore.replication.log import Change, Held, data_row, replaced, slices, weight
+from kvstore.replication.node_leaders import NodeLeaders
+from kvstore.replication.outcomes_at_end import OutcomesAtEnd, outcome_record
+from kvstore.replication.peer import NEVER_MS
+from kvstore.replication.windows import Kind, Outcome
 from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import (
     Record,
@@ -28,22 +34,22 @@ from kvstore.storage.records import (
     expiry_key,
     expiry_of,
     split_expiry_key,
-    value_bytes,
 )
 from kvstore.versions import etag, matches
 
-ROW_BYTES_MAX = 4 * 1024 * 1024
 SWEEP_KEYS_MAX = 1000
 SWEEP_MS = 500
-RECORD_OVERHEAD_BYTES = 64
 
 _VERSION = struct.Struct(">BQQ")
 
 NO_LEADER = Fault("no_leader", "the partition's leader does not serve yet")
+NO_LEASE = Fault("no_leader", "the partition's leader lacks the lease of a copy")
+PASSING_ON = Fault("no_leader", "the partition's leader is handing over")
 NOT_ENOUGH = Fault("not_enough_copies", "a copy of the partition cannot be reached")
 FULL = Fault("storage_full", "the store is full; reads and deletes still work")
 OVERLOADED = Fault("overloaded", "too many writes wait for their copies")
 FAILED_CONDITION = Fault("precondition_failed", "the key's version is not the one asked for")
+REUSED = Fault("token_reused", "the Idempotency-Key stands for another request")
 UNKNOWN = Fault("outcome_unknown", "leadership ended before the write was known to be durable")
 
 
@@ -56,25 +62,16 @@ class Later(Enum):
 LATER = Later.LATER
 
 
-class Budget:
-    """Bytes of writes that are not yet committed, over all partitions that a node leads."""
-
-    __slots__ = ("bytes_max", "used_bytes")
-
-    def __init__(self, bytes_max: int) -> None:
-        self.bytes_max = bytes_max
-        self.used_bytes = 0
-
-
 class Leader:
-    """Args: copy: the leader's own; entry: the map entry that made it leader; budget: shared by the node's leaders."""
+    """Args: copy: the leader's own; entry: the map entry that made it leader; shared: by the node's leaders."""
 
-    def __init__(self, copy: Copy, entry: Entry, budget: Budget, now: Instant) -> None:
-        self.entry = entry
+    def __init__(self, copy: Copy, entry: Entry, shared: NodeLeaders, now: Instant) -> None:
         self.epoch = entry.epoch
         self.is_serving = False
-        self._budget = budget
-        self.peers = {rid.node: Peer(rid) for rid in entry.in_sync if rid != copy.name.rid}
+        self.is_passing_on = False
+        self.since_ms = now.mono_ms
+        self.followers = Followers(copy, entry, now)
+        self._shared = shared
         self._copy = copy
         self._queue: list[Change] = []
         self._at_end: dict[bytes, tuple[int, bytes | None]] = {}
@@ -82,24 +79,34 @@ class Leader:
         self._uncommitted: deque[list[Change]] = deque()
         self._unapplied: deque[tuple[int, bytes]] = deque()
         self._waiting: deque[tuple[int, object, Written | Fault]] = deque()
-        self._reading: deque[tuple[int, object, bytes]] = deque()
+        self._reading: deque[tuple[int, object, bytes, bool]] = deque()
+        self._outcomes = OutcomesAtEnd(copy)
         self._next_seq = copy.log.end + 1
         self._sweep_ms = now.mono_ms
         for held in copy.log.held_after(copy.applied_seq):
-            self._take(held.changes, committed=held.head.last_seq <= copy.commit_seq)
+            self._take(held, committed=held.head.last_seq <= copy.commit_seq)
         copy.promise(self.epoch)
         copy.reconcile(self.epoch)
         self._barrier_seq = self._propose(Record(RecordType.BARRIER), now)
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
-    def read(self, ticket: object, key: bytes, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
+    def read(
+        self, ticket: object, key: bytes, view: Snapshot, now: Instant, is_confirmed: bool = False
+    ) -> bytes | Fault | Later | None:
         """The committed row of `key`, None where there is none.
 
-        `LATER` when the key's time is over: the answer waits until that is committed.
+        Args:
+            now: read after `view` was opened: what the view shows was the newest state at that instant.
+            is_confirmed: the in-sync set has confirmed, since the read was asked, that it follows: no lease is needed.
+
+        Returns:
+            `LATER` when the key's time is over: the answer waits until that is committed.
         """
         if not self.is_serving:
             return NO_LEADER
+        if (now.mono_ms >= self.followers.lease_end_ms or self.is_passing_on) and not is_confirmed:
+            return NO_LEASE
         held = self._overlay.get(key)
         row = view.get(Table.DATA, self._copy.prefix + key) if held is None else held[1]
         if row is None:
@@ -107,7 +114,7 @@ class Leader:
         expiry_ms = expiry_of(row)
         if expiry_ms and expiry_ms <= self._time_ms(now):
             self._expire(key, view, now)
-            self._reading.append((self._next_seq - 1, ticket, key))
+            self._reading.append((self._next_seq - 1, ticket, key, is_confirmed))
             return LATER
         return row
 
@@ -123,6 +130,14 @@ class Leader:
             A fault or answer where nothing was appended and nothing uncommitted was looked at; else `LATER`: the
             answer comes when the record, or the newest one that was looked at, is committed.
         """
+        if not self.is_serving or self.is_passing_on:
+            return PASSING_ON if self.is_serving else NO_LEADER
+        known = self._outcomes.find(write, view, self._time_ms(now))
+        if known is not None:
+            if isinstance(known, Fault):
+                return known
+            self._shared.stored_results += known[2] != Kind.TOKEN_REUSED
+            return self._answer(ticket, known[1], self._told(known), now)
         refusal = self._refusal(write, full)
         if refusal is not None:
             return refusal
@@ -134,33 +149,59 @@ class Leader:
                 self._expire(key, view, now)
                 row = None
         if not self._conditions_hold(write, row):
-            return self._answer(ticket, key, FAILED_CONDITION)
-        if write.value is None:
-            if row is None:
-                return self._answer(ticket, key, Written(False, 0, 0, self.copies))
-            record = self._removal(RecordType.DELETE, key, row, write.token)
-        else:
+            return self._change_nothing(ticket, write, Kind.FAILED_CONDITION, now)
+        if write.value is not None:
             record = self._put(write, row, now)
+        elif row is not None:
+            record = self._removal(RecordType.DELETE, key, row, write)
+        else:
+            return self._change_nothing(ticket, write, Kind.FOUND_NOTHING, now)
         seq = self._propose(record, now)
         created = write.value is not None and row is None
-        self._waiting.append((seq, ticket, Written(created, self.epoch, seq, self.copies)))
+        self._waiting.append((seq, ticket, Written(created, self.epoch, seq, self._copies)))
         return LATER
 
+    def _change_nothing(self, ticket: object, write: WriteOne, kind: Kind, now: Instant) -> Written | Fault | Later:
+        """A write that leaves everything as it is gets a record only where it may be sent again, or was."""
+        if write.token or write.again:
+            seq = self._propose(outcome_record(write, kind), now)
+            self._waiting.append((seq, ticket, self._told((self.epoch, seq, kind))))
+            return LATER
+        seen = self._at_end.get(write.key)
+        return self._answer(ticket, 0 if seen is None else seen[0], self._told((0, 0, kind)), now)
+
+    def _told(self, outcome: Outcome) -> Written | Fault:
+        epoch, seq, kind = outcome
+        if kind <= Kind.CREATED:
+            return Written(kind == Kind.CREATED, epoch, seq, self._copies)
+        if kind == Kind.FOUND_NOTHING:
+            return Written(False, 0, 0, self._copies)
+        return FAILED_CONDITION if kind == Kind.FAILED_CONDITION else REUSED
+
     @property
-    def copies(self) -> int:
-        """How many copies hold a write durably when it is answered."""
-        return 1 + len(self.peers)
+    def ver(self) -> int:
+        """The version of the map entry that requests must know."""
+        return self.followers.entry.ver
+
+    @property
+    def sole_until_ms(self) -> int:
+        """Until when nobody else can commit anything; long ago where this leader does not serve."""
+        if not self.is_serving:
+            return NEVER_MS
+        end_ms = self.followers.lease_end_ms
+        return min(end_ms, self.since_ms) if self.is_passing_on else end_ms
+
+    @property
+    def _copies(self) -> int:
+        return 1 + len(self.followers.counted)
 
     def _refusal(self, write: WriteOne, full: bool) -> Fault | None:
-        if not self.is_serving:
-            return NO_LEADER
-        for peer in self.peers.values():
-            if not peer.is_alive:
-                return NOT_ENOUGH
-            full = full or peer.is_full
-        if full and write.value is not None:
+        followers = self.followers
+        if followers.is_blocked or len(followers.entry.in_sync) < followers.entry.min_in_sync:
+            return NOT_ENOUGH
+        if write.value is not None and (full or followers.is_full):
             return FULL
-        if self._budget.used_bytes > self._budget.bytes_max:
+        if self._shared.used_bytes > self._shared.bytes_max:
             return OVERLOADED
         return None
 
@@ -170,16 +211,16 @@ class Leader:
         version = ""
         if row is not None:
             _, epoch, seq = _VERSION.unpack_from(row)
-            version = etag(self.entry.pid, epoch, seq)
+            version = etag(self._copy.name.pid, epoch, seq)
         if write.if_match is not None and not matches(write.if_match, version):
             return False
         return write.if_none_match is None or not matches(write.if_none_match, version)
 
-    def _answer(self, ticket: object, key: bytes, result: Written | Fault) -> Written | Fault | Later:
-        """An answer without a record of its own waits for the records that it looked at."""
-        seen = self._at_end.get(key)
-        if seen is None or seen[0] <= self._copy.commit_seq:
-            return result
+    def _answer(self, ticket: object, seen: int, result: Written | Fault, now: Instant) -> Written | Fault | Later:
+        """An answer that looked at the record `seen` and has none of its own waits for it; if that is committed, it is
+        a read."""
+        if seen <= self._copy.commit_seq:
+            return result if now.mono_ms < self.followers.lease_end_ms else NO_LEASE
         self._waiting.append((self._next_seq - 1, ticket, result))
         return LATER
 
@@ -194,7 +235,7 @@ class Leader:
 
     def _put(self, write: WriteOne, row: bytes | None, now: Instant) -> Record:
         expiry_ms = 0 if write.ttl_ms is None else self._time_ms(now) + write.ttl_ms
-        replaced_bytes, replaced_expiry_ms = _replaced(write.key, row)
+        replaced_bytes, replaced_expiry_ms = replaced(write.key, row)
         return Record(
             RecordType.PUT,
             write.key,
@@ -204,11 +245,14 @@ class Leader:
             replaced_bytes,
             replaced_expiry_ms,
             write.token,
+            write.origin,
+            write.number,
+            write.floor,
         )
 
-    def _removal(self, kind: RecordType, key: bytes, row: bytes, token: bytes = b"") -> Record:
-        replaced_bytes, replaced_expiry_ms = _replaced(key, row)
-        return Record(kind, key, b"", "", 0, replaced_bytes, replaced_expiry_ms, token)
+    def _removal(self, kind: RecordType, key: bytes, row: bytes, write: WriteOne | None = None) -> Record:
+        marks = () if write is None else (write.token, write.origin, write.number, write.floor)
+        return Record(kind, key, b"", "", 0, *replaced(key, row), *marks)
 
     def _expire(self, key: bytes, view: Snapshot, now: Instant) -> None:
         """Append the end of an overdue key, unless the log's end has already gone past it."""
@@ -223,40 +267,43 @@ class Leader:
         self._queue.append((seq, record, row))
         if record.key:
             self._at_end[record.key] = (seq, row)
-            self._budget.used_bytes += _weight(record)
+            self._shared.used_bytes += weight(record)
+        if record.origin or record.token:
+            self._outcomes.take(record, self.epoch, seq, self._time_ms(now))
         return seq
+
+    def append_verify(self, record: Record, now: Instant) -> int:
+        """Append a verify record; returns its seq."""
+        return self._propose(record, now)
 
     # ---- batches ------------------------------------------------------------------------------------------------
 
     @property
     def has_queue(self) -> bool:
         """Whether records wait to become a log row, or rows wait to be sent."""
-        return bool(self._queue) or any(peer.can_send(self._copy) for peer in self.peers.values())
+        return bool(self._queue) or self.followers.can_send
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all log rows are committed and records wait to become the next one."""
+        return bool(self._queue) and self._copy.commit_seq == self._copy.log.end
 
     def form_rows(self, now: Instant) -> None:
         """Turn what is queued into log rows."""
         copy = self._copy
-        for changes in _slices(self._queue):
+        for changes in slices(self._queue):
             log = copy.log
             records = [record for _, record, _ in changes]
             row, head = encode_log_row(self.epoch, changes[0][0], self._time_ms(now), log.end_checksum, records)
             copy.append(Held(row, head, changes))
             self._uncommitted.append(changes)
+            self._outcomes.windows.pass_to(head.time_ms)
         self._queue = []
-
-    def pump(self, view: Snapshot, now: Instant) -> list[Send]:
-        """What followers can be sent now: rows they lack, as far as their windows allow."""
-        sends: list[Send] = []
-        for node, peer in self.peers.items():
-            while (message := peer.next_append(self._copy, self.entry, view, now)) is not None:
-                sends.append(Send(node, message))
-        return sends
 
     def advance(self) -> list[Effect]:
         """Commit what the whole in-sync set holds durably, and release the answers that waited for it."""
         copy = self._copy
-        durable = min((peer.acked for peer in self.peers.values()), default=copy.durable_end)
-        commit_seq = min(copy.durable_end, durable)
+        commit_seq = self.followers.durable_end()
         if commit_seq <= copy.commit_seq:
             return []
         copy.commit(commit_seq)
@@ -268,15 +315,22 @@ class Leader:
             effects.append(Report())
         waiting = self._waiting
         while waiting and waiting[0][0] <= commit_seq:
-            _, ticket, result = waiting.popleft()
+            seq, ticket, result = waiting.popleft()
+            if isinstance(result, Written) and result.copies != self._copies:
+                result = msgspec.structs.replace(result, copies=self.followers.copies(seq))
             effects.append(Reply(ticket, result))
         return effects
 
-    def overdue_reads(self) -> Iterator[tuple[object, bytes]]:
-        """Reads that waited for the end of a key and may be tried again."""
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything that was taken is committed."""
+        return not self._queue and self._copy.commit_seq == self._copy.log.end
+
+    def overdue_reads(self) -> Iterator[tuple[object, bytes, bool]]:
+        """Reads that waited for the end of a key and may be tried again, and whether they are confirmed."""
         while self._reading and self._reading[0][0] <= self._copy.commit_seq:
-            _, ticket, key = self._reading.popleft()
-            yield ticket, key
+            _, ticket, key, is_confirmed = self._reading.popleft()
+            yield ticket, key, is_confirmed
 
     @property
     def has_reads_waiting(self) -> bool:
@@ -285,6 +339,7 @@ class Leader:
 
     def forget_applied(self) -> None:
         """Drop from the overlay what `data` now holds."""
+        self._outcomes.forget_applied()
         applied = self._copy.applied_seq
         unapplied = self._unapplied
         while unapplied and unapplied[0][0] <= applied:
@@ -294,64 +349,32 @@ class Leader:
                 if seen is not None and seen[0] <= applied:
                     del index[key]
 
-    def _take(self, changes: list[Change], committed: bool) -> None:
-        """Index rows that a former leader left in the log."""
-        for seq, record, row in changes:
+    def _take(self, held: Held, committed: bool) -> None:
+        """Index a row that a former leader left in the log."""
+        for seq, record, row in held.changes:
             if record.key:
                 self._at_end[record.key] = (seq, row)
-                self._budget.used_bytes += _weight(record)
+                self._shared.used_bytes += weight(record)
+        self._outcomes.take_row(held)
         if committed:
-            self._commit_changes(changes)
+            self._commit_changes(held.changes)
         else:
-            self._uncommitted.append(changes)
+            self._uncommitted.append(held.changes)
 
     def _commit_changes(self, changes: list[Change]) -> None:
         for seq, record, row in changes:
             if record.key:
                 self._overlay[record.key] = (seq, row)
                 self._unapplied.append((seq, record.key))
-                self._budget.used_bytes -= _weight(record)
+                self._shared.used_bytes -= weight(record)
 
-    # ---- followers ----------------------------------------------------------------------------------------------
+    # ---- time ---------------------------------------------------------------------------------------------------
 
-    def on_vector(self, node: str, message: EpochVector, now: Instant) -> list[Send]:
-        """A follower told where its log stands."""
-        peer = self.peers.get(node)
-        if peer is None or message.rid != peer.rid or message.epoch != self.epoch:
-            return []
-        cut = peer.take_vector(message, self._copy, now)
-        return [] if cut is None else [Send(node, cut)]
-
-    def on_acked(self, node: str, message: Acked, now: Instant) -> list[Effect]:
-        """A follower's log is durable up to `message.log_end`."""
-        peer = self.peers.get(node)
-        if peer is None or message.rid != peer.rid or message.epoch != self.epoch:
-            return []
-        peer.take_ack(message, now)
-        return self.advance()
-
-    def reconcile(self, node: str, now: Instant) -> list[Send]:
-        """Begin, or begin again, with a follower that can be reached."""
-        peer = self.peers.get(node)
-        return [] if peer is None else [Send(node, peer.ask_vector(self.entry, now))]
-
-    def lost(self, node: str) -> None:
-        """The connection to a follower is gone."""
-        if node in self.peers:
-            self.peers[node].is_alive = False
-
-    def tick(self, view: Snapshot, now: Instant) -> list[Effect]:
-        """Ask silent followers again, tell idle ones what is committed, end overdue keys."""
-        effects: list[Effect] = []
-        for node, peer in self.peers.items():
-            if peer.is_silent(self._copy, now):
-                effects.append(Send(node, peer.ask_vector(self.entry, now)))
-            elif (idle := peer.idle_append(self._copy, self.entry, now)) is not None:
-                effects.append(Send(node, idle))
+    def tick(self, view: Snapshot, now: Instant) -> None:
+        """End overdue keys."""
         if self.is_serving and now.mono_ms >= self._sweep_ms:
             self._sweep_ms = now.mono_ms + SWEEP_MS
             self._sweep(view, now)
-        return effects
 
     def _sweep(self, view: Snapshot, now: Instant) -> None:
         prefix = self._copy.prefix
@@ -366,34 +389,9 @@ class Leader:
         """Leadership is over: what was appended and not committed has an unknown outcome."""
         self.is_serving = False
         for changes in (*self._uncommitted, self._queue):
-            self._budget.used_bytes -= sum(_weight(record) for _, record, _ in changes if record.key)
+            self._shared.used_bytes -= sum(weight(record) for _, record, _ in changes if record.key)
         waiting = [ticket for _, ticket, _ in self._waiting]
-        reading = [ticket for _, ticket, _ in self._reading]
+        reading = [ticket for _, ticket, _, _ in self._reading]
         self._waiting.clear()
         self._reading.clear()
         return [*(Reply(ticket, UNKNOWN) for ticket in waiting), *(Reply(ticket, NO_LEADER) for ticket in reading)]
-
-
-def _weight(record: Record) -> int:
-    return len(record.key) + len(record.value) + RECORD_OVERHEAD_BYTES
-
-
-def _replaced(key: bytes, row: bytes | None) -> tuple[int, int]:
-    if row is None:
-        return -1, 0
-    return len(key) + value_bytes(row), expiry_of(row)
-
-
-def _slices(changes: list[Change]) -> Iterator[list[Change]]:
-    """Cut a queue into rows of bounded size."""
-    part: list[Change] = []
-    size = 0
-    for change in changes:
-        length = len(change[1].value)
-        if part and size + length > ROW_BYTES_MAX:
-            yield part
-            part, size = [], 0
-        part.append(change)
-        size += length
-    if part:
-        yield part

@@ -8,10 +8,23 @@ what is committed (`copy`). Sans-IO. PROTOCOL "Log".
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from kvstore.storage.engine import Snapshot, Table
-from kvstore.storage.records import LogRow, Record, RecordType, decode_log_row, encode_value, seq_key
+from kvstore.storage.records import (
+    LogRow,
+    Record,
+    RecordType,
+    decode_log_row,
+    encode_value,
+    expiry_of,
+    seq_key,
+    value_bytes,
+)
+
+ROW_BYTES_MAX = 4 * 1024 * 1024
+
+RECORD_OVERHEAD_BYTES = 64
 
 Change = tuple[int, Record, bytes | None]
 
@@ -43,6 +56,34 @@ def data_row(epoch: int, seq: int, record: Record) -> bytes | None:
     if record.type != RecordType.PUT:
         return None
     return encode_value(epoch, seq, record.expiry_ms, record.content_type, record.value)
+
+
+def slices(changes: list[Change]) -> Iterator[list[Change]]:
+    """Cut a queue into rows of bounded size; a verify record ends its row."""
+    part: list[Change] = []
+    size = 0
+    for change in changes:
+        length = len(change[1].value)
+        if part and size + length > ROW_BYTES_MAX:
+            yield part
+            part, size = [], 0
+        part.append(change)
+        size += length
+        if change[1].type == RecordType.VERIFY:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def weight(record: Record) -> int:
+    """The bytes that an uncommitted record takes of its node's budget."""
+    return len(record.key) + len(record.value) + RECORD_OVERHEAD_BYTES
+
+
+def replaced(key: bytes, row: bytes | None) -> tuple[int, int]:
+    """The size and the expiry of the data row that a record replaces: (-1, 0) where there is none."""
+    return (-1, 0) if row is None else (len(key) + value_bytes(row), expiry_of(row))
 
 
 class Log:
@@ -81,6 +122,14 @@ class Log:
             self.end_checksum = head.previous
         self.starts = [(epoch, seq) for epoch, seq in self.starts if seq <= self.end]
         return dropped
+
+    @property
+    def base(self) -> tuple[int, int]:
+        """The seq before the first row in memory, and the checksum of the row that ends there."""
+        if not self._held:
+            return self.end, self.end_checksum
+        head = self._held[0].head
+        return head.first_seq - 1, head.previous
 
     def release(self, upto: int) -> None:
         """Forget rows that end at or before `upto`; they stand in the engine."""

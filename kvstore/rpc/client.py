@@ -44,8 +44,13 @@ def parse_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def dial(address: str, identity: Identity, handler: Handler, on_closed: Callable[[], None]) -> Connection:
+async def dial(
+    address: str, identity: Identity, handler: Handler, on_closed: Callable[[], None], boot_floor: int = 0
+) -> Connection:
     """Open one connection and say hello.
+
+    Args:
+        boot_floor: see `Hello`.
 
     Raises:
         OSError: nobody listens there.
@@ -61,7 +66,7 @@ async def dial(address: str, identity: Identity, handler: Handler, on_closed: Ca
             host,
             port,
         )
-    hello = Hello(identity.cluster_id, identity.sender, identity.role, FORMAT)
+    hello = Hello(identity.cluster_id, identity.sender, identity.role, FORMAT, boot_floor)
     try:
         answer = await connection.call(hello, CONNECT_TIMEOUT_S, PRIORITY_CONTROL)
     except (RpcError, asyncio.CancelledError):
@@ -70,6 +75,8 @@ async def dial(address: str, identity: Identity, handler: Handler, on_closed: Ca
     if isinstance(answer, Welcome) and answer.cluster_id == identity.cluster_id:
         connection.peer = answer.node
         connection.boot = answer.boot
+        connection.process = answer.process
+        connection.is_new = answer.is_new
         return connection
     reason = answer.fault.detail if isinstance(answer, Failed) else "an unexpected answer to hello"
     connection.close(reason)
@@ -83,6 +90,7 @@ class Link:
         on_up: called with each new connection after its handshake.
         on_down: called when that connection is gone.
         on_failed: called with the error (OSError, RpcError) of each attempt that led to no connection.
+        boot_floor: asked at each attempt for what `Hello` says of it.
     """
 
     def __init__(
@@ -95,6 +103,7 @@ class Link:
         on_up: Callable[[Connection], None] | None = None,
         on_down: Callable[[], None] | None = None,
         on_failed: Callable[[Exception], None] | None = None,
+        boot_floor: Callable[[], int] = lambda: 0,
         rng: random.Random | None = None,
     ) -> None:
         self.node_id = node_id
@@ -106,6 +115,7 @@ class Link:
         self._on_up = on_up
         self._on_down = on_down
         self._on_failed = on_failed
+        self._boot_floor = boot_floor
         self._rng = rng or random.Random()
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -158,7 +168,7 @@ class Link:
             await self._lost.wait()
 
     async def _dial(self) -> Connection:
-        connection = await dial(self.address, self._identity, self._handler, self._closed)
+        connection = await dial(self.address, self._identity, self._handler, self._closed, self._boot_floor())
         if connection.peer != self.node_id:
             connection.close("another node than expected")
             raise RpcError(f"{self.address} is node {connection.peer}, not {self.node_id}")

@@ -70,6 +70,8 @@ class Connection(asyncio.Protocol):
         self.peer = ""
         self.role = ""
         self.boot = 0
+        self.process = b""
+        self.is_new = False
         self.is_open = False
         self.close_reason = ""
         self._handler = handler

@@ -26,6 +26,7 @@ class Table(IntEnum):
     IDEMPOTENCY = 3
     EXPIRY = 4
     META = 5
+    JOURNAL = 6
 
 
 class EngineError(Exception):
@@ -38,10 +39,12 @@ class MapFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Size of an engine in bytes: `used` by live pages, out of `limit`, beyond which client writes are refused."""
+    """Size of an engine in bytes: `used` by live pages, out of `limit`, beyond which client writes are refused; `free`
+    is what its file holds besides, to be used again."""
 
     used: int
     limit: int
+    free: int = 0
 
 
 class Batch:
@@ -58,8 +61,9 @@ class Batch:
     def delete(self, table: Table, key: bytes) -> None:
         self.tables[table][key] = None
 
-    def __bool__(self) -> bool:
-        return any(self.tables)
+    def __len__(self) -> int:
+        """How many rows it changes."""
+        return sum(map(len, self.tables))
 
 
 class Snapshot(Protocol):

@@ -98,7 +98,8 @@ class LmdbEngine:
             for table in self._tables:
                 stat = transaction.stat(table)
                 pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return Usage(pages * self._page_bytes, self._limit_bytes)
+        file_pages = self._env.info()["last_pgno"] + 1
+        return Usage(pages * self._page_bytes, self._limit_bytes, max(0, file_pages - pages) * self._page_bytes)
 
     def close(self) -> None:
         self._env.close()

@@ -34,7 +34,7 @@ class DamagedRow(ValueError):
 
 
 class RecordType(IntEnum):
-    """What a log record does. The last four are reserved for moves and transactions."""
+    """What a log record does. Five, seven and eight are reserved for moves and transactions."""
 
     PUT = 1
     DELETE = 2
@@ -44,6 +44,7 @@ class RecordType(IntEnum):
     VERIFY = 6
     PREPARE = 7
     DECIDE = 8
+    OUTCOME = 9
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -51,7 +52,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
     `replaced_bytes` is the size (key and value) of the live row that this record replaces, -1 where there is none, and
     `replaced_expiry_ms` its expiry: the leader looked at its log's end when it made the record, so that applying
-    needs no read. `token` is the idempotency token of the write.
+    needs no read. `token` is a client's idempotency token, as scope and fingerprint; `origin`, `number` and `floor` are
+    those of a gateway's incarnation. An `OUTCOME` changes nothing: its value is how a write with such a token ended.
     """
 
     type: int
@@ -62,6 +64,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     replaced_bytes: int = -1
     replaced_expiry_ms: int = 0
     token: bytes = b""
+    origin: int = 0
+    number: int = 0
+    floor: int = 0
 
 
 class StoredValue(msgspec.Struct, frozen=True):

@@ -12,7 +12,9 @@ FUNCTION_LINES_MAX = 70
 DOCSTRING_LINES_MAX = 15
 
 # Path or "path:function", and the reason why it is longer.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "kvstore/messages.py": "a catalogue without logic: who looks for a message or its tag finds all in one place",
+}
 
 VAGUE_NAMES = frozenset({"base", "common", "helpers", "misc", "shared", "util", "utils"})
 

@@ -5,17 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from etcd.members import needs_etcd
 
-from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace, PutEntry, PutKeyspace, PutNode
+from cluster.cluster_map import (
+    Change,
+    ClusterMap,
+    PlaceKeyspace,
+    PutEntry,
+    PutKeyspace,
+    PutMove,
+    PutNode,
+    PutRebalance,
+    StartMoves,
+)
 from cluster.control.map_store import MapStore, Outcome
 from cluster.control.map_store.embedded import EmbeddedMapStore
+from cluster.control.map_store.etcd import EtcdMapStore
+from cluster.control.map_store.etcd_client import EtcdClient
 from cluster.control.map_store.memory import MemoryMapStore
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo, Rid
+from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, Move, MoveState, NodeInfo, Rebalance, Rid
 
 LANDED, CONFLICT = Outcome.LANDED, Outcome.CONFLICT
 NODE = NodeInfo("n1", "127.0.0.1:1", "a", 1.0, 1)
 MOVED = NodeInfo("n1", "127.0.0.1:2", "a", 1.0, 2)
+MOVE = Move(1, 1, "n1", "n3")
+ABORTING = msgspec.structs.replace(MOVE, state=MoveState.ABORTING)
+ABORTED = msgspec.structs.replace(MOVE, state=MoveState.ABORTED)
 RIDS = (Rid("n1", b"1" * 16), Rid("n2", b"2" * 16))
 
 
@@ -27,9 +44,16 @@ async def outcomes(store: MapStore, *changes: Change) -> tuple[Outcome, ...]:
     return (await store.apply(changes)).outcomes
 
 
-@pytest.fixture(params=["memory", "embedded"])
+@pytest.fixture(params=["memory", "embedded", pytest.param("etcd", marks=needs_etcd)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MapStore]:
-    opened: MapStore = MemoryMapStore(b"cluster1") if request.param == "memory" else EmbeddedMapStore(tmp_path)
+    opened: MapStore
+    if request.param == "memory":
+        opened = MemoryMapStore(b"cluster1")
+    elif request.param == "embedded":
+        opened = EmbeddedMapStore(tmp_path)
+    else:
+        opened = EtcdMapStore(EtcdClient(request.getfixturevalue("etcd").endpoints))
+        await opened.load()
     yield opened
     await opened.close()
 
@@ -70,6 +94,52 @@ async def test_an_entry_is_replaced_iff_its_version_is_the_next(store: MapStore)
     assert (await store.load()).entries == {1: entry(1, 2, 1, RIDS[0])}
 
 
+async def test_an_entry_that_a_move_changes_needs_that_move_as_it_was(store: MapStore) -> None:
+    await store.apply([PlaceKeyspace((entry(1, 1),)), StartMoves(Rebalance(1, 2), (MOVE,))])
+    other = msgspec.structs.replace(MOVE, target="n4")
+    assert await outcomes(store, PutEntry(entry(1, 2), other)) == (CONFLICT,)
+    assert await outcomes(store, PutEntry(entry(1, 2), MOVE)) == (LANDED,)
+    assert await outcomes(store, PutMove(ABORTING, MOVE, 2), PutEntry(entry(1, 3), MOVE)) == (LANDED, CONFLICT)
+
+
+async def test_moves_are_started_all_or_none_and_none_beside_another_of_the_partition(store: MapStore) -> None:
+    second = Move(2, 2, "n2", "n3")
+    assert await outcomes(store, StartMoves(Rebalance(1, 3), (MOVE, second))) == (LANDED,)
+    assert await outcomes(store, StartMoves(Rebalance(1, 4), (Move(3, 3, "n1", "n3"),))) == (CONFLICT,)
+    assert await outcomes(store, StartMoves(Rebalance(2, 5), (Move(3, 3, "n1", "n3"), Move(4, 2, "n1", "n3")))) == (
+        CONFLICT,
+    )
+    cluster = await store.load()
+    assert cluster.moves == {1: MOVE, 2: second}
+    assert cluster.rebalance == Rebalance(1, 3)
+
+
+async def test_moves_make_way_for_others_iff_nothing_was_done_for_them(store: MapStore) -> None:
+    await store.apply([PlaceKeyspace((entry(1, 1),)), StartMoves(Rebalance(1, 2), (MOVE,))])
+    over, other = PutMove(ABORTED, MOVE, 1), Move(2, 1, "n2", "n4")
+    await store.apply([PutEntry(entry(1, 2), MOVE)])
+    assert await outcomes(store, StartMoves(Rebalance(2, 3), (other,), (over,))) == (CONFLICT,)
+    now = PutMove(ABORTED, MOVE, 2)
+    assert await outcomes(store, StartMoves(Rebalance(2, 3), (other,), (now,))) == (LANDED,)
+    assert (await store.load()).active_moves == [other]
+
+
+async def test_a_move_ends_iff_its_entry_is_the_one_that_was_seen(store: MapStore) -> None:
+    await store.apply([PlaceKeyspace((entry(1, 1),)), StartMoves(Rebalance(1, 2), (MOVE,))])
+    assert await outcomes(store, PutMove(ABORTED, MOVE, 2)) == (CONFLICT,)
+    assert await outcomes(store, PutMove(ABORTED, ABORTING, 1)) == (CONFLICT,)
+    assert await outcomes(store, PutMove(ABORTED, MOVE, 1)) == (LANDED,)
+    assert (await store.load()).moves == {1: ABORTED}
+
+
+async def test_how_moves_go_is_guarded_by_its_version(store: MapStore) -> None:
+    paused = Rebalance(1, 1, True, 500)
+    assert await outcomes(store, PutRebalance(Rebalance(2))) == (CONFLICT,)
+    assert await outcomes(store, PutRebalance(paused)) == (LANDED,)
+    applied = await store.apply([PutRebalance(Rebalance(1))])
+    assert (applied.outcomes, applied.current.rebalance) == ((CONFLICT,), paused)
+
+
 async def test_changes_of_one_batch_land_or_fail_alone_and_see_each_other(store: MapStore) -> None:
     applied = await store.apply(
         [
@@ -86,13 +156,31 @@ async def test_changes_of_one_batch_land_or_fail_alone_and_see_each_other(store:
 async def test_a_conflict_tells_what_stands(store: MapStore) -> None:
     await store.apply([PutNode(NODE, None), PlaceKeyspace((entry(1, 1),))])
     applied = await store.apply([PutNode(MOVED, None), PutEntry(entry(1, 7))])
-    assert applied.current == MapUpdate(2, [NODE], [entry(1, 1)], [])
+    assert applied.current == MapUpdate(2, [NODE], [entry(1, 1)], [], [])
 
 
 async def test_the_map_version_rises_by_one_with_each_change_that_lands(store: MapStore) -> None:
     assert (await store.apply([PutNode(NODE, None), PutNode(NODE, None)])).current.map_ver == 1
     assert (await store.apply([PutNode(MOVED, NODE)])).current.map_ver == 2
     assert (await store.load()).map_ver == 2
+
+
+async def test_the_map_is_the_same_object_until_it_changes(store: MapStore) -> None:
+    before = await store.load()
+    assert await store.load() is before
+    await store.apply([PutNode(NODE, None)])
+    assert await store.load() is not before
+
+
+async def test_thousands_of_partitions_are_placed_at_once(store: MapStore) -> None:
+    placed = PlaceKeyspace(tuple(entry(pid, 1) for pid in range(1, 4097)))
+    assert await outcomes(store, placed) == (LANDED,)
+    assert len((await store.load()).entries) == 4096
+
+
+async def test_who_is_alone_may_plan(store: MapStore) -> None:
+    assert await store.may_plan()
+    assert await store.may_plan()
 
 
 async def test_partition_uids_begin_at_one_and_never_repeat(store: MapStore) -> None:
@@ -106,10 +194,25 @@ async def test_an_embedded_store_keeps_everything_across_a_restart(tmp_path: Pat
     await first.allocate_pids(5)
     keyspace = KeyspaceInfo("default", "consistent", tuple(range(1, 301)), 2, 1)
     placed = PlaceKeyspace(tuple(entry(pid, 1) for pid in range(1, 301)))
-    await first.apply([PutNode(NODE, None), PutKeyspace(keyspace, None), placed])
+    moves = StartMoves(Rebalance(1, 2, True, 7), (MOVE,))
+    await first.apply([PutNode(NODE, None), PutKeyspace(keyspace, None), placed, moves])
     before = await first.load()
     await first.close()
     second = EmbeddedMapStore(tmp_path)
     assert await second.load() == before
     assert await second.allocate_pids(1) == 6
+    await second.close()
+
+
+async def test_incarnations_rise_and_take_no_uid(store: MapStore) -> None:
+    assert [await store.draw_incarnation() for _ in range(3)] == [1, 2, 3]
+    assert await store.allocate_pids(1) == 1
+
+
+async def test_no_incarnation_is_drawn_again_after_a_restart(tmp_path: Path) -> None:
+    first = EmbeddedMapStore(tmp_path)
+    await first.draw_incarnation()
+    await first.close()
+    second = EmbeddedMapStore(tmp_path)
+    assert await second.draw_incarnation() == 2
     await second.close()

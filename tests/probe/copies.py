@@ -1,22 +1,28 @@
 """The copies of every partition of a running cluster, compared behind the back of its gateway.
 
-Guarantees: digests are compared at one and the same seq, on every node that holds a copy; counters are compared with a
-recount. Leaves to others: to keep the cluster quiet meanwhile.
+Guarantees: digests are compared at one and the same seq, on every node that holds a copy. Leaves to others: comparing
+the recount that it returns with the counters.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import lmdb
+import msgspec
+
 from cluster.control.map_store.embedded import EmbeddedMapStore
-from kvstore.messages import DigestOf, DigestResult
+from kvstore.messages import Failed, Verified, Verify
+from kvstore.partitions import NODE_ROW, NodeState
 from kvstore.rpc.client import Identity, dial
 from kvstore.rpc.connection import Connection
+from kvstore.storage.engine import Table
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 PAUSE_S = 0.05
 
 
@@ -33,14 +39,22 @@ async def cluster_id(gateway_data: Path) -> bytes:
         await store.close()
 
 
+def cluster_id_of_node(node_data: Path) -> bytes:
+    """The id of the cluster, read from the directory of a node, which may run."""
+    with lmdb.open(str(node_data), readonly=True, max_dbs=len(Table)) as environment:
+        meta = environment.open_db(Table.META.name.lower().encode(), create=False)
+        with environment.begin(meta) as transaction:
+            return msgspec.msgpack.decode(transaction.get(NODE_ROW), type=NodeState).cluster_id
+
+
 async def compare_copies(status: dict[str, Any], cluster: bytes) -> dict[str, int]:
-    """Compare all copies; returns for each node how many keys are in its copies.
+    """Compare all copies; returns for each node how many keys are in its copies, by a recount.
 
     Args:
         status: what `GET /v1/cluster` says.
 
     Raises:
-        Different: two copies have another digest at the same seq, or do not come to the same seq.
+        Different: two copies have other digests at the same seq, or no verdict can be had.
     """
     keys = {node["id"]: 0 for node in status["nodes"]}
     async with AsyncExitStack() as stack:
@@ -49,32 +63,31 @@ async def compare_copies(status: dict[str, Any], cluster: bytes) -> dict[str, in
             connection = await dial(node["address"], Identity(cluster, "probe", "admin"), lambda *_: None, lambda: None)
             stack.push_async_callback(connection.drain_and_close)
             connections[node["id"]] = connection
-        for partition in status["partitions"]:
-            holders = {node: connections[node] for node in partition["replicas"]}
-            for node, digest in (await _at_one_seq(partition["id"], holders)).items():
-                keys[node] += digest.keys
+        verifying = [
+            _verify(connections[one["leader"]], one["id"], set(one["replicas"])) for one in status["partitions"]
+        ]
+        for partition, found in zip(status["partitions"], await asyncio.gather(*verifying), strict=True):
+            if found.state != "clean":
+                raise Different(f"partition {partition}: {found}")
+            for copy in found.copies:
+                keys[copy.node] += copy.keys
     return keys
 
 
-async def _at_one_seq(pid: int, holders: dict[str, Connection]) -> dict[str, DigestResult]:
+async def _verify(leader: Connection, pid: int, holders: set[str]) -> Verified:
+    """What came of a verification of the copies on all these nodes, once they are in sync."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE_S
-    at_seq = 0
+    asked = Verify(pid, 0, secrets.token_bytes(16))
     while True:
-        digests = {node: await _digest(connection, pid, at_seq) for node, connection in holders.items()}
-        seqs = {digest.seq for digest in digests.values()}
-        if len(seqs) == 1:
-            break
+        answer = await leader.call(asked, PATIENCE_S)
+        if isinstance(answer, Failed) and answer.fault.entry is not None:
+            asked = msgspec.structs.replace(asked, ver=answer.fault.entry.ver)
+            continue
+        if isinstance(answer, Verified) and answer.state not in ("running", "unfinished"):
+            if answer.state == "different" or {copy.node for copy in answer.copies} == holders:
+                return answer
+            asked = msgspec.structs.replace(asked, name=secrets.token_bytes(16))
         if loop.time() > deadline:
-            raise Different(f"partition {pid}: copies stay at {sorted(seqs)}")
-        at_seq = max(seqs)
+            raise Different(f"partition {pid} comes to no verdict: {answer}")
         await asyncio.sleep(PAUSE_S)
-    if len({(digest.digest, digest.keys, digest.size_bytes) for digest in digests.values()}) != 1:
-        raise Different(f"partition {pid} differs at seq {at_seq}: {digests}")
-    return digests
-
-
-async def _digest(connection: Connection, pid: int, at_seq: int) -> DigestResult:
-    answer = await connection.call(DigestOf(pid, at_seq), PATIENCE_S)
-    assert isinstance(answer, DigestResult), answer
-    return answer

@@ -22,19 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lmdb.verify import verify
 from probe.copies import Different, cluster_id, compare_copies
-from probe.ledger import Ledger, Lost, Stored
+from probe.load import Load
 from probe.up import Up
 
-from kvstore.client import Client, Get, Value
-from kvstore.errors import KeyNotFound, KvError
+from kvstore.client import Client
 
 COPIES = 2
 CLIENTS = 12
 KEYS_EACH = 150
-READ_OPS = 50
-DELETE_CHANCE = 0.15
 KILL_AGAIN_CHANCE = 0.25
-SIZES = (20,) * 50 + (100,) * 100 + (2_000,) * 20 + (20_000,) * 4 + (300_000,)
 REPORT_S_MAX = 10.0
 
 
@@ -44,18 +40,17 @@ class Probe:
     def __init__(self, data: Path, seed: int) -> None:
         self._data = data
         self._rng = random.Random(seed)
-        self._ledgers = [Ledger() for _ in range(CLIENTS)]
-        self._values = 0
+        self._load = Load(CLIENTS, KEYS_EACH, self._rng)
         self._up = Up(data)
 
     async def round(self, seconds: float) -> str:
         """Write, kill, start again, check; returns what there is to tell."""
         self._up.wait_ready()
-        before = self._counts()
+        before = self._load.counts()
         started = time.monotonic()
         await self._write_until_killed(self._rng.uniform(0.2, 1.0) * seconds)
         write_s = time.monotonic() - started
-        done, refused, unknown = (late - early for early, late in zip(before, self._counts(), strict=True))
+        done, refused, unknown = (late - early for early, late in zip(before, self._load.counts(), strict=True))
         killed = 1 + await self._maybe_kill_again()
         self._verify_files()
         cluster = await cluster_id(self._data / "gateway")
@@ -92,59 +87,24 @@ class Probe:
 
     # ---- load ---------------------------------------------------------------------------------------------------
 
-    def _counts(self) -> tuple[int, int, int]:
-        ledgers = self._ledgers
-        return sum(x.acknowledged for x in ledgers), sum(x.refused for x in ledgers), sum(x.unknown for x in ledgers)
-
     async def _write_until_killed(self, seconds: float) -> None:
         async with Client(self._up.url, timeout_s=5.0, connections_max=CLIENTS) as client:
-            writers = [asyncio.create_task(self._write(client, number)) for number in range(CLIENTS)]
+            writers = self._load.start(client)
             await asyncio.sleep(seconds)
             self._kill_all()
-            for writer in writers:
-                writer.cancel()
-            for outcome in await asyncio.gather(*writers, return_exceptions=True):
-                if not isinstance(outcome, asyncio.CancelledError):
-                    raise RuntimeError("a writer ended by itself") from outcome
-
-    async def _write(self, client: Client, number: int) -> None:
-        ledger, rng = self._ledgers[number], random.Random(self._rng.random())
-        while True:
-            key = f"c{number}/{rng.randrange(KEYS_EACH)}"
-            value = None if rng.random() < DELETE_CHANCE else self._next_value(rng)
-            asked = ledger.ask(key, value)
-            try:
-                if value is None:
-                    await client.delete(key)
-                else:
-                    await client.put(key, value)
-            except KvError as error:
-                if error.definite:
-                    ledger.refuse(key, asked)
-            else:
-                ledger.done(key, asked)
-
-    def _next_value(self, rng: random.Random) -> bytes:
-        self._values += 1
-        return f"{self._values:>12}".encode().ljust(rng.choice(SIZES), b".")
+            await self._load.stop(writers)
 
     # ---- checks -------------------------------------------------------------------------------------------------
 
     async def _check(self, cluster: bytes) -> int:
         """Returns how many keys were read."""
-        keys = [key for ledger in self._ledgers for key in ledger]
-        found: dict[str, Stored] = {}
         async with Client(self._up.url, timeout_s=10.0) as client:
-            for start in range(0, len(keys), READ_OPS):
-                group = keys[start : start + READ_OPS]
-                found.update(zip(group, await _read(client, group), strict=True))
-            for ledger in self._ledgers:
-                ledger.check(found)
+            keys = await self._load.check(client)
             await self._check_copies(client, cluster)
-        return len(keys)
+        return keys
 
     async def _check_copies(self, client: Client, cluster: bytes) -> None:
-        live = {key: value for ledger in self._ledgers for key, value in ledger.live().items()}
+        live = self._load.live()
         live_bytes = sum(len(key) + len(value) for key, value in live.items())
         recount = await compare_copies(await client.status(), cluster)
         if sum(recount.values()) != COPIES * len(live):
@@ -159,18 +119,6 @@ class Probe:
             if time.monotonic() > deadline:
                 raise Different(f"counters {counted} keys, {counted_bytes} bytes; there are {recount}, {live_bytes}")
             await asyncio.sleep(0.1)
-
-
-async def _read(client: Client, keys: list[str]) -> list[Stored]:
-    values: list[Stored] = []
-    for key, outcome in zip(keys, await client.batch([Get(key) for key in keys]), strict=True):
-        if isinstance(outcome, Value):
-            values.append(outcome.data)
-        elif isinstance(outcome, KeyNotFound):
-            values.append(None)
-        else:
-            raise Lost(f"{key} cannot be read: {outcome!r}")
-    return values
 
 
 async def run(rounds: int, seconds: float, seed: int, data: Path) -> tuple[int, int]:

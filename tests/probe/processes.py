@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,15 +33,19 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
 
 
 class Process:
-    """One process of the command. `address` is what its ready line tells, without the scheme."""
+    """One process of the command. `address` is what its ready line tells, without the scheme.
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    Args:
+        before: a command that carries out the rest of its line in its own place, as `ip netns exec NAME` does.
+    """
+
+    def __init__(self, *arguments: str, before: Sequence[str] = (), **environment: str) -> None:
         self.out: list[str] = []
         self.err: list[str] = []
         self.address = ""
         self._said = threading.Event()
         self._process = subprocess.Popen(
-            [*KVSTORE, *arguments],
+            [*before, *KVSTORE, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -188,11 +192,17 @@ class Answer:
         return str(json.loads(self.body)["code"]) if kind.startswith("application/problem+json") else ""
 
 
-def ask(url: str, method: str, body: bytes | None = None) -> Answer:
+def ask(
+    url: str,
+    method: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 30.0,
+) -> Answer:
     """One HTTP request on a connection of its own."""
-    request = urllib.request.Request(url, data=body, method=method)
+    request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
     except urllib.error.HTTPError as error:
         with error:

@@ -1,7 +1,7 @@
 """A TCP proxy that stands in front of a node, at the address that the node advertises, and harms its links to peers.
 
-Guarantees: who dials is told from the `Hello` that it sends, and only connections between nodes are harmed; bytes keep
-their order. Leaves to others: when to do harm. Runs in the event loop of its test.
+Guarantees: who dials is told from the `Hello` that it sends; only connections between nodes are harmed (`cut` takes
+those of another role too); bytes keep their order. Leaves to others: when to do harm. Runs in its test's event loop.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Proxy:
         self.slowed = 0
         self.flips = 0
         self._rng = rng
-        self._is_cut = False
+        self._cut: frozenset[str] = frozenset()
         self._open = asyncio.Event()
         self._open.set()
         self._target: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._links: set[asyncio.StreamWriter] = set()
+        self._links: dict[asyncio.StreamWriter, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -52,7 +52,9 @@ class Proxy:
         return self
 
     async def forward_to(self, pid: int) -> None:
-        """Forward to the port on which that process listens, as soon as it does."""
+        """Forward to the port on which that process listens, as soon as it does; nowhere until then."""
+        if self._target.done():
+            self._target = asyncio.get_running_loop().create_future()
         await asyncio.to_thread(wait_until, lambda: listening_port(pid) is not None)
         port = listening_port(pid)
         assert port is not None
@@ -65,15 +67,17 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks)
+        await asyncio.sleep(0)  # Aborted transports close their sockets in the next turn.
 
     # ---- harm ---------------------------------------------------------------------------------------------------
 
-    def cut(self) -> None:
-        """End every link between nodes, and every new one at once, until `heal`."""
-        self._is_cut = True
-        for writer in self._links:
-            self.cuts += 1
-            writer.transport.abort()
+    def cut(self, role: str = "node") -> None:
+        """End every link that a process of this role dialled, and every new one at once, until `heal`."""
+        self._cut |= {role}
+        for writer, dialled_by in self._links.items():
+            if dialled_by == role:
+                self.cuts += 1
+                writer.transport.abort()
 
     def hold(self) -> None:
         """Keep all bytes between nodes, both ways, until `heal`."""
@@ -81,7 +85,7 @@ class Proxy:
 
     def heal(self) -> None:
         """Do no more harm, and let go what was held."""
-        self._is_cut = False
+        self._cut = frozenset()
         self.delay_s = self.flip_chance = 0.0
         self._open.set()
 
@@ -92,21 +96,21 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError))
+            stack.callback(writer.transport.abort)
             opening, hello = await self._read_hello(reader)
-            if hello.role == "node" and self._is_cut:
-                writer.transport.abort()
+            if hello.role in self._cut:
                 return
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", await self._target)
+            stack.callback(inner_writer.transport.abort)
             inner_writer.write(opening)
             between_nodes = hello.role == "node"
-            ends = {writer, inner_writer} if between_nodes else set()
-            self._links |= ends
-            try:
-                there = self._pump(reader, inner_writer, between_nodes)
-                await asyncio.gather(there, self._pump(inner_reader, writer, between_nodes))
-            finally:
-                self._links -= ends
+            for end in (writer, inner_writer):
+                self._links[end] = hello.role
+                stack.callback(self._links.pop, end)
+            there = self._pump(reader, inner_writer, between_nodes)
+            await asyncio.gather(there, self._pump(inner_reader, writer, between_nodes))
 
     async def _read_hello(self, reader: asyncio.StreamReader) -> tuple[bytes, Hello]:
         opening = await reader.readexactly(len(PREAMBLE))

@@ -18,6 +18,8 @@ from kvstore.errors import KeyNotFound, KvError, OutcomeUnknown
 
 WRITERS = 8
 KILLS = 3
+# Less than the writers wait, so that they are told what was refused.
+REQUEST_TIMEOUT_S = "0.2"
 
 
 @dataclass
@@ -67,8 +69,9 @@ async def is_there(client: Client, key: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["n1", "gateway"])
 async def test_what_was_acknowledged_is_there_and_what_was_refused_is_not(
-    start_up: Callable[..., Up], victim: str
+    start_up: Callable[..., Up], victim: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KVSTORE_REQUEST_TIMEOUT_S", REQUEST_TIMEOUT_S)
     up = await asyncio.to_thread(start_up().wait_ready)
     history = await load_with_kills(up, victim)
     assert history.done

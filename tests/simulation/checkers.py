@@ -5,17 +5,24 @@ Each `check_*` raises `Violation` naming the invariant of PROTOCOL "Invariants" 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from simulation.control import SimControl
+from simulation.copy_on_disk import CopyOnDisk, mark
 from simulation.sim_node import SimNode
+from simulation.timeline import Timeline
 
-from kvstore.messages import Written
+from kvstore.messages import Entry, Rid, WriteOne, Written
 from kvstore.partition import Partition
-from kvstore.replication.copy import STATE, State
+from kvstore.replication import outcomes, windows
+from kvstore.replication.copy_rows import BACKFILL, STATE, Backfill, State
+from kvstore.replication.outcomes import TOKEN, WINDOW, decode_token, outcome_rows
+from kvstore.replication.windows import decode_window
 from kvstore.storage.engine import Table, range_end
-from kvstore.storage.records import Record, RecordType, decode_log_row
+from kvstore.storage.records import LogRow, Record, RecordType
+
+Name = tuple[int, bytes] | tuple[int, int, int]
 
 
 class Violation(AssertionError):
@@ -25,9 +32,14 @@ class Violation(AssertionError):
 class Invariants:
     """Watches all nodes of one simulation."""
 
-    def __init__(self, nodes: dict[str, SimNode], control: SimControl) -> None:
+    def __init__(self, nodes: dict[str, SimNode], control: SimControl, timeline: Timeline) -> None:
+        self.timeline = timeline
         self.committed: dict[tuple[int, int], tuple[int, int]] = {}
         self.records: dict[tuple[int, int], Record] = {}
+        self.rows: dict[tuple[int, int], LogRow] = {}
+        self.destroyed: set[Rid] = set()
+        self.forced: set[int] = set()
+        self.on_given_up: Callable[[int, int], None] = lambda pid, end: None
         self.checks = 0
         self._nodes = nodes
         self._control = control
@@ -35,9 +47,18 @@ class Invariants:
         self._seen: dict[tuple[str, int], tuple[int, int, int]] = {}
         self._states: dict[tuple[int, int], int] = {}
         self._highest: dict[int, int] = {}
+        self._entries: dict[int, Entry] = {}
 
     def check(self) -> None:
         """Check everything that may have changed since the last step."""
+        for entry in self._control.map.entries.values():
+            known = self._entries.get(entry.pid)
+            if known is None or known.ver != entry.ver:
+                self._entries[entry.pid] = entry
+                self._check_promotion(known, entry)
+                if known is not None and entry.unclean_count > known.unclean_count:
+                    self._give_up(entry)
+                self._check_members(entry)
         for node in self._nodes.values():
             if node.partitions is None:
                 continue
@@ -45,8 +66,24 @@ class Invariants:
                 if partition.leader is not None:
                     self._check_one_leader(node, partition)
                 self._check_progress(node, partition)
-            if node.alarms:
-                raise Violation(f"a copy stopped itself: {node.alarms}")
+            alarms = [alarm for alarm in node.alarms if alarm.pid not in self.forced]
+            if alarms:
+                raise Violation(f"a copy stopped itself: {alarms}")
+
+    def _check_promotion(self, known: Entry | None, entry: Entry) -> None:
+        """I8: who is to lead was in sync, or an operator has forced it, which is counted."""
+        was_in_sync = known is None or entry.leader is None or entry.leader in (known.leader, *known.in_sync)
+        is_forced = known is not None and entry.unclean_count > known.unclean_count
+        if not was_in_sync and not is_forced and known is not None and entry.ver == known.ver + 1:
+            raise Violation(f"I8: {entry.leader} leads partition {entry.pid}, in sync were {known.in_sync}")
+
+    def _check_members(self, entry: Entry) -> None:
+        """I2: whom the map calls in sync has on its disk all that was ever called committed, log and data."""
+        committed = self._highest.get(entry.pid, 0)
+        for rid in entry.in_sync:
+            end = committed if rid in self.destroyed else self._disk_end(rid)
+            if end < committed:
+                raise Violation(f"I2: {rid.node} is in sync in partition {entry.pid} with {end} of {committed}")
 
     def _check_one_leader(self, node: SimNode, partition: Partition) -> None:
         """I1: at most one leader for each partition and epoch."""
@@ -57,9 +94,10 @@ class Invariants:
         if first != who:
             raise Violation(f"I1: {first} and {who} lead partition {partition.pid} in epoch {partition.leader.epoch}")
         entry = self._control.map.entries[partition.pid]
-        members = {rid.node for rid in entry.in_sync} - {node.node_id}
-        if entry.epoch == partition.leader.epoch and set(partition.leader.peers) != members:
-            raise Violation(f"I5: partition {partition.pid} counts {set(partition.leader.peers)}, the map {members}")
+        members = set(entry.in_sync) - {partition.copy.name.rid}
+        counted = {peer.rid for peer in partition.leader.followers.counted}
+        if entry.epoch == partition.leader.epoch and not members <= counted:
+            raise Violation(f"I6: partition {partition.pid} counts {counted}, the map names {members}")
 
     def _check_progress(self, node: SimNode, partition: Partition) -> None:
         copy = partition.copy
@@ -84,14 +122,16 @@ class Invariants:
             head = held.head
             if head.last_seq > copy.commit_seq:
                 break
-            mark = (head.epoch, head.checksum)
-            first = self.committed.setdefault((partition.pid, head.first_seq), mark)
-            if first != mark:
+            first = self.committed.setdefault((partition.pid, head.first_seq), mark(head))
+            if first != mark(head):
                 raise Violation(
-                    f"I2: {node.node_id} has {mark} at {partition.pid}/{head.first_seq}, committed: {first}"
+                    f"I2: {node.node_id} has {mark(head)} at {partition.pid}/{head.first_seq}, committed: {first}"
                 )
+            self.rows[partition.pid, head.first_seq] = head
             for seq, record, _ in held.changes:
-                self.records[partition.pid, seq] = record
+                if (partition.pid, seq) not in self.records:
+                    self.records[partition.pid, seq] = record
+                    self.timeline.committed(seq, record)
 
     def _check_everywhere(self, node: SimNode, partition: Partition) -> None:
         """I2: a leader calls committed only what stands on the disk of every member of the in-sync set."""
@@ -100,42 +140,120 @@ class Invariants:
         if copy.commit_seq <= begin:
             return
         self._highest[partition.pid] = copy.commit_seq
+        newest = next((held.head for held in copy.log.held_after(begin) if held.head.last_seq == copy.commit_seq), None)
         for rid in self._control.map.entries[partition.pid].in_sync:
-            end = self._disk_end(rid.node, partition.pid)
+            if rid in self.destroyed:
+                continue
+            disk = CopyOnDisk.find(rid, self._nodes[rid.node].disk.snapshot())
+            end = 0 if disk is None else disk.complete_end()
             if end < copy.commit_seq:
                 raise Violation(
                     f"I2: {node.node_id} committed {copy.commit_seq} of partition {partition.pid}, {rid.node} has {end}"
                 )
+            other = None if disk is None or newest is None else disk.row(newest.first_seq)
+            if newest is not None and other is not None and mark(other) != mark(newest):
+                raise Violation(
+                    f"I2: {node.node_id} committed {mark(newest)} at {partition.pid}/{newest.first_seq}, in sync"
+                    f" {rid.node} has {mark(other)}"
+                )
 
-    def _disk_end(self, node_id: str, pid: int) -> int:
-        number = self._copy_number(node_id, pid)
-        prefix = number.to_bytes(4, "big")
-        last = self._nodes[node_id].disk.snapshot().last(Table.LOG, prefix, range_end(prefix))
-        return decode_log_row(last[1]).last_seq if last else 0
+    def _disk_end(self, rid: Rid) -> int:
+        disk = CopyOnDisk.find(rid, self._nodes[rid.node].disk.snapshot())
+        return 0 if disk is None else disk.complete_end()
 
-    def _copy_number(self, node_id: str, pid: int) -> int:
-        """Copies are made in the order of their pids and are never made again in this simulation."""
-        pids = sorted(p for p, entry in self._control.map.entries.items() if entry.holds(node_id))
-        return pids.index(pid) + 1
+    def _give_up(self, entry: Entry) -> None:
+        """An operator has made the leader of `entry` the truth: what it lacks is lost, and may be written otherwise. A
+        copy that has applied what is lost stops itself.
+        """
+        assert entry.leader is not None
+        self.forced.add(entry.pid)
+        pid, disk = entry.pid, CopyOnDisk.find(entry.leader, self._nodes[entry.leader.node].disk.snapshot())
+        assert disk is not None
+        rows = [row for row in disk.rows() if self.committed.get((pid, row.first_seq)) == mark(row)]
+        end = max((row.last_seq for row in rows), default=self._state_of(disk).applied_seq)
+        for known in (self.committed, self.records, self.rows, self._states):
+            for at in [one for one in known if one[0] == pid and one[1] > end]:
+                del known[at]
+        self._highest[pid] = min(self._highest.get(pid, 0), end)
+        self.timeline.give_up(pid, end)
+        self.on_given_up(pid, end)
+
+    @staticmethod
+    def _state_of(disk: CopyOnDisk) -> State:
+        row = disk.view.get(Table.META, disk.prefix + STATE)
+        return State(0, 0, 0, 0, 0, 0) if row is None else msgspec.msgpack.decode(row, type=State)
 
     def _check_state(self, node: SimNode, partition: Partition) -> None:
         """I12: two copies that applied the same have the same rows, index and counters."""
         copy = partition.copy
         view = node.disk.snapshot()
+        backfill = view.get(Table.META, copy.prefix + BACKFILL)
+        if copy.is_backfilling or (backfill and not msgspec.msgpack.decode(backfill, type=Backfill).done):
+            return
         rows = tuple(view.scan(Table.DATA, copy.prefix, range_end(copy.prefix)))
         index = tuple(key[4:] for key, _ in view.scan(Table.EXPIRY, copy.prefix, range_end(copy.prefix)))
-        digest = hash((tuple((key[4:], row) for key, row in rows), index))
-        applied = self._applied_on_disk(node, partition)
+        state = self._state_of(CopyOnDisk(view, copy.prefix))
+        applied = state.applied_seq
+        remembered = tuple(outcome_rows(copy.prefix, view, state.applied_ms))
+        digest = hash((tuple((key[4:], row) for key, row in rows), index, remembered))
         first = self._states.setdefault((partition.pid, applied), digest)
         if first != digest:
             raise Violation(f"I12: {node.node_id} differs from another copy of {partition.pid} at seq {applied}")
         if applied == copy.applied_seq == copy._saving_applied and copy.keys != len(rows):
             raise Violation(f"I12: {node.node_id} counts {copy.keys} keys in {partition.pid}, there are {len(rows)}")
 
-    @staticmethod
-    def _applied_on_disk(node: SimNode, partition: Partition) -> int:
-        row = node.disk.snapshot().get(Table.META, partition.copy.prefix + STATE)
-        return 0 if row is None else msgspec.msgpack.decode(row, type=State).applied_seq
+    def check_outcomes(self, node: SimNode, partition: Partition) -> None:
+        """I10: what a copy remembers is what its log says, no more and no less."""
+        prefix = partition.copy.prefix
+        state = self._state_of(CopyOnDisk(node.disk.snapshot(), prefix))
+        model = RememberedModel()
+        seq = 1
+        while seq <= state.applied_seq:
+            head = self.rows[partition.pid, seq]
+            model.take(head, [self.records[partition.pid, one] for one in range(seq, head.last_seq + 1)])
+            seq = head.last_seq + 1
+        found: dict[object, object] = {}
+        for position, row in outcome_rows(prefix, node.disk.snapshot(), state.applied_ms):
+            if position[:1] == TOKEN:
+                found[position[1:]] = decode_token(row).outcome[:2]
+            elif position[:1] == WINDOW:
+                origin = int.from_bytes(position[1:], "big")
+                found |= {(origin, number): one[:2] for number, one in decode_window(row).outcomes.items()}
+        differ = found.items() ^ model.alive().items()
+        if differ:
+            raise Violation(
+                f"I10: {node.node_id} and the log of partition {partition.pid} differ in {len(differ)}: {differ}"
+            )
+
+
+class RememberedModel:
+    """What a partition should remember, said in the plainest way."""
+
+    def __init__(self) -> None:
+        self._time_ms = 0
+        self._tokens: dict[bytes, tuple[int, tuple[int, int]]] = {}
+        self._numbers: dict[int, dict[int, tuple[int, int]]] = {}
+        self._floors: dict[int, int] = {}
+        self._last_ms: dict[int, int] = {}
+
+    def take(self, head: LogRow, records: list[Record]) -> None:
+        self._time_ms = head.time_ms
+        for seq, record in enumerate(records, head.first_seq):
+            if record.token:
+                self._tokens[record.token[:16]] = head.time_ms, (head.epoch, seq)
+            elif record.origin:
+                self._numbers.setdefault(record.origin, {})[record.number] = head.epoch, seq
+                self._floors[record.origin] = max(self._floors.get(record.origin, 0), record.floor)
+                self._last_ms[record.origin] = head.time_ms
+        for origin in [one for one, last_ms in self._last_ms.items() if head.time_ms >= last_ms + windows.KEEP_MS]:
+            del self._numbers[origin], self._floors[origin], self._last_ms[origin]
+
+    def alive(self) -> dict[object, object]:
+        since_ms = self._time_ms - outcomes.TOKEN_KEEP_MS
+        alive: dict[object, object] = {token: at for token, (time_ms, at) in self._tokens.items() if time_ms > since_ms}
+        for origin, numbers in self._numbers.items():
+            alive |= {(origin, number): at for number, at in numbers.items() if number >= self._floors[origin]}
+        return alive
 
 
 class History:
@@ -143,28 +261,65 @@ class History:
 
     def __init__(self) -> None:
         self.acked: dict[tuple[int, int], bytes] = {}
-        self.counts = {"done": 0, "failed_condition": 0, "unknown": 0, "reads": 0}
+        self.counts = dict.fromkeys(
+            (
+                *("done", "failed_condition", "refused", "unknown", "sent_again"),
+                *("stale_token", "strong", "quorum", "stale", "behind", "given_up", "verified", "unverified"),
+            ),
+            0,
+        )
         self._newest: dict[bytes, tuple[int, int]] = {}
+        self._told: dict[Name, tuple[bool, int, int]] = {}
+        self._refused: set[object] = set()
+        self._writes = 0
+
+    def count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def new_write(self) -> int:
+        """A number for a write that is not another's."""
+        self._writes += 1
+        return self._writes
+
+    def check_same(self, write: WriteOne, written: Written) -> None:
+        """Every answer to attempts of one write tells the same."""
+        told = (written.created, written.epoch, written.seq)
+        first = self._told.setdefault(name_in(write.pid, write), told)
+        if first != told:
+            raise Violation(f"{write.key!r}: one write was told {first}, then {told}")
+
+    def refused(self, write: WriteOne) -> None:
+        """The client was told that nothing was applied."""
+        if write.value is not None:
+            self._refused.add(name_of(write.value))
+
+    def check_once(self, invariants: Invariants) -> None:
+        """No write is in the log twice, and none that was refused."""
+        seen: dict[object, int] = {}
+        for (pid, seq), record in sorted(invariants.records.items()):
+            names: list[object] = [name_in(pid, record)] if record.token or record.origin else []
+            names += [name_of(record.value)] if record.type == RecordType.PUT else []
+            for name in names:
+                if name in self._refused:
+                    raise Violation(f"refused write {name!r} of {record.key!r} was applied at {pid}/{seq}")
+                if name in seen:
+                    raise Violation(
+                        f"write {name!r} of {record.key!r} was applied twice: {pid}/{seen[name]}, {pid}/{seq}"
+                    )
+                seen[name] = seq
 
     def floor(self, key: bytes) -> tuple[int, int]:
         """The newest version of `key` that a client knew of when it asked."""
         return self._newest.get(key, (0, 0))
 
-    def wrote(self, pid: int, key: bytes, written: Written) -> None:
+    def wrote(self, write: WriteOne, written: Written) -> None:
         """A write was acknowledged."""
-        self.counts["done"] += 1
         if written.seq:
-            self.acked[pid, written.seq] = key
-            self.saw(key, (written.epoch, written.seq))
+            self.acked[write.pid, written.seq] = write.key
+            self.saw(write.key, (written.epoch, written.seq))
 
     def saw(self, key: bytes, version: tuple[int, int]) -> None:
         self._newest[key] = max(self._newest.get(key, (0, 0)), version)
-
-    def check_read(self, key: bytes, version: tuple[int, int], floor: tuple[int, int]) -> None:
-        """A read shows nothing older than what was acknowledged before it began."""
-        self.counts["reads"] += 1
-        if version < floor:
-            raise Violation(f"stale read of {key!r}: {version}, {floor} was acknowledged before")
 
     def check_acked_now(self, pid: int, written: Written, invariants: Invariants) -> None:
         """An answer leaves only after its record is committed."""
@@ -172,12 +327,30 @@ class History:
         if written.seq and (pid, written.seq) not in invariants.records:
             raise Violation(f"I6: {pid}/{written.seq} was acknowledged before it was committed")
 
+    def give_up(self, pid: int, end: int) -> None:
+        """An operator has given up what was written to that partition after `end`, and what it said of writes."""
+        lost = [at for at in self.acked if at[0] == pid and at[1] > end]
+        for at in lost:
+            del self.acked[at]
+            self.count("given_up")
+        self._told = {name: told for name, told in self._told.items() if name[0] != pid}
+
     def check_acked(self, invariants: Invariants) -> None:
         """Every acknowledged write is committed under the seq that was told."""
         for (pid, seq), key in self.acked.items():
             record = invariants.records.get((pid, seq))
             if record is None or record.key != key:
                 raise Violation(f"acknowledged write of {key!r} at {pid}/{seq} is not in the log: {record}")
+
+
+def name_in(pid: int, write: WriteOne | Record) -> Name:
+    """What tells a write from all others of its partition."""
+    return (pid, write.token) if write.token else (pid, write.origin, write.number)
+
+
+def name_of(value: bytes) -> bytes:
+    """The part of a value that no other write has."""
+    return value.partition(b".")[0]
 
 
 def replay(records: Iterable[Record]) -> dict[bytes, bytes]:

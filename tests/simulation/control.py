@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from simulation.network import CLUSTER_ID
+import msgspec
+from simulation.network import CLUSTER_ID, Network
 from simulation.world import World
 
 from cluster.cluster_map import ClusterMap, PlaceKeyspace, PutEntry
 from cluster.control.map_store.memory import Fault, MemoryMapStore
-from kvstore.messages import Entry
+from kvstore.messages import Entry, Rid
+
+CONTROL = "control"
 
 T = TypeVar("T")
 
@@ -26,13 +29,15 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class SimControl:
-    """Args: tell: (node, entries) delivers map entries to a node."""
+    """Args: network: cuts between `CONTROL` and a node hold here too; tell: (node, entries) delivers map entries."""
 
-    def __init__(self, world: World, tell: Callable[[str, list[Entry]], None]) -> None:
+    def __init__(self, world: World, network: Network, tell: Callable[[str, list[Entry]], None]) -> None:
         self.is_faulty = False
         self.asked = 0
+        self.failovers = 0
         self._world = world
-        self._tell = tell
+        self._network = network
+        self._deliver = tell
         self.store = MemoryMapStore(CLUSTER_ID, self._fault)
 
     @property
@@ -43,8 +48,14 @@ class SimControl:
         """The first entries of partitions that were never written."""
         run_now(self.store.apply([PlaceKeyspace(tuple(entries))]))
 
+    def _tell(self, node: str, entries: list[Entry]) -> None:
+        if self._network.can_reach(CONTROL, node):
+            self._deliver(node, entries)
+
     def ask(self, node: str, entry: Entry) -> None:
         """A node's compare-and-set is on its way."""
+        if not self._network.can_reach(node, CONTROL):
+            return
         self._world.at(self._delay_ms(), lambda: self._decide(node, entry))
 
     def push(self, node: str) -> None:
@@ -54,11 +65,31 @@ class SimControl:
 
     def _decide(self, node: str, entry: Entry) -> None:
         self.asked += 1
+        before = self.map.entries[entry.pid].leader
         run_now(self.store.apply([PutEntry(entry)]))
         current = self.map.entries[entry.pid]
-        for rid in current.replicas:
+        self.failovers += before is not None and current.leader is not None and before.node != current.leader.node
+        for rid in (*current.replicas, *current.adding):
             if rid.node != node or not self.is_faulty or self._world.rng.random() < 0.7:
                 self._world.at(self._delay_ms(), lambda to=rid.node: self._tell(to, [current]))
+
+    def add_copy(self, pid: int, rid: Rid, lost: set[Rid]) -> None:
+        """A copy was made to take the place of one that is missing: the entry names it as one that is added."""
+        entry = self.map.entries[pid]
+        standing = (*entry.replicas, *entry.adding)
+        if rid in standing or rid.node in {one.node for one in standing if one not in lost}:
+            return
+        gone = lost - set(entry.in_sync)
+        changed = msgspec.structs.replace(
+            entry,
+            ver=entry.ver + 1,
+            replicas=tuple(one for one in entry.replicas if one not in gone),
+            adding=(*(one for one in entry.adding if one not in gone), rid),
+        )
+        if rid.node not in {one.node for one in changed.replicas}:
+            run_now(self.store.apply([PutEntry(changed)]))
+            for node in sorted({one.node for one in (*standing, rid)}):
+                self.push(node)
 
     def _fault(self) -> Fault | None:
         if not self.is_faulty or self._world.rng.random() > 0.3:

@@ -13,13 +13,15 @@ STALL_CHANCE = 0.002
 
 
 class SimDisk:
-    """Args: is_honest: False for a disk that says "durable" before it is (a planted fault)."""
+    """`is_honest` is False for disks that say "durable" before it is so (a planted fault)."""
 
-    def __init__(self, world: World, is_honest: bool = True) -> None:
+    is_honest = True
+
+    def __init__(self, world: World) -> None:
         self.is_busy = False
+        self.stall_chance = STALL_CHANCE
         self._slowness = world.rng.choice((1, 1, 3, 15))
         self._world = world
-        self._is_honest = is_honest
         self._engine = MemoryEngine()
         self._in_flight: Batch | None = None
         self._unsynced: list[Batch] = []
@@ -39,7 +41,7 @@ class SimDisk:
         self.is_busy = True
         rng = self._world.rng
         delay_ms = rng.uniform(0.3, 4.0) * self._slowness
-        if rng.random() < STALL_CHANCE:
+        if rng.random() < self.stall_chance:
             delay_ms += rng.uniform(100, 1500)
         generation = self._generation
         self._in_flight = batch
@@ -49,7 +51,7 @@ class SimDisk:
                 return
             self.is_busy = False
             self._in_flight = None
-            if self._is_honest:
+            if self.is_honest:
                 self._engine.commit(batch)
             else:
                 self._defer(batch)

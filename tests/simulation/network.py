@@ -15,6 +15,7 @@ from kvstore.messages import Body, Envelope, Frame
 from kvstore.rpc.framing import FrameDecoder, FramingError, frame_bytes
 
 CLUSTER_ID = b"simulate"
+REPEATED_LATE_MS = 1000
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Network:
         self._deliver = deliver
         self._broken = broken
         self._cut: set[tuple[str, str]] = set()
+        self._repeated_late: tuple[type[Body], ...] = ()
 
     def cut(self, source: str, target: str) -> None:
         """Nothing gets from `source` to `target` any more."""
@@ -52,10 +54,19 @@ class Network:
         """Every direction works again."""
         self._cut.clear()
 
+    def mend_one(self, source: str, target: str) -> None:
+        """What `source` says gets to `target` again."""
+        self._cut.discard((source, target))
+
+    def repeat_late(self, *kinds: type[Body]) -> None:
+        """Messages of these kinds arrive once more, up to a second later."""
+        self._repeated_late = kinds
+
     def heal(self) -> None:
         """Every direction works again, and no frame is harmed from now on."""
         self.mend()
         self.faults = Faults()
+        self._repeated_late = ()
 
     def can_reach(self, source: str, target: str) -> bool:
         return (source, target) not in self._cut
@@ -82,6 +93,9 @@ class Network:
                 counts["late"] += 1
                 delay_ms += rng.uniform(0, faults.late_ms)
             self._world.at(delay_ms, lambda: self._arrive(source, target, data))
+        if isinstance(body, self._repeated_late):
+            counts["repeated"] += 1
+            self._world.at(rng.uniform(1, REPEATED_LATE_MS), lambda: self._arrive(source, target, data))
 
     def _tear(self, source: str, target: str, data: bytes) -> None:
         """Part of the frame arrives, or a byte of it is wrong; either way the connection ends."""

@@ -3,51 +3,99 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 from simulation.checkers import History, Invariants, Violation, replay
-from simulation.control import SimControl
+from simulation.clients import CLIENTS, PARTITIONS, Client
+from simulation.control import CONTROL, SimControl
 from simulation.disk import SimDisk
 from simulation.network import Faults, Network
-from simulation.sim_node import SimNode
+from simulation.reads import Reads
+from simulation.sim_node import STOPS_MS, SimNode
+from simulation.timeline import Timeline
+from simulation.verifying import Verifying
 from simulation.world import World
 
 from kvstore.effects import Effect
-from kvstore.messages import Entry, Fault, ReadOne, Rid, WriteOne, Written
+from kvstore.messages import Entry, ReadOne, ReadStale, Rid, StaleResult
+from kvstore.partition import Partition
+from kvstore.replication import backfill, outcomes, windows
 from kvstore.storage.engine import Table, range_end
 from kvstore.storage.records import Record, decode_value
-from kvstore.versions import etag
 
 NODES = ("n1", "n2", "n3")
-PARTITIONS = 3
-KEYS_PER_PARTITION = 4
-LOAD_MS = 6_000
-REST_MS = 15_000
-CLIENTS = 4
+COPIES = 2
+CHUNK_BYTES = 200
+REPAIR_MS = 500
+LOAD_MS = 12_000
+REST_MS = 20_000
+FRESH_MS = 1000
+# Tokens are kept for longer than a client tries and than the clocks of two leaders differ; windows need not be.
+TOKEN_KEEP_MS = (18_000, 300_000)
+WINDOW_KEEP_MS = (1000, 5000, 600_000)
 
 
 class Scenario:
-    """Args: honest_disks: False plants a disk that lies about fsync."""
+    """`copies` is how many each partition is to have."""
 
-    def __init__(self, seed: int, honest_disks: bool = True) -> None:
+    copies = COPIES
+
+    def __init__(self, seed: int) -> None:
         self.world = World(seed)
         self.history = History()
+        self.timeline = Timeline(self.world)
+        self.reads = Reads(self.world, self.history, self.timeline)
         self.crashes = 0
+        self.wipes = 0
+        self.joined_late = 0
+        # In some runs n3 leads nothing at first, and one partition begins with a single copy.
+        self._has_spare = self.world.rng.random() < 0.5
         self.network = Network(self.world, self._deliver, self._broken)
-        self.control = SimControl(self.world, self._tell)
+        self.control = self._new_control()
         self.nodes = {
-            name: SimNode(self.world, name, SimDisk(self.world, honest_disks), self.network, self.control)
-            for name in NODES
+            name: SimNode(self.world, name, SimDisk(self.world), self.network, self.control) for name in NODES
         }
-        self.invariants = Invariants(self.nodes, self.control)
+        self.invariants = Invariants(self.nodes, self.control, self.timeline)
+        self.invariants.on_given_up = self.history.give_up
+        self.clients = [
+            Client(number, self.world, self.nodes, self.control, self.history, self.invariants, self.reads)
+            for number in range(CLIENTS)
+        ]
+        self.verifying = Verifying(self.world, self.nodes, self.control, self.history, range(1, PARTITIONS + 1))
         self._loading = True
-        self._writes = 0
+
+    def _new_control(self) -> SimControl:
+        return SimControl(self.world, self.network, self._tell)
 
     # ---- the run ------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Place, load under faults, heal, come to rest, check; raises Violation."""
+        rng = self.world.rng
+        with (
+            patch.object(backfill, "CHUNK_BYTES", CHUNK_BYTES),
+            patch.object(outcomes, "TOKEN_KEEP_MS", rng.choice(TOKEN_KEEP_MS)),
+            patch.object(windows, "KEEP_MS", rng.choice(WINDOW_KEEP_MS)),
+        ):
+            self._run()
+
+    def _run(self) -> None:
         self._place()
         self.world.after_step = self.invariants.check
+        rng = self.world.rng
+        self._make_faulty()
+        for client in self.clients:
+            self.world.at(rng.uniform(0, 200), client.begin)
+        self.world.at(rng.uniform(0, 2000), self.verifying.begin)
+        self.world.at(rng.uniform(300, 2000), self._nemesis)
+        self.world.at(REPAIR_MS, self._repair)
+        self.world.run(LOAD_MS)
+        self._heal()
+        self.world.run(LOAD_MS + REST_MS)
+        self._check_rest()
+
+    def _make_faulty(self) -> None:
+        """How the network and control are for the whole run."""
         rng = self.world.rng
         self.network.faults = Faults(
             lose=rng.choice((0, 0.02, 0.1)),
@@ -57,13 +105,6 @@ class Scenario:
             late_ms=rng.choice((100, 500, 3000)),
         )
         self.control.is_faulty = rng.random() < 0.6
-        for number in range(CLIENTS):
-            self.world.at(rng.uniform(0, 200), lambda number=number: self._client(number))
-        self.world.at(rng.uniform(300, 2000), self._nemesis)
-        self.world.run(LOAD_MS)
-        self._heal()
-        self.world.run(LOAD_MS + REST_MS)
-        self._check_rest()
 
     def _place(self) -> None:
         """Empty copies on two nodes each, durable before the map names them."""
@@ -88,9 +129,31 @@ class Scenario:
         effects: list[Effect] = node.partitions.durable()
         assert not effects
 
-    @staticmethod
-    def _replicas(pid: int) -> tuple[str, str]:
+    def _replicas(self, pid: int) -> tuple[str, ...]:
+        if self._has_spare:
+            return (("n1", "n3"), ("n2", "n3"), ("n1",))[pid - 1]
         return NODES[pid % 3], NODES[(pid + 1) % 3]
+
+    # ---- repair -------------------------------------------------------------------------------------------------
+
+    def _repair(self) -> None:
+        """What control does about copies that are missing: make new ones, where there is room."""
+        up = {name: node for name, node in self.nodes.items() if node.partitions is not None}
+        lost: set[Rid] = set()
+        for name, node in up.items():
+            assert node.partitions is not None
+            lost |= {Rid(name, store) for _, store in node.partitions.report().lost}
+        for pid, entry in self.control.map.entries.items():
+            live = {rid.node for rid in (*entry.replicas, *entry.adding) if rid not in lost}
+            free = sorted(set(up) - live)
+            if len(live) < self.copies and free and entry.leader is not None:
+                name = self.world.rng.choice(free)
+                up[name].create_copy(pid, lambda rid, pid=pid: self._made(pid, rid, lost))
+        self.world.at(REPAIR_MS, self._repair)
+
+    def _made(self, pid: int, rid: Rid, lost: set[Rid]) -> None:
+        self.joined_late += 1
+        self.world.at(self.world.rng.uniform(1, 200), lambda: self.control.add_copy(pid, rid, lost))
 
     # ---- faults -------------------------------------------------------------------------------------------------
 
@@ -99,28 +162,62 @@ class Scenario:
             return
         rng = self.world.rng
         kind = rng.random()
-        if kind < 0.5:
+        if kind < 0.35:
             self._crash(rng.choice(NODES))
-        elif kind < 0.7:
+        elif kind < 0.43:
             for name in NODES:
                 self._crash(name)
-        elif kind < 0.9:
-            source, target = rng.sample(NODES, 2)
-            self.network.cut(source, target)
-            if rng.random() < 0.5:
-                self.network.cut(target, source)
-            self.world.at(rng.uniform(50, 800), self.network.mend)
+        elif kind < 0.55:
+            self._wipe(rng.choice(NODES))
+        elif kind < 0.7:
+            self.nodes[rng.choice(NODES)].pause(rng.choice(STOPS_MS))
+        elif kind < 0.95:
+            self._cut()
+            self.world.at(rng.choice((800, 6000, 9000)) * rng.uniform(0.2, 1), self.network.mend)
         self.world.at(rng.uniform(300, 2000), self._nemesis)
 
-    def _crash(self, name: str) -> None:
-        node = self.nodes[name]
-        if not node.is_up:
+    def _cut(self) -> None:
+        """One direction between two nodes, both, or a node from everybody, control included."""
+        rng = self.world.rng
+        source, *others = rng.sample(NODES, len(NODES))
+        if rng.random() < 0.4:
+            for other in (*others, CONTROL):
+                self.network.cut(source, other)
+                self.network.cut(other, source)
             return
+        self.network.cut(source, others[0])
+        if rng.random() < 0.5:
+            self.network.cut(others[0], source)
+
+    def _crash(self, name: str) -> None:
+        if self.nodes[name].is_up:
+            self._kill(name)
+            downtime_ms = self.world.rng.choice((10, 500, 6000, 12_000)) * self.world.rng.random()
+            self.world.at(downtime_ms, lambda: self._restart(name))
+
+    def _kill(self, name: str) -> None:
         self.crashes += 1
-        node.crash()
+        self.nodes[name].crash()
         for other in self.nodes.values():
             other.unreachable(name)
-        self.world.at(self.world.rng.choice((10, 50, 500)) * self.world.rng.random(), lambda: self._restart(name))
+
+    def _wipe(self, name: str) -> None:
+        """A node loses its disk, while others hold everything and lead it."""
+        partitions = self.nodes[name].partitions
+        if partitions is not None and all(self._is_dispensable(partition) for partition in partitions):
+            self.wipes += 1
+            self.invariants.destroyed |= {partition.copy.name.rid for partition in partitions}
+            self._crash(name)
+            self.nodes[name].wipe()
+
+    def _is_dispensable(self, partition: Partition) -> bool:
+        """Whether another node leads, knows the newest entry, and nothing that this copy asked can still land."""
+        entry = self.control.map.entries[partition.pid]
+        if entry.leader is None or entry.leader == partition.copy.name.rid or partition._candidate.is_closed:
+            return False
+        partitions = self.nodes[entry.leader.node].partitions
+        leading = partitions.get(partition.pid) if partitions is not None else None
+        return leading is not None and leading.leader is not None and leading.ver == entry.ver
 
     def _restart(self, name: str) -> None:
         node = self.nodes[name]
@@ -135,9 +232,15 @@ class Scenario:
 
     def _heal(self) -> None:
         self._loading = False
+        self.verifying.heal()
+        for client in self.clients:
+            client.is_loading = False
         self.network.heal()
         self.control.is_faulty = False
         for name in NODES:
+            self.nodes[name].stop_chance = 0.0
+            self.nodes[name].disk.stall_chance = 0.0
+            self.nodes[name].wake()
             self._restart(name)
             self.control.push(name)
 
@@ -152,84 +255,19 @@ class Scenario:
     def _tell(self, node: str, entries: list[Entry]) -> None:
         self.nodes[node].on_entries(entries)
 
-    # ---- clients ------------------------------------------------------------------------------------------------
-
-    def _client(self, number: int) -> None:
-        """One request at a time, the next when the answer is there or after a second."""
-        if not self._loading:
-            return
-        rng = self.world.rng
-        pid = rng.randint(1, PARTITIONS)
-        key = b"p%d-k%d" % (pid, rng.randrange(KEYS_PER_PARTITION))
-        entry = self.control.map.entries[pid]
-        node = self.nodes[entry.leader.node if entry.leader is not None else self._replicas(pid)[0]]
-        done: list[Any] = []
-
-        def answered(result: Any) -> None:
-            assert not done, "answered twice"
-            done.append(result)
-            self.world.at(rng.uniform(1, 20), lambda: self._client(number))
-
-        def give_up() -> None:
-            if not done:
-                done.append(None)
-                self.history.counts["unknown"] += 1
-                self._client(number)
-
-        if rng.random() < 0.3:
-            floor = self.history.floor(key)
-            node.read(
-                ReadOne(pid, entry.ver, key),
-                lambda row: done or (self._was_read(key, row, floor), answered(row)),
-            )
-        else:
-            write = self._random_write(pid, entry.ver, key)
-            node.write(write, lambda result: done or (self._was_written(pid, key, result), answered(result)))
-        self.world.at(1000, give_up)
-
-    def _random_write(self, pid: int, ver: int, key: bytes) -> WriteOne:
-        rng = self.world.rng
-        self._writes += 1
-        kind = rng.random()
-        value = b"%s=%d" % (key, self._writes)
-        if kind < 0.15:
-            return WriteOne(pid, ver, key, None)
-        if kind < 0.25:
-            return WriteOne(pid, ver, key, value, if_none_match="*")
-        if kind < 0.35:
-            return WriteOne(pid, ver, key, value, if_match=etag(pid, *self.history.floor(key)))
-        if kind < 0.45:
-            return WriteOne(pid, ver, key, value, ttl_ms=rng.randint(50, 2000))
-        return WriteOne(pid, ver, key, value * rng.choice((1, 1, 1, 50)))
-
-    def _was_written(self, pid: int, key: bytes, result: Written | Fault) -> None:
-        counts = self.history.counts
-        if isinstance(result, Written):
-            self.history.wrote(pid, key, result)
-            self.history.check_acked_now(pid, result, self.invariants)
-        elif result.code == "precondition_failed":
-            counts["failed_condition"] += 1
-        elif result.code == "outcome_unknown":
-            counts["unknown"] += 1
-        else:
-            counts[result.code] = counts.get(result.code, 0) + 1
-
-    def _was_read(self, key: bytes, row: Any, floor: tuple[int, int]) -> None:
-        if isinstance(row, bytes):
-            stored = decode_value(row)
-            if not stored.value.startswith(key + b"="):
-                raise Violation(f"{key!r} reads as {stored.value[:40]!r}")
-            self.history.check_read(key, (stored.epoch, stored.seq), floor)
-            self.history.saw(key, (stored.epoch, stored.seq))
-
     # ---- rest ---------------------------------------------------------------------------------------------------
 
     def _check_rest(self) -> None:
         """Everything is back: leaders serve, copies are equal, every acknowledged write is there."""
         self.history.check_acked(self.invariants)
+        self.history.check_once(self.invariants)
+        self.verifying.check()
         for pid in range(1, PARTITIONS + 1):
             copies = []
-            for name in self._replicas(pid):
+            entry = self.control.map.entries[pid]
+            if len(entry.in_sync) < self.copies:
+                raise Violation(f"liveness: partition {pid} has {len(entry.in_sync)} copies in sync after healing")
+            for name in (rid.node for rid in entry.in_sync):
                 partitions = self.nodes[name].partitions
                 assert partitions is not None
                 partition = partitions.get(pid)
@@ -241,6 +279,17 @@ class Scenario:
             if len(ends) != 1:
                 raise Violation(f"liveness: the copies of partition {pid} stand at {ends} after healing")
             self._check_model(pid, copies[0][0], ends.pop()[0])
+            for node, partition in copies:
+                self.invariants.check_outcomes(node, partition)
+            self._check_fresh(pid, [node for node, _ in copies])
+
+    def _check_fresh(self, pid: int, nodes: list[SimNode]) -> None:
+        """Every copy of an idle cluster is nearly up to date, and knows it."""
+        for node in nodes:
+            answers: list[Any] = []
+            node.read_stale(ReadStale(ReadOne(pid, 0, b"p%d-k0" % pid), FRESH_MS), answers.append)
+            if not isinstance(answers[0], StaleResult):
+                raise Violation(f"liveness: {node.node_id} is not fresh in partition {pid}: {answers[0]}")
 
     def _check_model(self, pid: int, node: SimNode, end: int) -> None:
         records: list[Record] = []

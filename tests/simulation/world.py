@@ -26,9 +26,10 @@ class World:
         self._count += 1
         heapq.heappush(self._events, (self.now_ms + delay_ms, self._count, action))
 
-    def instant(self, wall_offset_ms: int = 0) -> Instant:
-        """What a process with that wall clock error reads."""
-        return Instant(int(self.now_ms), EPOCH_WALL_MS + int(self.now_ms) + wall_offset_ms)
+    def instant(self, wall_offset_ms: int = 0, rate: float = 1.0) -> Instant:
+        """What a process reads whose wall clock is wrong by that much and whose clocks run at that rate."""
+        now_ms = int(self.now_ms * rate)
+        return Instant(now_ms, EPOCH_WALL_MS + now_ms + wall_offset_ms)
 
     def run(self, until_ms: float) -> None:
         """Process events up to that moment."""

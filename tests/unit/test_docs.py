@@ -58,8 +58,8 @@ def test_commands_and_make_targets_that_are_named_exist(document: Path) -> None:
     commands = set(re.findall(r"\bkvstore (\w+)(?= [-\w{]|`)", "\n".join(re.findall(r"`[^`\n]+`", text))))
     commands |= set(re.findall(r"\.venv/bin/kvstore (\w+)", text))
     assert commands <= set(get_command(app).commands) - set(later.COMMANDS)
-    targets = set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE))
-    assert targets <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    targets = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE))
+    assert targets <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 def test_the_readme_names_the_two_commands() -> None:

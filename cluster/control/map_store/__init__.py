@@ -1,8 +1,8 @@
 """Where the cluster map is kept: the contract of all map stores.
 
 Guarantees of every store: `apply` decides each change by its guard alone and makes all that landed durable before it
-returns; a partition uid is handed out once. Leaves to others: which change to propose, and what to do about a conflict
-or an unknown outcome. One contract suite holds every store to this. Sans-IO.
+returns; a partition uid is handed out once. A store is asked one thing at a time. Leaves to others: which change to
+propose, and what to do about a conflict or an unknown outcome. One contract suite holds every store to this. Sans-IO.
 """
 
 from __future__ import annotations
@@ -28,19 +28,27 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
 
 
+class StoreUnavailable(Exception):
+    """The store does not answer; what was asked of it may have been done, or may still be."""
+
+
 @dataclass(frozen=True)
 class Applied:
-    """One outcome per change, and what now stands for every change whose outcome is known."""
+    """One outcome per change, and what now stands for every change whose outcome is known, and may be for others."""
 
     outcomes: tuple[Outcome, ...]
     current: MapUpdate
 
 
 class MapStore(Protocol):
-    """Durable home of one cluster's map."""
+    """Durable home of one cluster's map.
+
+    Where it is shared by several gateways, `load`, `may_plan` and what hands out numbers raise `StoreUnavailable` while
+    it does not answer, and `apply` calls every outcome unknown. What makes it useless for good raises `OperatorError`.
+    """
 
     async def load(self) -> ClusterMap:
-        """The map as it stands; a new store draws the cluster id."""
+        """The map as it stands, the same object where nothing changed; a new store draws the cluster id."""
         ...
 
     async def apply(self, changes: Sequence[Change]) -> Applied:
@@ -49,6 +57,14 @@ class MapStore(Protocol):
 
     async def allocate_pids(self, count: int) -> int:
         """Reserve `count` partition uids that were never handed out; returns the first of a dense range."""
+        ...
+
+    async def draw_incarnation(self) -> int:
+        """A number for a gateway's process, higher than any that was drawn before."""
+        ...
+
+    async def may_plan(self) -> bool:
+        """Whether this process is the one that should make plans. Only a hint: two may be told so for a while."""
         ...
 
     async def close(self) -> None:

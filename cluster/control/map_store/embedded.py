@@ -21,32 +21,14 @@ import msgspec
 
 from cluster.cluster_map import Change, ClusterMap
 from cluster.control.map_store import Applied, Outcome
-from kvstore.codec import decode_entry, encode_entry
+from cluster.control.map_store.rows import CLUSTER_ID_BYTES, Head, decode_rows, encode_rows
 from kvstore.errors import OperatorError
-from kvstore.messages import KeyspaceInfo, MapUpdate, NodeInfo
+from kvstore.messages import MapUpdate
 from kvstore.storage.data_dir import DataDir
 
 FILE_NAME = "cluster-map.lmdb"
 MAP_SIZE_BYTES = 1024**3
-CLUSTER_ID_BYTES = 8
-
-
-class _Head(msgspec.Struct, frozen=True, array_like=True):
-    """The one row that is not about a node, keyspace or partition; `next_pid` is the first uid never handed out."""
-
-    format: int
-    cluster_id: bytes
-    map_ver: int
-    next_pid: int
-
-
-FORMAT = 1
-_HEAD_KEY = b"head"
-_NODES, _KEYSPACES, _ENTRIES = b"n/", b"k/", b"p/"
-_ENCODER = msgspec.msgpack.Encoder()
-_HEAD_ROW = msgspec.msgpack.Decoder(_Head)
-_NODE_ROW = msgspec.msgpack.Decoder(NodeInfo)
-_KEYSPACE_ROW = msgspec.msgpack.Decoder(KeyspaceInfo)
+NOTHING = MapUpdate(0, [], [])
 T = TypeVar("T")
 
 
@@ -65,7 +47,7 @@ class EmbeddedMapStore:
             self._env = lmdb.open(str(self._path), subdir=False, map_size=MAP_SIZE_BYTES, readahead=False)
             self._head, self._map = self._read()
             _sync_directory(data)
-        except (lmdb.Error, msgspec.DecodeError, OSError, ValueError) as error:
+        except (lmdb.Error, OSError, ValueError) as error:
             self._release()
             raise OperatorError(f"cannot open the cluster map in {self._path}: {error}") from error
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="map-store")
@@ -86,6 +68,14 @@ class EmbeddedMapStore:
         """Reserve `count` uids; raises as `apply` does."""
         return await self._in_thread(lambda: self._allocate(count))
 
+    async def draw_incarnation(self) -> int:
+        """A higher incarnation than any before; raises as `apply` does."""
+        return await self._in_thread(self._draw_incarnation)
+
+    async def may_plan(self) -> bool:
+        """Always: there is no other gateway."""
+        return True
+
     async def close(self) -> None:
         """Wait for the transaction under way, then give the directory up."""
         await self._in_thread(lambda: None)
@@ -100,20 +90,13 @@ class EmbeddedMapStore:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _read(self) -> tuple[_Head, ClusterMap]:
+    def _read(self) -> tuple[Head, ClusterMap]:
         with self._env.begin(write=True) as transaction:
-            row = transaction.get(_HEAD_KEY)
-            if row is None:
-                head = _Head(FORMAT, secrets.token_bytes(CLUSTER_ID_BYTES), 0, 1)
-                transaction.put(_HEAD_KEY, _ENCODER.encode(head))
-                return head, ClusterMap.empty(head.cluster_id)
-            head = _HEAD_ROW.decode(row)
-            if head.format != FORMAT:
-                raise ValueError(f"its format is {head.format}, this version reads {FORMAT}")
-            nodes = {node.id: node for node in map(_NODE_ROW.decode, _rows(transaction, _NODES))}
-            keyspaces = {one.name: one for one in map(_KEYSPACE_ROW.decode, _rows(transaction, _KEYSPACES))}
-            entries = {entry.pid: entry for entry in map(decode_entry, _rows(transaction, _ENTRIES))}
-            return head, ClusterMap(head.cluster_id, head.map_ver, nodes, keyspaces, entries)
+            head, update = decode_rows((bytes(key), bytes(row)) for key, row in transaction.cursor())
+            if head is None:
+                head = Head.first(secrets.token_bytes(CLUSTER_ID_BYTES))
+                _put(transaction, head, update)
+            return head, ClusterMap.empty(head.cluster_id).updated(update)
 
     def _apply(self, changes: tuple[Change, ...]) -> Applied:
         after, landed = self._map.changed(changes)
@@ -126,31 +109,23 @@ class EmbeddedMapStore:
 
     def _allocate(self, count: int) -> int:
         first = self._head.next_pid
-        nothing = MapUpdate(self._head.map_ver, [], [])
-        self._write(msgspec.structs.replace(self._head, next_pid=first + count), nothing)
+        self._write(msgspec.structs.replace(self._head, next_pid=first + count))
         return first
 
-    def _write(self, head: _Head, rows: MapUpdate) -> None:
+    def _draw_incarnation(self) -> int:
+        drawn = self._head.next_incarnation
+        self._write(msgspec.structs.replace(self._head, next_incarnation=drawn + 1))
+        return drawn
+
+    def _write(self, head: Head, written: MapUpdate = NOTHING) -> None:
         with self._env.begin(write=True) as transaction:
-            transaction.put(_HEAD_KEY, _ENCODER.encode(head))
-            for node in rows.nodes:
-                transaction.put(_NODES + node.id.encode(), _ENCODER.encode(node))
-            for keyspace in rows.keyspaces:
-                transaction.put(_KEYSPACES + keyspace.name.encode(), _ENCODER.encode(keyspace))
-            for entry in rows.entries:
-                transaction.put(_ENTRIES + entry.pid.to_bytes(8, "big"), encode_entry(entry))
+            _put(transaction, head, written)
         self._head = head
 
 
-def _rows(transaction: Any, prefix: bytes) -> list[bytes]:
-    found: list[bytes] = []
-    with transaction.cursor() as cursor:
-        if cursor.set_range(prefix):
-            for key, value in cursor.iternext():
-                if not key.startswith(prefix):
-                    break
-                found.append(value)
-    return found
+def _put(transaction: Any, head: Head, written: MapUpdate) -> None:
+    for key, row in encode_rows(head, written).items():
+        transaction.put(key, row)
 
 
 def _sync_directory(path: Path) -> None:

@@ -33,6 +33,7 @@ class MemoryMapStore:
     def __init__(self, cluster_id: bytes, fault: Callable[[], Fault | None] = lambda: None) -> None:
         self._map = ClusterMap.empty(cluster_id)
         self._next_pid = 1
+        self._next_incarnation = 1
         self._fault = fault
         self._late: list[tuple[Change, ...]] = []
 
@@ -65,6 +66,15 @@ class MemoryMapStore:
         first = self._next_pid
         self._next_pid += count
         return first
+
+    async def draw_incarnation(self) -> int:
+        """The next incarnation."""
+        self._next_incarnation += 1
+        return self._next_incarnation - 1
+
+    async def may_plan(self) -> bool:
+        """Always: there is no other gateway."""
+        return True
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -1,9 +1,11 @@
-"""A node that does what control expects of one, over a real socket, and no more."""
+"""A node that does what control expects of one, over a real socket, and no more. Its copies are never behind."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+
+import msgspec
 
 from cluster.cluster_map import ClusterMap
 from kvstore.messages import (
@@ -27,13 +29,19 @@ from kvstore.rpc.server import Server
 
 
 class FakeNode:
-    """Leads what it should, at once. `drops_copies` connections are cut at the question for copies."""
+    """Leads what it should, at once, and takes every copy into the in-sync set.
 
-    def __init__(self, node: str, boot: int = 1, drops_copies: int = 0, answers_hello: bool = True) -> None:
+    `drops_copies` connections are cut at the question for copies; `is_new`: its disk is empty.
+    """
+
+    def __init__(
+        self, node: str, boot: int = 1, drops_copies: int = 0, answers_hello: bool = True, is_new: bool = False
+    ) -> None:
         self.node = node
         self.boot = boot
         self.drops_copies = drops_copies
         self.answers_hello = answers_hello
+        self.is_new = is_new
         self.address = ""
         self.cluster_id = b""
         self.map = ClusterMap.empty(b"")
@@ -85,29 +93,34 @@ class FakeNode:
             connection.answer(call, Failed(Fault("conflict", f"node {self.node} is of another cluster")))
             return
         self.cluster_id = hello.cluster_id
+        if self.is_new:
+            self.boot, self.is_new = hello.boot_floor + 1, False
         connection.answer(call, Welcome(hello.cluster_id, self.node, self.boot), PRIORITY_CONTROL)
 
     async def _lead(self) -> None:
         wanted = [
-            Entry(
-                entry.pid,
-                entry.keyspace,
-                entry.ver + 1,
-                entry.epoch + 1,
-                self.rid(entry.pid),
-                entry.in_sync,
-                entry.replicas,
-                leader_boot=self.boot,
-            )
+            self._wanted(entry)
             for entry in self.map.entries.values()
-            if entry.pid not in self.led and (entry.leader or entry.replicas[0]) == self.rid(entry.pid)
+            if (entry.leader or entry.replicas[0]) == self.rid(entry.pid)
+            and (entry.pid not in self.led or entry.adding)
         ]
         if wanted:
             with contextlib.suppress(RpcError):
                 answer = await self.compare_and_set(wanted)
                 self.led.update((one.pid, one) for one in answer.entries if one.leader == self.rid(one.pid))
         if self.control is not None:
-            self.control.cast(NodeReport([CopyReport(pid, one.epoch, True, 2, 20) for pid, one in self.led.items()]))
+            entries = {**self.map.entries, **self.led}
+            self.control.cast(
+                NodeReport([CopyReport(pid, one.epoch, pid in self.led, 2, 20) for pid, one in entries.items()])
+            )
+
+    def _wanted(self, entry: Entry) -> Entry:
+        if entry.pid in self.led:
+            copies = (*entry.replicas, *entry.adding)
+            return msgspec.structs.replace(entry, ver=entry.ver + 1, in_sync=copies, replicas=copies, adding=())
+        return msgspec.structs.replace(
+            entry, ver=entry.ver + 1, epoch=entry.epoch + 1, leader=self.rid(entry.pid), leader_boot=self.boot
+        )
 
     def _spawn(self) -> None:
         task = asyncio.get_running_loop().create_task(self._lead())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -72,6 +73,10 @@ async def ready(control: ControlServer) -> None:
     await until(is_ready)
 
 
+async def is_down(control: ControlServer) -> bool:
+    return (await control.ask(ClusterStatus())).nodes[0].state == "down"
+
+
 async def test_three_nodes_join_and_lead_their_shares(start_node: StartNode, start_control: StartControl) -> None:
     control = await start_control(initial_nodes=3)
     nodes = [await start_node(f"n{number}") for number in (1, 2, 3)]
@@ -137,11 +142,7 @@ async def test_a_node_that_starts_again_elsewhere_takes_its_partitions_back_in_n
     await admit(control, first)
     await ready(control)
     await first.close()
-
-    async def is_down() -> bool:
-        return (await control.ask(ClusterStatus())).nodes[0].state == "down"
-
-    await until(is_down)
+    await until(lambda: is_down(control))
     assert (await control.ask(ClusterStatus())).state == "unavailable"
     assert await admit(control, await start_node("n1", boot=2)) == Admitted(False)
     await ready(control)
@@ -199,6 +200,46 @@ async def test_a_listener_that_is_no_node_is_refused(start_control: StartControl
     await other.close()
 
 
+async def test_a_node_that_joins_late_gets_the_missing_copies(
+    start_node: StartNode, start_control: StartControl
+) -> None:
+    control = await start_control(initial_nodes=1, partitions=16)
+    await admit(control, await start_node("n1"))
+    await ready(control)
+    assert (await control.ask(ClusterStatus())).state == "degraded"
+    await admit(control, await start_node("n2", drops_copies=1))
+
+    async def is_healthy() -> bool:
+        return (await control.ask(ClusterStatus())).state == "healthy"
+
+    await until(is_healthy)
+    for partition in (await control.ask(ClusterStatus())).partitions:
+        assert (partition.leader, partition.in_sync, partition.replicas) == ("n1", ("n1", "n2"), ("n1", "n2"))
+
+
+async def test_a_node_with_a_new_disk_is_told_which_boot_is_known_at_each_dial(
+    start_control: StartControl, start_node: StartNode
+) -> None:
+    control = await start_control(initial_nodes=9)
+    node = await start_node("n1", boot=5)
+    await admit(control, node)
+
+    async def is_told(boot: int) -> bool:
+        return "n1" in node.map.nodes and node.map.nodes["n1"].boot == boot
+
+    await until(lambda: is_told(5))
+    for boot in (6, 7):
+        assert node.control is not None
+        node.is_new = True
+        node.control.close("wiped by the test")
+        await until(functools.partial(is_told, boot))
+    await node.close()
+    again = await start_node("n1", is_new=True)
+    await until(lambda: is_down(control))
+    assert await admit(control, again) == Admitted(False)
+    assert again.boot == 8
+
+
 async def test_an_older_disk_is_refused_and_the_cluster_keeps_the_newer_boot(
     start_control: StartControl, start_node: StartNode
 ) -> None:
@@ -206,11 +247,7 @@ async def test_an_older_disk_is_refused_and_the_cluster_keeps_the_newer_boot(
     node = await start_node("n1", boot=5)
     await admit(control, node)
     await node.close()
-
-    async def is_down() -> bool:
-        return (await control.ask(ClusterStatus())).nodes[0].state == "down"
-
-    await until(is_down)
+    await until(lambda: is_down(control))
     with pytest.raises(Conflict, match="older than the one that was admitted"):
         await admit(control, await start_node("n1", boot=4))
     assert await admit(control, await start_node("n1", boot=6)) == Admitted(False)
@@ -265,3 +302,15 @@ async def test_a_store_that_fails_ends_control_and_every_question(closing: Async
         await control.wait_failed()
     with pytest.raises(ShuttingDown):
         await control.ask(Readiness())
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_closes_though_something_to_store_comes_in_that_turn(start_control: StartControl, turns: int) -> None:
+    """`asyncio.wait_for` of Python 3.11 forgets that it was cancelled when what it waits for comes in the same turn."""
+    control = await start_control()
+    await asyncio.sleep(0)
+    control._has_waiting.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT_S_MAX):
+        await control.close()

@@ -7,151 +7,31 @@ import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from integration.gateway.memory_control import MemoryControl
+from integration.gateway.memory_node import CLUSTER, MemoryNode
 
-from cluster.control.messages import AdmitNode, Admitted, ClusterStatus, ClusterView, Readiness, Ready
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer
+from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.metrics import Metrics
+from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.router import Router
 from cluster.gateway.routes import Routes
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
-from kvstore.messages import (
-    Entry,
-    Envelope,
-    Fault,
-    Hello,
-    KeyspaceInfo,
-    MapUpdate,
-    NodeInfo,
-    Read,
-    ReadResult,
-    Rid,
-    Welcome,
-    Write,
-    WriteOne,
-    WriteResult,
-    Written,
-)
+from cluster.gateway.verifier import Verifier
+from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo
 from kvstore.rpc.client import Identity
-from kvstore.rpc.connection import Connection
-from kvstore.rpc.server import Server
-from kvstore.storage.records import decode_value, encode_value
-from kvstore.versions import etag, matches
 
-CLUSTER = b"\x01" * 8
 PARTITIONS = 4
-NOW_MS = 1_000_000
-
-
-class MemoryNode:
-    """Leads the partitions that it is told to, keeps rows in a dictionary, and can be told to misbehave."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.rid = Rid(name, name.encode().ljust(16, b"-"))
-        self.rows: dict[bytes, bytes] = {}
-        self.seq = 0
-        self.entries: dict[int, Entry] = {}
-        self.fault: Fault | None = None
-        self.hold: asyncio.Event | None = None
-        self.is_silent = False
-        self.cuts_after_writes = False
-        self.writes = 0
-        self.reads = 0
-        self.port = 0
-        self._held: set[asyncio.Task[None]] = set()
-        self._server = Server(self._handle, cluster_id=lambda: None)
-
-    async def start(self) -> None:
-        self.port = await self._server.listen("127.0.0.1", 0)
-
-    async def stop(self) -> None:
-        for task in self._held:
-            task.cancel()
-        await self._server.close()
-
-    def _handle(self, connection: Connection, envelope: Envelope) -> None:
-        body = envelope.body
-        if isinstance(body, Hello):
-            connection.peer, connection.role = body.sender, body.role
-            connection.answer(envelope.call, Welcome(CLUSTER, self.name, 1))
-            return
-        assert isinstance(body, Read | Write)
-        if isinstance(body, Read):
-            self.reads += len(body.reads)
-        else:
-            self.writes += len(body.writes)
-        if self.is_silent:
-            return
-        if self.hold is not None:
-            task = asyncio.ensure_future(self._answer_later(self.hold, connection, envelope))
-            self._held.add(task)
-            return
-        self._answer(connection, envelope)
-
-    async def _answer_later(self, hold: asyncio.Event, connection: Connection, envelope: Envelope) -> None:
-        await hold.wait()
-        self._answer(connection, envelope)
-
-    def _answer(self, connection: Connection, envelope: Envelope) -> None:
-        body = envelope.body
-        if isinstance(body, Read):
-            results = [self._fault_of(one.pid, one.ver) or self.rows.get(one.key) for one in body.reads]
-            connection.answer(envelope.call, ReadResult(NOW_MS, results))
-        elif isinstance(body, Write):
-            answers = [self._fault_of(one.pid, one.ver) or self._write(one) for one in body.writes]
-            if self.cuts_after_writes:
-                connection.close("cut")
-                return
-            connection.answer(envelope.call, WriteResult(answers))
-
-    def _fault_of(self, pid: int, ver: int) -> Fault | None:
-        if self.fault is not None:
-            return self.fault
-        entry = self.entries[pid]
-        if entry.leader != self.rid or ver < entry.ver:
-            return Fault("wrong_leader", "another node leads", entry)
-        return None
-
-    def _write(self, one: WriteOne) -> Written | Fault:
-        row = self.rows.get(one.key)
-        stored = decode_value(row) if row is not None else None
-        version = etag(one.pid, stored.epoch, stored.seq) if stored else ""
-        for wanted, holds_if in ((one.if_match, True), (one.if_none_match, False)):
-            if wanted is not None and matches(wanted, version) is not holds_if:
-                return Fault("precondition_failed", "no")
-        if one.value is None:
-            self.rows.pop(one.key, None)
-            return Written(False, 0, 0, 2)
-        self.seq += 1
-        expiry_ms = NOW_MS + one.ttl_ms if one.ttl_ms is not None else 0
-        self.rows[one.key] = encode_value(1, self.seq, expiry_ms, one.content_type, one.value)
-        return Written(row is None, 1, self.seq, 2)
-
-
-@dataclass
-class MemoryControl:
-    """Answers what the routes ask of control."""
-
-    view: ClusterView = field(default_factory=lambda: ClusterView("healthy", 7, (), ()))
-    ready: Ready = field(default_factory=lambda: Ready(True, ""))
-    admitted: list[AdmitNode] = field(default_factory=list)
-
-    async def ask(self, request: AdmitNode | ClusterStatus | Readiness) -> Any:
-        if isinstance(request, AdmitNode):
-            is_new = request.id not in {one.id for one in self.admitted}
-            self.admitted.append(request)
-            return Admitted(is_new)
-        return self.view if isinstance(request, ClusterStatus) else self.ready
 
 
 @dataclass(frozen=True)
@@ -221,6 +101,7 @@ class Gateway:
         self.nodes = [MemoryNode("n1"), MemoryNode("n2")]
         self.control = MemoryControl()
         self.port = 0
+        self.incarnation = 0
         self.entries: list[Entry] = []
         self.stray_errors: list[dict[str, Any]] = []
         self._clients: list[RawClient] = []
@@ -234,6 +115,8 @@ class Gateway:
         self.dispatcher = Dispatcher(
             self.router,
             Identity(CLUSTER, "gateway", "gateway"),
+            incarnation=await self.draw_incarnation(),
+            draw_incarnation=self.draw_incarnation,
             timeout_s=self.settings.request_timeout_s,
             max_value_bytes=limit,
             rng=random.Random(1),
@@ -246,11 +129,19 @@ class Gateway:
         )
         keys = KeyRoutes(service, max_value_bytes=limit, batch_bytes_max=self.settings.batch_bytes_max)
         metrics = Metrics()
-        routes = Routes(keys, ClusterRoutes(self.control, metrics, openapi=b"openapi: 3"))
+        imports = ImportRoutes(service, max_value_bytes=limit, patience_s=self.settings.import_patience_s)
+        links = self.dispatcher.links
+        verifier = Verifier(self.router, links)
+        cluster = ClusterRoutes(self.control, verifier, metrics, openapi=b"openapi: 3", breakers=links.breakers)
+        routes = Routes(keys, imports, cluster, RebalanceRoutes(self.control))
         self.server = HttpServer(routes.handle, self.settings, metrics.observe)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)
         self.port = self.listener.sockets[0].getsockname()[1]
+
+    async def draw_incarnation(self) -> int:
+        self.incarnation += 1
+        return self.incarnation
 
     async def place(self) -> None:
         """Tell everybody the map, and wait until the gateway is connected to the nodes."""
@@ -265,7 +156,7 @@ class Gateway:
     @property
     def links_up(self) -> int:
         """How many nodes the gateway is connected to."""
-        return sum(link.is_up for link in self.dispatcher._links.values())
+        return self.dispatcher.links.up_count
 
     @property
     def writes(self) -> int:
@@ -343,5 +234,4 @@ async def start_gateway(tmp_path: Path) -> AsyncIterator[StartGateway]:
 
 @pytest.fixture
 async def gateway(start_gateway: StartGateway) -> Gateway:
-    """A gateway with default settings."""
     return await start_gateway()

@@ -60,8 +60,11 @@ async def test_the_cluster_has_the_fields_of_the_contract(gateway: Any) -> None:
     gateway.control.view = ClusterView("healthy", 7, (node,), (PartitionView(1, "default", 1, "n1", ("n1",), ("n1",)),))
     view = json.loads((await gateway.ask("GET", "/v1/cluster")).body)
     assert set(view) == {"state", "map_version", "nodes", "partitions", "moves"}
-    assert set(view["nodes"][0]) == {"id", "address", "zone", "weight", "state", "leads", "follows", "keys", "bytes"}
-    assert set(view["partitions"][0]) == {"id", "keyspace", "epoch", "leader", "in_sync", "replicas"}
+    of_node = {"id", "address", "zone", "weight", "state", "leads", "follows", "keys", "bytes", "breaker"}
+    assert set(view["nodes"][0]) == of_node
+    assert set(view["partitions"][0]) == {
+        *("id", "keyspace", "epoch", "leader", "in_sync", "replicas", "unclean_count")
+    }
 
 
 async def test_metrics_count_requests_by_operation_and_outcome(gateway: Any) -> None:

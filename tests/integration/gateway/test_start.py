@@ -24,11 +24,14 @@ from kvstore.errors import OperatorError
         ({"listen": "nonsense"}, "HOST:PORT"),
         ({"listen": "127.0.0.1:99999"}, "HOST:PORT"),
         ({"workers": 2}, "workers"),
-        ({"store": "etcd://127.0.0.1:2379"}, "store"),
+        ({"store": "etcd://127.0.0.1:1"}, "the map store does not answer"),
         ({"data": Path("/proc/nothing/here")}, "data directory"),
     ],
 )
-async def test_a_mistake_is_told_in_one_line(tmp_path: Path, settings: dict[str, Any], word: str) -> None:
+async def test_a_mistake_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], word: str
+) -> None:
+    monkeypatch.setattr("cluster.control.server.START_S_MAX", 0.0)
     given = GatewaySettings(**{"listen": "127.0.0.1:0", "data": tmp_path, **settings})
     with pytest.raises(OperatorError, match=word) as caught:
         await serve_gateway(given, asyncio.Event())
@@ -72,7 +75,10 @@ def test_a_mistake_ends_the_process_with_a_line_and_a_code(tmp_path: Path, capsy
     assert capsys.readouterr().err == "kvstore: listen: 'nonsense' is not HOST:PORT\n"
 
 
-@pytest.mark.parametrize("wrong", [{"min_in_sync": 3}, {"partitions": 0}, {"max_value_bytes": 17 * 1024**2}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"min_in_sync": 3}, {"partitions": 0}, {"max_value_bytes": 17 * 1024**2}, {"store": "http://a:1"}, {"data": None}],
+)
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        GatewaySettings(data=tmp_path, **wrong)
+        GatewaySettings(**{"data": tmp_path, **wrong})

@@ -2,8 +2,16 @@
 
 import pytest
 
-from kvstore.client.attempts import PAUSE_S_MAX, pause_before_retry, retry_after_s
-from kvstore.errors import KeyNotFound, NoLeader, NotBuiltYet, OutcomeUnknown, Overloaded, PreconditionFailed
+from kvstore.client.attempts import PAUSE_S_MAX, pause_before_retry, retry_after_s, told
+from kvstore.errors import (
+    KeyNotFound,
+    NoLeader,
+    NotBuiltYet,
+    OutcomeUnknown,
+    Overloaded,
+    PreconditionFailed,
+    TokenReused,
+)
 
 
 @pytest.mark.parametrize("error", [NoLeader(), Overloaded()])
@@ -14,6 +22,20 @@ def test_a_refusal_that_applied_nothing_is_tried_again(error: NoLeader) -> None:
 @pytest.mark.parametrize("error", [OutcomeUnknown(), KeyNotFound(), PreconditionFailed(), NotBuiltYet()])
 def test_nothing_else_is(error: OutcomeUnknown) -> None:
     assert pause_before_retry(error, 1, 0.0, 10.0, 0.5) is None
+
+
+def test_under_a_token_an_unknown_outcome_is_asked_for_again() -> None:
+    assert pause_before_retry(OutcomeUnknown(), 1, 0.0, 10.0, 0.5, has_token=True) is not None
+    assert pause_before_retry(PreconditionFailed(), 1, 0.0, 10.0, 0.5, has_token=True) is None
+
+
+def test_what_is_told_after_an_unknown_attempt_is_its_outcome_or_that_it_is_unknown() -> None:
+    unknown = OutcomeUnknown()
+    for outcome in (PreconditionFailed(), TokenReused()):
+        assert told(outcome, unknown) is outcome
+    for nothing in (NoLeader(), Overloaded(), NotBuiltYet()):
+        assert told(nothing, unknown) is unknown
+        assert told(nothing, None) is nothing
 
 
 def test_the_pause_is_at_least_what_the_server_asked_for() -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kvstore.client import Client, SyncClient, Unreachable
 from kvstore.client.ops import Get, Put
-from kvstore.errors import KeyNotFound, NoLeader, OutcomeUnknown
+from kvstore.errors import KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
 from kvstore.keys import decode_key
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -87,18 +87,59 @@ async def test_a_large_value_arrives_whole_also_at_the_second_attempt(gateway: G
     assert bodies == [value, value]
 
 
-async def test_a_write_whose_connection_is_cut_is_sent_once_only(gateway: Gateway) -> None:
-    async def answer_then_cut(request: web.BaseRequest) -> web.Response:
-        return web.Response(status=204, headers={"ETag": '"1"'}) if len(gateway.asked) == 1 else await cut(request)
+async def test_a_write_whose_connection_is_cut_is_sent_again_under_its_token(gateway: Gateway) -> None:
+    tokens: list[str] = []
 
-    gateway.handler = answer_then_cut
+    async def cut_every_second(request: web.BaseRequest) -> web.Response:
+        tokens.append(request.headers["Idempotency-Key"])
+        return web.Response(status=204, headers={"ETag": '"1"'}) if len(tokens) % 2 else await cut(request)
+
+    gateway.handler = cut_every_second
     async with Client(gateway.url) as client:
         await client.put("warm", b"opens the connection that is kept")
+        await client.put("k", b"v")
+        await client.delete("k")
+    assert len(tokens) == 5
+    assert all(tokens[lost] == tokens[lost + 1] for lost in (1, 3))
+    assert len(set(tokens)) == 3
+
+
+@pytest.mark.parametrize(("code", "status"), [("no_leader", 503), ("storage_full", 507), ("internal", 500)])
+async def test_a_refusal_after_an_unknown_attempt_leaves_it_unknown(gateway: Gateway, code: str, status: int) -> None:
+    async def cut_then_refuse(request: web.BaseRequest) -> web.Response:
+        return await cut(request) if len(gateway.asked) < 2 else refuse(code, status)
+
+    gateway.handler = cut_then_refuse
+    async with Client(gateway.url, timeout_s=0.5) as client:
         with pytest.raises(OutcomeUnknown):
             await client.put("k", b"v")
+
+
+async def test_a_condition_that_failed_is_the_outcome_of_an_unknown_attempt(gateway: Gateway) -> None:
+    async def cut_then_tell(request: web.BaseRequest) -> web.Response:
+        return await cut(request) if len(gateway.asked) < 2 else refuse("precondition_failed", 412)
+
+    gateway.handler = cut_then_tell
+    async with Client(gateway.url) as client:
+        with pytest.raises(PreconditionFailed):
+            await client.put("k", b"v", if_none_match="*")
+
+
+async def test_an_import_has_no_token_and_is_sent_once(gateway: Gateway) -> None:
+    tokens: list[str | None] = []
+
+    async def note(request: web.BaseRequest) -> web.Response:
+        tokens.append(request.headers.get("Idempotency-Key"))
+        return await cut(request)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"key":"a","value":"1"}'
+
+    gateway.handler = note
+    async with Client(gateway.url) as client:
         with pytest.raises(OutcomeUnknown):
-            await client.delete("k")
-    assert len(gateway.asked) == 3
+            await client.import_(pieces())
+    assert tokens == [None]
 
 
 async def test_a_read_whose_connection_is_cut_is_asked_again(gateway: Gateway) -> None:
@@ -108,6 +149,33 @@ async def test_a_read_whose_connection_is_cut_is_asked_again(gateway: Gateway) -
     gateway.handler = cut_twice
     async with Client(gateway.url) as client:
         assert (await client.get("k")).data == b"v"
+
+
+async def test_a_read_says_what_it_asks_of_the_answer_and_is_told_its_lag(gateway: Gateway) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        lag = {"X-KV-Lag-Ms": "12"} if "stale" in request.query_string else {}
+        if "absent" in request.path:
+            return refuse("key_not_found", 404, **lag)
+        return web.Response(body=b"v", headers={"ETag": '"1"', **lag})
+
+    gateway.handler = answer
+    async with Client(gateway.url) as client:
+        assert (await client.get("k")).lag_ms is None
+        assert (await client.get("k", consistency="quorum")).lag_ms is None
+        assert (await client.get("k", consistency="stale")).lag_ms == 12
+        assert (await client.get("k", consistency="stale", max_stale_s=0.5)).lag_ms == 12
+        with pytest.raises(KeyNotFound) as absent:
+            await client.get("absent", consistency="stale")
+        assert absent.value.lag_ms == 12
+        with pytest.raises(KeyNotFound) as absent:
+            await client.get("absent")
+        assert absent.value.lag_ms is None
+    assert [path.partition("?")[2] for _, path in gateway.asked[:4]] == [
+        "",
+        "consistency=quorum",
+        "consistency=stale",
+        "consistency=stale&max_stale=0.500000",
+    ]
 
 
 async def test_a_write_that_was_refused_for_now_is_tried_again(gateway: Gateway) -> None:
@@ -120,17 +188,23 @@ async def test_a_write_that_was_refused_for_now_is_tried_again(gateway: Gateway)
     assert len(gateway.asked) == 2
 
 
-async def test_a_write_of_unknown_outcome_is_not_tried_again(gateway: Gateway) -> None:
+async def test_a_write_that_stays_unknown_is_told_so_when_its_time_is_over(gateway: Gateway) -> None:
+    tokens: list[str] = []
+
     async def lose(request: web.BaseRequest) -> web.Response:
+        tokens.append(request.headers["Idempotency-Key"])
         return refuse("outcome_unknown", 504)
 
     gateway.handler = lose
-    async with Client(gateway.url) as client:
+    async with Client(gateway.url, timeout_s=0.5) as client:
         with pytest.raises(OutcomeUnknown):
             await client.put("k", b"v")
+        puts = len(tokens)
         with pytest.raises(OutcomeUnknown):
             await client.batch([Get("a"), Put("k", b"v")])
-    assert len(gateway.asked) == 2
+    assert puts > 1
+    assert len(tokens) > puts + 1
+    assert len(set(tokens)) == 2
 
 
 async def test_a_server_that_asks_for_more_time_than_is_left_ends_the_call(gateway: Gateway) -> None:
@@ -141,6 +215,23 @@ async def test_a_server_that_asks_for_more_time_than_is_left_ends_the_call(gatew
     async with Client(gateway.url, timeout_s=5) as client:
         with pytest.raises(NoLeader):
             await client.get("k")
+    assert len(gateway.asked) == 1
+
+
+async def test_no_attempt_begins_with_so_little_time_that_it_would_only_be_lost(gateway: Gateway) -> None:
+    """A write that was surely refused would else end as unknown."""
+    over = asyncio.Event()
+
+    async def refuse_then_hang(request: web.BaseRequest) -> web.Response:
+        if len(gateway.asked) > 1:
+            await over.wait()
+        return refuse("no_leader", 503, **{"Retry-After": "10"})
+
+    gateway.handler = refuse_then_hang
+    async with Client(gateway.url, timeout_s=10.5) as client:
+        with pytest.raises(NoLeader):
+            await client.put("k", b"v")
+    over.set()
     assert len(gateway.asked) == 1
 
 
@@ -193,8 +284,59 @@ async def test_a_connection_that_is_never_made_in_time_means_that_nothing_was_wr
     assert caught.value.definite
 
 
+async def test_an_import_is_streamed_and_sent_once_only(gateway: Gateway) -> None:
+    bodies: list[bytes] = []
+
+    async def take(request: web.BaseRequest) -> web.Response:
+        bodies.append(await request.read())
+        if len(bodies) == 1:
+            return web.Response(body=b'{"imported":2}')
+        problem = {"status": 503, "code": "no_leader", "detail": "no", "imported": 1, "line": 2}
+        return web.Response(status=503, body=json.dumps(problem))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"on", b"e\n", b"two\n"):
+            yield piece
+
+    gateway.handler = take
+    async with Client(gateway.url) as client:
+        assert await client.import_(pieces()) == 2
+        with pytest.raises(NoLeader) as caught:
+            await client.import_(pieces())
+    assert caught.value.numbers == {"imported": 1, "line": 2}
+    assert bodies == [b"one\ntwo\n"] * 2
+
+
+async def test_an_import_that_is_cut_has_an_unknown_outcome(gateway: Gateway) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+
+    gateway.handler = cut
+    async with Client(gateway.url) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.import_(pieces())
+    assert len(gateway.asked) == 1
+
+
+async def test_an_import_may_take_longer_than_other_calls(gateway: Gateway) -> None:
+    async def take(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.Response(body=b'{"imported":1}')
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            yield b"x"
+
+    gateway.handler = take
+    async with Client(gateway.url, timeout_s=0.1) as client:
+        assert await client.import_(pieces()) == 1
+
+
 async def test_the_sync_face_gives_the_same_answers(gateway: Gateway) -> None:
     async def missing(request: web.BaseRequest) -> web.Response:
+        if request.path == "/v1/import":
+            return web.Response(body=b'{"imported":%d}' % (await request.read()).count(b"\n"))
         return refuse("key_not_found", 404) if request.path.endswith("gone") else web.Response(body=b"v")
 
     gateway.handler = missing
@@ -203,6 +345,7 @@ async def test_the_sync_face_gives_the_same_answers(gateway: Gateway) -> None:
         with SyncClient(gateway.url) as client:
             with pytest.raises(KeyNotFound):
                 client.get("gone")
+            assert client.import_([b"one\n", b"two\n"]) == 2
             return client.get("k").data
 
     assert await asyncio.to_thread(ask) == b"v"

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, Turn
+from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, TakeDigests, Turn, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Body, Entry, Fault, ReadOne, Rid, WriteOne, Written
+from kvstore.leases import PING_MS
+from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, StaleResult, WriteOne, Written
 from kvstore.node.process import raise_boot
 from kvstore.partition import Partition
 from kvstore.partitions import Partitions
+from kvstore.replication.bucket_digests import BucketDigests
 from kvstore.replication.leader import LATER, Leader
+from kvstore.replication.peer import NEWS_MS
 from kvstore.storage.engine import Table
+from kvstore.storage.journal import Journal
 from kvstore.storage.memory import MemoryEngine
-from kvstore.storage.records import decode_value
+from kvstore.storage.records import decode_log_row, decode_value, seq_key
 
 PID = 1
 PENDING_BYTES_MAX = 1 << 20
@@ -32,6 +36,8 @@ class StoryNode:
         self.replies: dict[str, Any] = {}
         self.asks: list[Entry] = []
         self.alarms: list[str] = []
+        self.wakes: list[int] = []
+        self.digesting: list[tuple[TakeDigests, Any]] = []
         self._story = story
         self._pending_bytes_max = pending_bytes_max
         self._stores = 0
@@ -49,7 +55,7 @@ class StoryNode:
 
     def restart(self) -> None:
         """kill -9 and start again: what was not durable is gone, and so is what was on its way."""
-        self.sent, self.asks, self.replies = [], [], {}
+        self.sent, self.asks, self.replies, self.digesting = [], [], {}, []
         self.start()
 
     def _new_store_id(self) -> bytes:
@@ -80,6 +86,10 @@ class StoryNode:
                 self.replies[str(effect.ticket)] = effect.result
             elif isinstance(effect, AskCas):
                 self.asks.append(effect.entry)
+            elif isinstance(effect, TakeDigests):
+                self.digesting.append((effect, self.engine.snapshot()))
+            elif isinstance(effect, Wake):
+                self.wakes.append(effect.ms)
             elif isinstance(effect, Alarm):
                 self.alarms.append(effect.text)
 
@@ -105,6 +115,19 @@ class StoryNode:
     def tick(self) -> None:
         self.perform(self.partitions.tick(self.engine.snapshot(), self._story.now))
 
+    def digest(self) -> None:
+        """What is to be digested is."""
+        while self.digesting:
+            asked, view = self.digesting.pop(0)
+            digests = BucketDigests(asked.prefix, view, asked.buckets)
+            while not digests.step():
+                pass
+            self.perform(self.partitions.verifications.digested(asked, digests, "", self._story.now))
+
+    def fill(self) -> None:
+        """Data that others asked for leaves, and the next is asked for, as far as the pace allows."""
+        self.perform(self.partitions.filling.advance(self.engine.snapshot(), self._story.now))
+
     # ---- requests -----------------------------------------------------------------------------------------------
 
     def write(self, ticket: str, write: WriteOne) -> Any:
@@ -125,20 +148,37 @@ class StoryNode:
         read = ReadOne(PID, self.partition.ver, key)
         return plain(self.partitions.read(ticket, read, self.engine.snapshot(), self._story.now))
 
+    def read_quorum(self, ticket: str, key: bytes) -> Any:
+        """The value, None, a fault or LATER; the next round of questions leaves."""
+        read = ReadOne(PID, self.partition.ver, key)
+        result = plain(self.partitions.reads.quorum(ticket, read, self.engine.snapshot(), self._story.now))
+        self._retry_reads()
+        return result
+
+    def read_stale(self, key: bytes, max_stale_ms: int | None = None, ticket: str = "stale") -> Any:
+        """(value, lag), a fault or LATER."""
+        asked = ReadStale(ReadOne(PID, self.partition.ver, key), max_stale_ms)
+        result = self.partitions.reads.stale(ticket, asked, self.engine.snapshot(), self._story.now)
+        return (plain(result.row), result.lag_ms) if isinstance(result, StaleResult) else result
+
     def receive(self, source: str, body: Body) -> None:
         self.perform(self.partitions.handle(source, body, self._story.now))  # type: ignore[arg-type]
         self._retry_reads()
 
     def _retry_reads(self) -> None:
-        self.perform(self.partitions.retry_reads(self.engine.snapshot(), self._story.now))
+        self.perform(self.partitions.reads.retry(self.engine.snapshot(), self._story.now))
 
     def on_entry(self, entry: Entry) -> None:
         self.perform(self.partitions.on_entries([entry], self._story.now))
 
     def rows(self, table: Table) -> dict[bytes, bytes]:
-        """What its copy of the partition has in `table`."""
-        prefix = self.partition.copy.prefix
-        return {key[4:]: row for key, row in self.engine.snapshot().scan(table, prefix, prefix + b"\xff" * 500)}
+        """What its copy of the partition has in `table`, and of the log what stands in the journal."""
+        copy, view = self.partition.copy, self.engine.snapshot()
+        rows = {key[4:]: row for key, row in view.scan(table, copy.prefix, copy.prefix + b"\xff" * 500)}
+        if table is Table.LOG:
+            for row in Journal().load(view).get(copy.number, []):
+                rows[seq_key(b"", decode_log_row(row).first_seq)] = row
+        return rows
 
 
 class Story:
@@ -194,6 +234,7 @@ class Story:
         """Let everything that is due happen, until nothing is; with `apply`, all copies apply what is committed."""
         self._drain()
         if apply:
+            self.pass_ms(NEWS_MS)
             for node in self.nodes.values():
                 node.tick()
             self._drain()
@@ -207,17 +248,27 @@ class Story:
             for node in self.nodes.values():
                 while node.asks:
                     self.land(node)
+                    self.push()
                     busy = True
                 if node.partitions.needs_batch:
                     node.batch()
                     busy = True
+                node.fill()
+                node.digest()
                 busy = bool(self.deliver(node)) or busy
             if not busy:
                 return
         raise AssertionError("it never settles")
 
+    def beat(self) -> None:
+        """Leaders ask for their leases, and get them."""
+        self.pass_ms(PING_MS)
+        for node in self.nodes.values():
+            node.tick()
+        self._drain()
+
     def lead(self) -> StoryNode:
-        """n1 becomes leader and serves."""
+        """n1 becomes leader and serves, and everybody knows."""
         self.push()
         self.settle()
         assert self.n1.leader.is_serving
@@ -228,7 +279,7 @@ class Story:
         node.restart()
         for other in self.nodes.values():
             if other is not node:
-                other.partitions.unreachable(node.node_id)
+                other.partitions.unreachable(node.node_id, self.now)
                 other.sent = [send for send in other.sent if send.node != node.node_id]
         node.on_entry(self.entry)
         for other in self.nodes.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from enum import Enum
 from typing import Any, get_args, get_origin
 
 import msgpack
@@ -18,6 +19,7 @@ from kvstore.messages import (
     Append,
     Body,
     ContentType,
+    Count,
     Done,
     Entry,
     Envelope,
@@ -59,6 +61,7 @@ LIMITED: dict[Any, st.SearchStrategy[Any]] = {
     ContentType: st.text(max_size=255),
     TtlMs: st.integers(1, TTL_MS_MAX),
     Token: st.binary(max_size=255),
+    Count: st.integers(0, 2**62 - 1),
 }
 
 
@@ -66,6 +69,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a declared type."""
     if kind in SCALARS:
         return SCALARS[kind]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return st.sampled_from(kind)
     arguments = get_args(kind)
     if kind in LIMITED:
         return LIMITED[kind]

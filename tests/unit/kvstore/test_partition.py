@@ -6,8 +6,20 @@ import msgspec
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code, version
 
-from kvstore.messages import Append, CutTail, Entry, EpochVector, Fault, ReadOne, Reconcile, Refused, Rid, WriteOne
-from kvstore.partition import ASK_AGAIN_MS
+from kvstore.candidate import ASK_AGAIN_MS
+from kvstore.messages import (
+    Append,
+    CutTail,
+    Entry,
+    EpochVector,
+    Fault,
+    ReadOne,
+    Reconcile,
+    Refused,
+    Rid,
+    WriteOne,
+    Written,
+)
 from kvstore.replication.leader import LATER
 from kvstore.storage.engine import Batch, Table
 
@@ -208,6 +220,19 @@ def test_a_leader_that_went_by_an_older_entry_is_refused(story: Story, n1: Story
     assert n2.partition.copy.promised == 1
 
 
+def test_a_leader_that_control_does_not_reach_is_followed_in_its_epoch_though_the_entry_has_moved_on(
+    story: Story, n1: StoryNode
+) -> None:
+    n2 = story.n2
+    n2.on_entry(changed(story.entry, ver=story.entry.ver + 1))
+    for node, other in ((n1, n2), (n2, n1)):
+        node.partitions.unreachable(other.node_id, story.now)
+        node.perform(node.partitions.reachable(other.node_id, story.now))
+    n1.put("w", b"k")
+    story.settle()
+    assert isinstance(n1.replies["w"], Written)
+
+
 def test_messages_for_another_copy_are_not_taken(story: Story, n1: StoryNode) -> None:
     n2 = story.n2
     other = Rid("n2", b"wiped...........")
@@ -275,7 +300,7 @@ def damage(node: StoryNode, table: Table, key: bytes) -> None:
 
 
 def applied_story() -> tuple[Story, StoryNode]:
-    """n1 leads and has applied three rows; its follower is away and has none of them."""
+    """n1 leads and has applied three rows."""
     story = Story()
     n1 = story.lead()
     for number in range(3):
@@ -284,12 +309,17 @@ def applied_story() -> tuple[Story, StoryNode]:
     return story, n1
 
 
+def ask_for_the_whole_log(story: Story, n1: StoryNode) -> None:
+    """A third copy is added and has nothing yet."""
+    rid = Rid("n3", b"a third store...")
+    n1.on_entry(changed(story.entry, ver=story.entry.ver + 1, adding=(rid,)))
+    n1.receive("n3", EpochVector(PID, rid, 1, [], 0))
+
+
 def test_a_leader_that_finds_a_damaged_row_in_its_log_stops_itself_and_not_its_process() -> None:
     story, n1 = applied_story()
     damage(n1, Table.LOG, (3).to_bytes(8, "big"))
-    rid = story.n2.rid
-    n1.perform(n1.partitions.reachable("n2", story.now))
-    n1.receive("n2", EpochVector(PID, rid, 1, [(1, 1)], 1))
+    ask_for_the_whole_log(story, n1)
     n1.tick()
     n1.batch(apply=True)
     assert len(n1.alarms) == 1
@@ -301,7 +331,7 @@ def test_what_waits_at_a_leader_that_stops_itself_is_unknown() -> None:
     story, n1 = applied_story()
     damage(n1, Table.LOG, (3).to_bytes(8, "big"))
     n1.put("w", b"k")
-    n1.receive("n2", EpochVector(PID, story.n2.rid, 1, [(1, 1)], 1))
+    ask_for_the_whole_log(story, n1)
     n1.batch()
     assert code(n1.replies["w"]) == "outcome_unknown"
 

@@ -7,12 +7,13 @@ import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
 from unit.kvstore.test_partition import damage
 
-from kvstore.messages import CopyReport, Entry, ReadOne, Rid, WriteOne
+from kvstore.messages import CopyReport, Entry, NodeReport, ReadOne, Rid, WriteOne
 from kvstore.partitions import load_node_state
-from kvstore.replication.copy import ENTRY, NAME, PROMISE, STATE
+from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE
 from kvstore.replication.leader import LATER
 from kvstore.replication.retention import Retention
 from kvstore.storage.engine import Batch, Table
+from kvstore.storage.journal import Journal
 
 ALL = Retention(age_ms=-1, size_bytes=0)
 
@@ -37,11 +38,45 @@ def test_each_start_raises_the_boot_counter_durably(story: Story) -> None:
 
 
 def test_a_node_remembers_its_cluster_with_the_next_batch(story: Story) -> None:
-    story.n1.partitions.join(b"cluster1")
+    story.n1.partitions.join(b"cluster1", boot_floor=0)
     assert story.n1.partitions.needs_batch
     story.n1.batch()
     story.n1.restart()
     assert story.n1.partitions.state.cluster_id == b"cluster1"
+    assert story.n1.partitions.state.boot == 2
+
+
+def test_a_new_store_counts_on_from_the_boot_that_its_cluster_knows(story: Story) -> None:
+    story.n1.partitions.join(b"cluster1", boot_floor=41)
+    assert story.n1.partitions.state.boot == 42
+    story.n1.restart()
+    assert (story.n1.partitions.state.boot, story.n1.partitions.state.cluster_id) == (2, b""), "it never joined"
+    story.n1.partitions.join(b"cluster1", boot_floor=41)
+    story.n1.batch()
+    story.n1.restart()
+    assert story.n1.partitions.state.boot == 43
+
+
+def test_a_new_store_with_a_higher_boot_than_its_cluster_knows_keeps_it(story: Story) -> None:
+    story.n1.restart()
+    story.n1.restart()
+    story.n1.partitions.join(b"cluster1", boot_floor=2)
+    assert story.n1.partitions.state.boot == 3
+
+
+def test_a_store_that_belongs_to_a_cluster_keeps_its_boot_so_that_an_older_image_is_known(story: Story) -> None:
+    story.n1.partitions.join(b"cluster1", boot_floor=0)
+    story.n1.batch()
+    story.n1.restart()
+    story.n1.partitions.join(b"cluster1", boot_floor=41)
+    assert story.n1.partitions.state.boot == 2
+
+
+def test_a_new_store_leads_by_the_boot_with_which_it_joined(story: Story) -> None:
+    story.n1.partitions.join(b"cluster1", boot_floor=41)
+    ((_, rid),) = story.n1.partitions.create_copies([2])
+    story.n1.on_entry(Entry(2, "default", 1, 0, None, (rid,), (rid,)))
+    assert [(entry.pid, entry.leader_boot) for entry in story.n1.asks] == [(2, 42)]
 
 
 def test_a_copy_is_made_once_and_named_again_when_asked_again(story: Story) -> None:
@@ -75,15 +110,19 @@ def test_a_request_for_a_partition_that_is_not_here_is_to_try_elsewhere(story: S
     assert code(n1.partitions.write("w", WriteOne(99, 1, b"k", b"v"), view, story.now)) == "no_leader"
 
 
-def test_entries_that_do_not_name_this_copy_are_ignored(story: Story, n1: StoryNode) -> None:
-    wiped = Rid("n1", b"another store...")
-    for entry in (
-        Entry(99, "default", 9, 9, n1.rid, (n1.rid,), (n1.rid,)),
-        Entry(PID, "default", 9, 9, wiped, (wiped,), (wiped,)),
-        Entry(PID, "default", 9, 9, story.n2.rid, (story.n2.rid,), (story.n2.rid,)),
-    ):
-        n1.on_entry(entry)
+def test_entries_of_other_partitions_are_ignored(story: Story, n1: StoryNode) -> None:
+    n1.on_entry(Entry(99, "default", 9, 9, n1.rid, (n1.rid,), (n1.rid,)))
     assert n1.leader.is_serving
+
+
+@pytest.mark.parametrize("named", [Rid("n1", b"another store..."), Rid("n2", b"n2-store-1......")])
+def test_a_newer_entry_that_does_not_name_this_copy_ends_leadership_and_is_not_kept(
+    story: Story, n1: StoryNode, named: Rid
+) -> None:
+    n1.on_entry(Entry(PID, "default", 1, 9, named, (named,), (named,)))
+    assert n1.leader.is_serving
+    n1.on_entry(Entry(PID, "default", 9, 9, named, (named,), (named,)))
+    assert n1.partition.leader is None
     assert n1.partition.ver == 2
 
 
@@ -110,7 +149,10 @@ def test_one_batch_holds_what_all_copies_have_to_save(story: Story) -> None:
     n1.begin_batch()
     turn = n1._turn
     assert turn is not None
-    assert len(turn.batch.tables[Table.LOG]) == 2
+    assert [len(turn.batch.tables[table]) for table in (Table.LOG, Table.JOURNAL)] == [0, 1]
+    n1.end_batch()
+    numbers = [partition.copy.number for partition in n1.partitions]
+    assert sorted(Journal().load(n1.engine.snapshot())) == sorted(numbers)
 
 
 def test_much_that_is_committed_is_applied_without_being_asked_to(story: Story, n1: StoryNode) -> None:
@@ -133,8 +175,8 @@ def test_a_node_with_nothing_to_save_needs_no_batch(story: Story, n1: StoryNode)
 def test_a_report_tells_what_is_served_and_how_much_is_held(story: Story, n1: StoryNode) -> None:
     n1.put("w", b"key", b"value")
     story.settle(apply=True)
-    assert n1.partitions.report() == [CopyReport(PID, 1, True, 1, 8)]
-    assert story.n2.partitions.report() == [CopyReport(PID, 1, False, 1, 8)]
+    assert n1.partitions.report() == NodeReport([CopyReport(PID, 1, True, 1, 8, 2, 1, 2)])
+    assert story.n2.partitions.report() == NodeReport([CopyReport(PID, 1, False, 1, 8, 2, 1, 2)])
 
 
 # ---- old log rows ---------------------------------------------------------------------------------------------------

@@ -13,6 +13,9 @@ import pytest
 from cluster.cli import later
 from cluster.cli.main import run
 
+# Longer than any command has: what is refused for now is not asked for again.
+RETRY_AFTER = "3600"
+
 
 class _Gateway(BaseHTTPRequestHandler):
     """Answers every request with what the test laid down for its method."""
@@ -25,6 +28,8 @@ class _Gateway(BaseHTTPRequestHandler):
         self.asked.append((self.command, self.path, body, dict(self.headers)))
         status, answer = self.answers.get(f"{self.command} {self.path}", self.answers.get(self.command, (200, b"")))
         self.send_response(status)
+        if status == 503:
+            self.send_header("Retry-After", RETRY_AFTER)
         if status != 204:
             self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -97,7 +102,7 @@ def test_an_unknown_outcome_is_code_4(gateway: type[_Gateway]) -> None:
 
 def test_no_leader_is_code_3(gateway: type[_Gateway]) -> None:
     gateway.answers["PUT"] = (503, problem("no_leader"))
-    assert run(["put", "k", "v", "--timeout", "0.1"]) == 3
+    assert run(["put", "k", "v"]) == 3
 
 
 def test_batch_prints_the_results_and_ends_with_the_worst(
@@ -135,7 +140,7 @@ VIEW = {
             "bytes": 4,
         }
     ],
-    "partitions": [{"id": 9, "leader": None}],
+    "partitions": [{"id": 9, "leader": None, "unclean_count": 0}],
     "moves": [],
 }
 
@@ -184,7 +189,7 @@ def test_import_counts_and_names_what_it_skipped(
     assert shown.err == f"kvstore: skipped {tmp_path}/large: 3 bytes, at most 2 are allowed\n"
 
 
-@pytest.mark.parametrize("command", [*later.COMMANDS, "import"])
+@pytest.mark.parametrize("command", later.COMMANDS)
 def test_commands_of_later_versions_say_so(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "anything"]) == 2
     error = capsys.readouterr().err
@@ -207,6 +212,8 @@ def test_commands_of_later_versions_say_so(command: str, capsys: pytest.CaptureF
         ["batch", "/"],
         ["import"],
         ["import", "--files", "/nowhere"],
+        ["import", "/nowhere"],
+        ["import", "x", "--files", "/"],
         ["up", "--nodes", "0"],
         ["node", "--weight", "heavy"],
         ["gateway", "--initial-nodes", "-1", "--data", "x"],
@@ -224,3 +231,35 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("KVSTORE_TIMEOUT", "soon")
     assert run(["get", "k"]) == 2
     assert "KVSTORE_TIMEOUT" in capsys.readouterr().err
+
+
+def promoted(*pairs: tuple[str, list[dict[str, Any]]]) -> bytes:
+    return json.dumps({"promoted": [], "refused": [], **dict(pairs)}).encode()
+
+
+def test_force_promote_says_what_it_did_and_complains_of_what_it_did_not(gateway: type[_Gateway], capsys: Any) -> None:
+    done = {"partition": 3, "leader": "n2", "epoch": 5, "unclean_count": 1}
+    gateway.answers["POST"] = (200, promoted(("promoted", [done])))
+    assert run(["force-promote", "3", "--confirmed-stopped", "n1"]) == 0
+    assert "partition 3: n2 is to lead" in capsys.readouterr().out
+    method, path, body, headers = gateway.asked[-1]
+    assert (method, path, headers["Content-Type"]) == ("POST", "/v1/cluster/force-promote", "application/json")
+    assert json.loads(body) == {"partition": 3, "confirmed_stopped": ["n1"]}
+
+    gateway.answers["POST"] = (200, promoted(("refused", [{"partition": 4, "detail": "no other copy"}])))
+    assert run(["force-promote", "--all-of", "n1", "--confirmed-stopped", "n1", "--confirmed-stopped", "n2"]) == 1
+    assert capsys.readouterr().err == "kvstore: partition 4: no other copy\n"
+    assert json.loads(gateway.asked[-1][2]) == {"all_of": "n1", "confirmed_stopped": ["n1", "n2"]}
+
+
+def test_force_promote_asks_nothing_without_a_node_that_is_confirmed_as_stopped(gateway: type[_Gateway]) -> None:
+    assert run(["force-promote", "3"]) == 2
+    assert not gateway.asked
+
+
+def test_status_tells_of_partitions_that_were_promoted_by_force(gateway: type[_Gateway], capsys: Any) -> None:
+    partitions = [{"id": pid, "leader": "n1", "unclean_count": count} for pid, count in ((1, 0), (2, 3))]
+    view = {"state": "healthy", "map_version": 7, "nodes": [], "partitions": partitions, "moves": []}
+    gateway.answers["GET"] = (200, json.dumps(view).encode())
+    assert run(["status"]) == 0
+    assert "promoted by force, so that writes may be lost: 2 (3 x)" in capsys.readouterr().out

@@ -23,7 +23,7 @@ from cluster.control.events import (
     Ticked,
 )
 from cluster.control.map_store import Outcome
-from cluster.control.messages import ClusterStatus, ClusterView, Readiness, Ready
+from cluster.control.messages import Admitted, ClusterStatus, ClusterView, Readiness, Ready
 from cluster.control.settings import ControlSettings
 from kvstore.messages import CasResult, Entry, Failed
 
@@ -122,9 +122,13 @@ def test_a_node_that_is_lost_while_copies_are_made_is_asked_again_when_it_return
 def test_copies_that_a_node_could_not_make_are_asked_for_again_later() -> None:
     world = World(ControlSettings(initial_nodes=1, partitions=8), makes_copies=False)
     connection = world.join("n1")["n1"]
-    effects = world.send(CopiesFailed("n1", connection, "no answer before the deadline"))
+    effects = world.send(CopiesFailed("n1", connection, tuple(range(1, 9)), "no answer before the deadline"))
     assert of_kind(effects, Complain)
     assert not of_kind(effects, AskCopies)
+    assert len(of_kind(world.send(Ticked()), AskCopies)) == 1
+    world.send(CopiesFailed("n1", connection, (99,), "of another question"))
+    assert not of_kind(world.send(Ticked()), AskCopies)
+    world.send(CopiesFailed("n1", connection, (8,), "no answer before the deadline"))
     world.makes_copies = True
     world.send(Ticked())
     assert len(world.stored.entries) == 8
@@ -260,6 +264,19 @@ def test_a_partition_that_does_not_exist_fails_the_call() -> None:
     assert answer.answer.fault.code == "not_found"
 
 
+def test_a_control_whose_map_is_behind_what_a_node_knows_fails_the_call_so_that_another_one_is_asked() -> None:
+    world = World(ControlSettings(initial_nodes=1, partitions=2, replicas=1))
+    connection = world.join("n1")["n1"]
+    unseen = leading(world.stored.entries[1], "n1")
+    effects = cas(
+        world, "n1", connection, msgspec.structs.replace(unseen, ver=3), leading(world.stored.entries[2], "n1")
+    )
+    (answer,) = of_kind(effects, AnswerCas)
+    assert isinstance(answer.answer, Failed)
+    assert answer.answer.fault.code == "conflict"
+    assert not of_kind(effects, Propose)
+
+
 def test_an_asker_that_reconnected_meanwhile_learns_by_an_update_what_landed() -> None:
     world = World(ControlSettings(initial_nodes=1, partitions=1, replicas=1))
     connection = world.join("n1")["n1"]
@@ -275,7 +292,7 @@ def test_an_asker_that_reconnected_meanwhile_learns_by_an_update_what_landed() -
 
 
 @pytest.mark.parametrize("lands_first", [True, False])
-def test_an_unknown_outcome_is_repeated_until_it_is_known_and_only_then_answered(lands_first: bool) -> None:
+def test_a_node_is_told_that_an_outcome_is_unknown_and_learns_more_when_it_asks_again(lands_first: bool) -> None:
     world = World(ControlSettings(initial_nodes=1, partitions=1, replicas=1))
     connection = world.join("n1")["n1"]
     asked = leading(world.stored.entries[1], "n1")
@@ -287,12 +304,30 @@ def test_an_unknown_outcome_is_repeated_until_it_is_known_and_only_then_answered
     effects = world.store(proposal, outcome=Outcome.UNKNOWN)
     if not lands_first:
         world.stored = before
-    assert not of_kind(effects, AnswerCas)
+    (answer,) = of_kind(effects, AnswerCas)
+    assert isinstance(answer.answer, Failed)
+    assert answer.answer.fault.code == "outcome_unknown"
     assert not of_kind(effects, Publish)
-    assert [one.changes for one in of_kind(world.send(Ticked()), Propose)] == [proposal.changes]
-    effects = world.release()
-    assert [answer.answer for answer in of_kind(effects, AnswerCas)] == [CasResult([asked])]
+    assert not of_kind(world.send(Ticked()), Propose)
+    world.store_is_held = False
+    effects = cas(world, "n1", connection, asked)
+    assert [one.answer for one in of_kind(effects, AnswerCas)] == [CasResult([asked])]
     assert world.stored.entries[1] == asked
+
+
+@pytest.mark.parametrize("lands_first", [True, False])
+def test_a_members_record_whose_outcome_is_unknown_is_proposed_again(lands_first: bool) -> None:
+    world = World(ControlSettings(initial_nodes=9))
+    world.store_is_held = True
+    ask = world.ask_admission("n1")
+    world.connect("n1")
+    proposal = world.held.pop()
+    before = world.stored
+    world.store(proposal, outcome=Outcome.UNKNOWN)
+    if not lands_first:
+        world.stored = before
+    assert [one.changes for one in of_kind(world.send(Ticked()), Propose)] == [proposal.changes]
+    assert of_kind(world.release(), Reply) == [Reply(ask, Admitted(created=True))]
     assert not of_kind(world.send(Ticked()), Propose)
 
 

@@ -50,7 +50,7 @@ def test_a_node_is_dialled_first_then_recorded_and_then_told_and_admitted() -> N
     assert of_kind(world.effects, Dial) == [Dial("n1", "127.0.0.1:7001")]
     world.store_is_held = True
     world.connect("n1", boot=3)
-    wanted = NodeInfo("n1", "127.0.0.1:7001", "east", 2.0, 3)
+    wanted = NodeInfo("n1", "127.0.0.1:7001", "east", 2.0, 3, own_zone="east", own_weight=2.0)
     assert [one.changes for one in world.held] == [(PutNode(wanted, None),)]
     assert not replies(world)
     assert not world.told("n1")
@@ -115,7 +115,9 @@ def test_a_member_that_is_away_may_come_back_at_another_address() -> None:
     ask = world.ask_admission("n1", 7009)
     world.connect("n1", boot=2)
     assert replies(world)[ask] == Admitted(created=False)
-    assert world.stored.nodes["n1"] == NodeInfo("n1", "127.0.0.1:7009", "default", 1.0, 2)
+    assert world.stored.nodes["n1"] == NodeInfo(
+        *("n1", "127.0.0.1:7009", "default", 1.0, 2), own_zone="default", own_weight=1.0
+    )
 
 
 def test_a_member_that_is_not_at_the_new_address_is_dialled_at_the_old_one() -> None:
@@ -127,7 +129,9 @@ def test_a_member_that_is_not_at_the_new_address_is_dialled_at_the_old_one() -> 
     assert replies(world) == {ask: BadParameter}
     assert of_kind(world.effects, Dial) == [Dial("n1", "127.0.0.1:7001")]
     world.connect("n1", boot=2)
-    assert world.stored.nodes["n1"] == NodeInfo("n1", "127.0.0.1:7001", "default", 1.0, 2)
+    assert world.stored.nodes["n1"] == NodeInfo(
+        *("n1", "127.0.0.1:7001", "default", 1.0, 2), own_zone="default", own_weight=1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,6 +212,44 @@ def test_an_older_disk_is_refused_until_somebody_asks_again() -> None:
     assert of_kind(world.effects, Dial) == [Dial("n1", "127.0.0.1:7001")]
     world.connect("n1", boot=6)
     assert replies(world)[again] == Admitted(created=False)
+
+
+def test_an_older_disk_that_counted_up_to_the_same_boot_is_told_by_its_process() -> None:
+    world = World()
+    world.join("n1")
+    world.send(Disconnected("n1", world.connect("n1", boot=2)))
+    world.effects.clear()
+    world.connect("n1", boot=2)
+    assert world.told("n1")
+    world.send(Disconnected("n1", world.last_connection))
+    world.effects.clear()
+    world.connect("n1", boot=2, process=b"another.")
+    assert of_kind(world.effects, HangUp) == [HangUp("n1")]
+    assert not world.told("n1")
+    assert world.stored.nodes["n1"].process == b""
+
+
+def test_a_dial_says_the_highest_boot_that_is_known_of_the_node() -> None:
+    world = waiting_world()
+    assert world.controller.boot_floor("n1") == 0
+    world.ask_admission("n1", 7001)
+    assert world.controller.boot_floor("n1") == 0
+    world.send(Disconnected("n1", world.connect("n1", boot=5)))
+    assert world.controller.boot_floor("n1") == 5
+    assert World(world.settings, world.stored).controller.boot_floor("n1") == 5
+
+
+def test_a_boot_that_is_not_recorded_yet_counts_for_the_next_dial() -> None:
+    world = waiting_world()
+    world.send(Disconnected("n1", world.join("n1")["n1"]))
+    world.store_is_held = True
+    world.send(Disconnected("n1", world.connect("n1", boot=9)))
+    assert world.stored.nodes["n1"].boot == 1
+    assert world.controller.boot_floor("n1") == 9
+    world.release()
+    ask = world.ask_admission("n1", 7009)
+    world.connect("n1", boot=10)
+    assert replies(world)[ask] == Admitted(created=False)
 
 
 def test_a_new_weight_and_zone_of_a_member_are_recorded() -> None:

@@ -54,9 +54,30 @@ def test_a_copy_that_is_missing_or_out_of_sync_makes_it_degraded() -> None:
     cluster = map_with(led_by_a)
     assert cluster_view(cluster, {"a": NodeStatus(True, serves_both)}).state == "degraded"
     shrunk = {pid: msgspec.structs.replace(entry, in_sync=(A,)) for pid, entry in led_by_a.items()}
-    both = {"a": NodeStatus(True, serves_both), "b": NodeStatus(True, {})}
+    both = {"a": NodeStatus(True, serves_both), "b": status()["b"]}
     assert cluster_view(map_with(shrunk), both).state == "degraded"
     assert cluster_view(cluster, both).state == "healthy"
+    just_connected = {**both, "b": NodeStatus(True, {})}
+    assert cluster_view(cluster, just_connected).state == "degraded"
+
+
+def test_an_in_sync_copy_that_its_node_lost_makes_it_degraded() -> None:
+    lost = status()
+    lost["b"] = NodeStatus(True, lost["b"].copies, frozenset({(1, B.store)}))
+    assert cluster_view(CLUSTER, lost).state == "degraded"
+
+
+def test_a_copy_that_is_still_learning_is_shown_and_leaves_it_degraded() -> None:
+    learning = {
+        pid: msgspec.structs.replace(one, in_sync=one.in_sync[:1], replicas=one.replicas[:1])
+        for pid, one in ENTRIES.items()
+    }
+    learning[1] = msgspec.structs.replace(learning[1], adding=(B,))
+    learning[2] = msgspec.structs.replace(learning[2], adding=(A,))
+    view = cluster_view(map_with(learning), status())
+    assert view.state == "degraded"
+    assert [(one.in_sync, one.replicas) for one in view.partitions] == [(("a",), ("a", "b")), (("b",), ("b", "a"))]
+    assert [(node.leads, node.follows) for node in view.nodes] == [(1, 1), (1, 1)]
 
 
 def map_with(entries: dict[int, Entry]) -> ClusterMap:
@@ -85,5 +106,6 @@ def test_the_view_has_the_fields_of_the_api() -> None:
         "epoch": 1,
         "leader": "a",
         "in_sync": ["a", "b"],
+        "unclean_count": 0,
         "replicas": ["a", "b"],
     }

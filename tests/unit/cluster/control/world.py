@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
+
+import msgspec
 
 from cluster.cluster_map import ClusterMap
 from cluster.control.controller import Controller
@@ -86,9 +89,9 @@ class World:
         self.send(Asked(self.last_ask, AdmitNode(node, f"127.0.0.1:{port}", zone, weight)))
         return self.last_ask
 
-    def connect(self, node: str, boot: int = 1) -> int:
+    def connect(self, node: str, boot: int = 1, process: bytes = b"") -> int:
         self.last_connection += 1
-        self.send(Connected(node, self.last_connection, boot))
+        self.send(Connected(node, self.last_connection, boot, process))
         return self.last_connection
 
     def join(self, *nodes: str) -> dict[str, int]:
@@ -99,13 +102,13 @@ class World:
             connections[node] = self.connect(node)
         return connections
 
-    def report(self, node: str, connection: int, serving: bool = True) -> None:
+    def report(self, node: str, connection: int, serving: bool = True, lost: Sequence[tuple[int, bytes]] = ()) -> None:
         entries = [entry for entry in self.stored.entries.values() if entry.holds(node)]
         copies = [
             CopyReport(one.pid, one.epoch, serving and one.leader is not None and one.leader.node == node, 1, 10)
             for one in entries
         ]
-        self.send(Reported(node, connection, NodeReport(copies)))
+        self.send(Reported(node, connection, NodeReport(copies, list(lost))))
 
     def told(self, node: str) -> list[MapUpdate]:
         return [effect.update for effect in self.effects if isinstance(effect, Tell) and effect.node == node]
@@ -121,7 +124,6 @@ def rid_of(node: str, pid: int) -> Rid:
 
 def leading(entry: Entry, node: str, boot: int = 1) -> Entry:
     """What `node` asks for to lead the partition of `entry`."""
-    rid = entry.holds(node)
-    return Entry(
-        entry.pid, entry.keyspace, entry.ver + 1, entry.epoch + 1, rid, entry.in_sync, entry.replicas, leader_boot=boot
+    return msgspec.structs.replace(
+        entry, ver=entry.ver + 1, epoch=entry.epoch + 1, leader=entry.holds(node), leader_boot=boot
     )

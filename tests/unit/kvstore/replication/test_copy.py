@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kvstore.messages import Entry, Rid
-from kvstore.replication.copy import ENTRY, NAME, PROMISE, STATE, Copy, CopyName, load_copy, load_name
+from kvstore.replication.copy import Copy, load_copy, load_name
+from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE, CopyName
 from kvstore.replication.log import Held
 from kvstore.storage.engine import Batch, Table
+from kvstore.storage.journal import Journal
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import (
     DamagedRow,
@@ -41,14 +39,14 @@ def append(copy: Copy, *records: Record, epoch: int = 1) -> None:
 
 def save(copy: Copy, engine: MemoryEngine, apply: bool = True) -> None:
     batch = Batch()
-    copy.save(batch, apply)
+    copy.save(batch, apply, None)
     engine.commit(batch)
     copy.saved()
 
 
 def loaded(engine: MemoryEngine) -> Copy:
     view = engine.snapshot()
-    return load_copy(NUMBER, load_name(NUMBER, view), view)
+    return load_copy(NUMBER, load_name(NUMBER, view), view, Journal().load(view).get(NUMBER, []))
 
 
 @pytest.fixture
@@ -90,7 +88,7 @@ def test_what_was_saved_is_read_back(copy: Copy, engine: MemoryEngine) -> None:
 def test_a_row_is_durable_only_after_its_batch(copy: Copy, engine: MemoryEngine) -> None:
     append(copy, put(b"a"))
     batch = Batch()
-    copy.save(batch, apply=True)
+    copy.save(batch, apply=True, journal=None)
     append(copy, put(b"b"))
     assert copy.durable_end == 0
     engine.commit(batch)
@@ -168,7 +166,7 @@ def test_a_cut_below_what_is_applied_is_refused(copy: Copy, engine: MemoryEngine
 def test_a_cut_below_what_a_batch_at_hand_applies_is_refused(copy: Copy, engine: MemoryEngine) -> None:
     append(copy, put(b"a"))
     copy.commit(1)
-    copy.save(Batch(), apply=True)
+    copy.save(Batch(), apply=True, journal=None)
     with pytest.raises(DamagedRow):
         copy.cut(0)
 
@@ -178,7 +176,7 @@ def test_a_cut_row_is_not_durable_even_if_its_batch_was_under_way(copy: Copy, en
     save(copy, engine)
     append(copy, put(b"b"))
     batch = Batch()
-    copy.save(batch, apply=True)
+    copy.save(batch, apply=True, journal=None)
     copy.cut(1)
     engine.commit(batch)
     copy.saved()
@@ -293,100 +291,3 @@ def test_rows_that_are_applied_are_no_longer_held(copy: Copy, engine: MemoryEngi
     copy.commit(2)
     save(copy, engine)
     assert [held.head.first_seq for held in copy.log.held_after(0)] == [3]
-
-
-class CopyOnDisk(RuleBasedStateMachine):
-    """Rows are appended, committed, saved, cut, and the process dies: beside it the rows as plain lists."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.engine = MemoryEngine()
-        self.copy = Copy(NUMBER, NAMED)
-        self.epoch = 1
-        self.rows: list[Held] = []
-        self.stored: list[Held] = []
-        self.in_flight: tuple[Batch, list[Held]] | None = None
-        save(self.copy, self.engine)
-
-    @rule(keys=st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=3))
-    def append(self, keys: list[bytes]) -> None:
-        append(self.copy, *(put(key, b"%d" % self.copy.log.end) for key in keys), epoch=self.epoch)
-        self.rows.append(list(self.copy.log.held_after(0))[-1])
-
-    @precondition(lambda self: self.rows)
-    @rule(pick=st.integers(0, 20))
-    def commit(self, pick: int) -> None:
-        self.copy.commit(self.rows[pick % len(self.rows)].head.last_seq)
-
-    @precondition(lambda self: self.in_flight is None)
-    @rule(apply=st.booleans())
-    def begin_batch(self, apply: bool) -> None:
-        batch = Batch()
-        self.copy.save(batch, apply)
-        self.in_flight = batch, list(self.rows)
-
-    @precondition(lambda self: self.in_flight is not None)
-    @rule()
-    def end_batch(self) -> None:
-        assert self.in_flight is not None
-        batch, self.stored = self.in_flight
-        self.engine.commit(batch)
-        self.copy.saved()
-        self.in_flight = None
-
-    @rule(count=st.integers(1, 3))
-    def cut(self, count: int) -> None:
-        keep = max(0, len(self.rows) - count)
-        end = self.rows[keep - 1].head.last_seq if keep else 0
-        if end >= self.copy.commit_seq:
-            self.copy.cut(end)
-            self.rows = self.rows[:keep]
-            self.epoch += 1
-
-    @rule(batch_survives=st.booleans())
-    def crash(self, batch_survives: bool) -> None:
-        if self.in_flight is not None and batch_survives:
-            batch, self.stored = self.in_flight
-            self.engine.commit(batch)
-        self.in_flight = None
-        self.copy = loaded(self.engine)
-        self.rows = list(self.stored)
-        self.epoch += 1
-
-    @invariant()
-    def the_log_is_the_rows(self) -> None:
-        log = self.copy.log
-        assert log.end == (self.rows[-1].head.last_seq if self.rows else 0)
-        unapplied = [held for held in self.rows if held.head.first_seq > self.copy.applied_seq]
-        assert [held.row for held in log.held_after(self.copy.applied_seq)] == [held.row for held in unapplied]
-        epochs = [held.head.epoch for held in self.rows]
-        assert [epoch for epoch, _ in log.starts] == sorted(set(epochs))
-
-    @invariant()
-    def nothing_is_called_durable_that_is_not_stored(self) -> None:
-        assert self.copy.applied_seq <= self.copy.commit_seq <= self.copy.log.end
-        stored = {held.head.last_seq: held.row for held in self.stored}
-        for held in self.rows:
-            if held.head.last_seq <= self.copy.durable_end:
-                assert stored[held.head.last_seq] == held.row
-
-    @invariant()
-    def data_is_what_the_applied_rows_make(self) -> None:
-        state = self.engine.snapshot().get(Table.META, self.copy.prefix + STATE)
-        applied = msgspec.msgpack.decode(state)[1] if state else 0
-        model = {}
-        for held in self.stored:
-            if held.head.last_seq <= applied:
-                for seq, record in enumerate(held.head.records(), start=held.head.first_seq):
-                    model[record.key] = (held.head.epoch, seq, record.value)
-        rows = {key: decode_value(row) for key, row in table(self.engine, Table.DATA).items()}
-        assert {key: (row.epoch, row.seq, row.value) for key, row in rows.items()} == model
-
-    @invariant()
-    def the_bytes_of_the_log_are_counted(self) -> None:
-        if self.in_flight is None and not self.copy.has_changes:
-            assert self.copy.log_bytes == sum(map(len, table(self.engine, Table.LOG).values()))
-
-
-CopyOnDisk.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
-test_no_sequence_of_batches_cuts_and_crashes_makes_a_copy_lie = CopyOnDisk.TestCase

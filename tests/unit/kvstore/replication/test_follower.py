@@ -7,7 +7,8 @@ from unit.kvstore.story import PID
 
 from kvstore.effects import Send
 from kvstore.messages import Acked, Append, CutTail, EpochVector, Reconcile, Refused, Rid
-from kvstore.replication.copy import Copy, CopyName
+from kvstore.replication.copy import Copy
+from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.follower import Follower
 from kvstore.replication.log import Held, Log
 from kvstore.storage.engine import Batch
@@ -47,7 +48,7 @@ def follower(copy: Copy) -> Follower:
 
 def batch(follower: Follower, copy: Copy, apply: bool = False, full: bool = False) -> list[Send]:
     """One batch; returns what leaves after it."""
-    copy.save(Batch(), apply)
+    copy.save(Batch(), apply, None)
     follower.prepare_answers(full)
     copy.saved()
     return follower.release_answers()
@@ -73,7 +74,7 @@ def test_rows_are_acknowledged_after_the_batch_that_holds_them(follower: Followe
     rows = Rows(1, 1, 1)
     following(follower, copy, Rows())
     follower.on_append("n1", rows.append(1, 0, 2))
-    copy.save(Batch(), apply=False)
+    copy.save(Batch(), apply=False, journal=None)
     follower.prepare_answers(full=False)
     follower.on_append("n1", rows.append(1, 2))
     copy.saved()

@@ -8,9 +8,10 @@ from unit.kvstore.story import PID
 from kvstore.instant import Instant
 from kvstore.messages import Acked, CutTail, Entry, EpochVector, Reconcile, Rid
 from kvstore.replication import peer as peer_module
-from kvstore.replication.copy import Copy, CopyName
+from kvstore.replication.copy import Copy
+from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.log import Held
-from kvstore.replication.peer import ASK_AGAIN_MS, SILENCE_MS, Peer, PeerState
+from kvstore.replication.peer import ASK_AGAIN_MS, SILENCE_MS, Peer, PeerState, Role
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import Record, RecordType, decode_log_row, encode_log_row
 
@@ -41,7 +42,7 @@ def copy() -> Copy:
 
 @pytest.fixture
 def peer() -> Peer:
-    peer = Peer(N2)
+    peer = Peer(N2, Role.MEMBER, START)
     peer.ask_vector(ENTRY, START)
     return peer
 
@@ -60,7 +61,7 @@ def streaming(peer: Peer, copy: Copy) -> Peer:
 
 
 def test_it_is_asked_first_and_sent_nothing_before_it_answered(copy: Copy) -> None:
-    peer = Peer(N2)
+    peer = Peer(N2, Role.MEMBER, START)
     assert peer.ask_vector(ENTRY, START) == Reconcile(PID, N2, 2, 7)
     assert peer.next_append(copy, ENTRY, VIEW, START) is None
     assert peer.idle_append(copy, ENTRY, START) is None

@@ -7,7 +7,8 @@ import pytest
 from kvstore.instant import Instant
 from kvstore.messages import Rid
 from kvstore.replication import retention as retention_module
-from kvstore.replication.copy import Copy, CopyName, load_copy
+from kvstore.replication.copy import Copy, load_copy
+from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.log import Held
 from kvstore.replication.retention import Retention, old_rows
 from kvstore.storage.engine import Batch, Table
@@ -34,7 +35,7 @@ class Stored:
 
     def save(self) -> None:
         batch = Batch()
-        self.copy.save(batch, apply=True)
+        self.copy.save(batch, apply=True, journal=None)
         self.engine.commit(batch)
         self.copy.saved()
 
@@ -61,7 +62,7 @@ def test_a_copy_whose_old_rows_are_gone_is_read_back(stored: Stored) -> None:
     row_keys, size_bytes = old_rows(stored.copy, 20, stored.engine.snapshot(), NOW, ALL)
     stored.copy.truncate(row_keys, size_bytes)
     stored.save()
-    back = load_copy(3, stored.copy.name, stored.engine.snapshot())
+    back = load_copy(3, stored.copy.name, stored.engine.snapshot(), [])
     assert (back.log.end, back.log.end_checksum, back.applied_seq) == (20, stored.copy.log.end_checksum, 20)
     assert back.log_bytes == stored.row_bytes
 

@@ -112,6 +112,17 @@ async def test_a_link_dials_again_after_each_loss(node: Node) -> None:
     await watched.link.close()
 
 
+async def test_each_hello_says_what_is_known_of_the_node_at_that_moment(node: Node) -> None:
+    known = iter((3, 8))
+    link = Link("n1", await node.listen(), ME, ignore, boot_floor=lambda: next(known))
+    link.start()
+    await until(lambda: link.is_up)
+    node.cut_all()
+    await until(lambda: len(node.hellos) == 2)
+    await link.close()
+    assert [hello.boot_floor for hello in node.hellos] == [3, 8]
+
+
 async def test_a_link_finds_a_node_that_comes_later(node: Node) -> None:
     address = await node.listen()
     await node.server.close()

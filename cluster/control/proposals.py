@@ -1,0 +1,69 @@
+"""What control proposed to the map store and has no answer to yet.
+
+Guarantees: whoever proposed is told once, when the proposal has met the store, whichever way; one whose outcome is
+unknown is proposed again until it is known, unless it is a node's, which asks again by itself. Leaves to others: what
+to propose (`controller` and its parts), the store. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cluster.cluster_map import Change, ClusterMap
+from cluster.control.events import Effect, Propose, Stored
+from cluster.control.map_store import Outcome
+
+Settled = Callable[[Sequence[Outcome], ClusterMap], list[Effect]]
+Again = Callable[[tuple[Change, ...]], tuple[Change, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    changes: tuple[Change, ...]
+    settled: Settled
+    again: Again | None
+
+
+class Proposals:
+    """Begins with none."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Proposal] = {}
+        self._unsettled: list[int] = []
+        self._next = 1
+
+    def propose(self, changes: Sequence[Change], settled: Settled, again: Again | None = lambda same: same) -> Propose:
+        """Propose changes.
+
+        Args:
+            settled: called with their outcomes and the map that they met; returns what follows.
+            again: what to propose, at the same guards, where the outcome of what it is given is unknown; None where an
+                unknown outcome is an outcome.
+        """
+        number = self._next
+        self._next += 1
+        self._open[number] = _Proposal(tuple(changes), settled, again)
+        return Propose(number, tuple(changes))
+
+    def repeat(self) -> list[Effect]:
+        """Propose again what has an unknown outcome."""
+        unsettled, self._unsettled = self._unsettled, []
+        return [Propose(number, self._changes_again(number)) for number in unsettled]
+
+    def _changes_again(self, number: int) -> tuple[Change, ...]:
+        proposal = self._open[number]
+        assert proposal.again is not None, "only what is repeated is kept"
+        changes = proposal.again(proposal.changes)
+        self._open[number] = replace(proposal, changes=changes)
+        return changes
+
+    def settle(self, event: Stored, cluster: ClusterMap) -> list[Effect]:
+        """Proposals met the store, which now says what `cluster` does."""
+        effects: list[Effect] = []
+        for number, outcomes in event.outcomes:
+            if Outcome.UNKNOWN in outcomes and self._open[number].again is not None:
+                self._unsettled.append(number)
+            else:
+                effects += self._open.pop(number).settled(outcomes, cluster)
+        return effects

@@ -1,0 +1,106 @@
+"""Stale reads: one key, of whichever copy answers.
+
+Guarantees: every copy that the map calls in sync is asked, one after the other, until one answers that is as near to
+the present as was asked for: followers first, those with the fewest such reads under way before the others, the leader
+last; a node that its breaker spares is passed over. Where none answers the copies are asked again, as long as the
+request's patience lasts, unless all their nodes have been away for long. Leaves to others: how far behind a copy is
+(the node), links and patience (`dispatch`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from cluster.gateway.dispatch import Dispatcher
+from cluster.gateway.flight import Flight
+from cluster.gateway.operations import Get, Result
+from cluster.gateway.router import Router
+from kvstore.errors import NoLeader
+from kvstore.messages import Entry, Failed, ReadOne, ReadStale, StaleResult
+from kvstore.rpc.connection import NotSent, RpcError
+
+ATTEMPT_S = 1.0
+
+
+class CopyReads:
+    """Args: max_value_bytes: the largest value that is handed on."""
+
+    def __init__(self, dispatcher: Dispatcher, router: Router, max_value_bytes: int) -> None:
+        self._dispatcher = dispatcher
+        self._router = router
+        self._max_value_bytes = max_value_bytes
+        self._loop = asyncio.get_running_loop()
+        self._under_way: Counter[str] = Counter()
+        self._turn = 0
+
+    async def read(self, get: Get, max_stale_ms: int | None) -> tuple[Result, int]:
+        """Read one key.
+
+        Returns:
+            What was found, or an error, and how many milliseconds it may be behind.
+
+        Raises:
+            NotFound: there is no such keyspace.
+            NoLeader: no copy answered that is near enough to the present.
+        """
+        end_s = self._dispatcher.patience_end_s()
+        pauses = self._dispatcher.pauses(end_s)
+        while True:
+            answer = await self._attempt(get, max_stale_ms, end_s)
+            if not isinstance(answer, NoLeader):
+                return answer
+            if not await pauses.next():
+                raise answer
+
+    async def _attempt(self, get: Get, max_stale_ms: int | None, end_s: float) -> tuple[Result, int] | NoLeader:
+        """Ask every copy once, or until one answers."""
+        entry = self._router.route(get.keyspace, get.key)
+        asked = ReadStale(ReadOne(entry.pid, entry.ver, get.key), max_stale_ms)
+        reason = "none is in sync"
+        nodes = self._order(entry)
+        for node in nodes:
+            answer = await self._ask(node, asked, end_s)
+            if isinstance(answer, StaleResult):
+                flight = Flight((get,), end_s, self._max_value_bytes)
+                flight.entries[0] = entry
+                flight.take_row(0, answer.row, answer.now_ms)
+                return flight.results[0], answer.lag_ms
+            reason = f"{node}: {answer}"
+        error = NoLeader(f"no copy of partition {entry.pid} can answer; {reason}")
+        if nodes and all(map(self._dispatcher.links.is_away, nodes)):
+            raise error
+        return error
+
+    def _order(self, entry: Entry) -> list[str]:
+        """The nodes to ask, in this order."""
+        leader = "" if entry.leader is None else entry.leader.node
+        nodes = [rid.node for rid in entry.in_sync]
+        self._turn += 1
+        start = self._turn % len(nodes) if nodes else 0
+        # Sorting is stable: those with equally much to do take turns.
+        return sorted(nodes[start:] + nodes[:start], key=lambda node: (node == leader, self._under_way[node]))
+
+    async def _ask(self, node: str, asked: ReadStale, end_s: float) -> StaleResult | str:
+        """The answer of one node, or why there is none."""
+        links = self._dispatcher.links
+        try:
+            future = links.call(node, asked, min(ATTEMPT_S, max(0.001, end_s - self._loop.time())))
+        except NotSent as error:
+            return str(error)
+        self._under_way[node] += 1
+        try:
+            answer = await future
+        except RpcError as error:
+            links.failed(node)
+            return str(error)
+        finally:
+            self._under_way[node] -= 1
+        links.answered(node)
+        if isinstance(answer, StaleResult):
+            return answer
+        if not isinstance(answer, Failed):
+            return "an answer of the wrong kind"
+        if answer.fault.entry is not None:
+            self._router.take_entry(answer.fault.entry)
+        return answer.fault.detail

@@ -1,0 +1,37 @@
+"""Small JSON documents that describe what is asked of the cluster.
+
+Guarantees: a body is JSON of exactly the declared shape, at most `BODY_BYTES_MAX` long, or raises. Leaves to others:
+what it means (`cluster_routes`, `rebalance_routes`).
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from aiohttp import hdrs
+
+from cluster.gateway.bodies import Format, form_of
+from cluster.gateway.http_request import Request
+from kvstore.errors import BadBody, BodyTooLarge, UnsupportedMediaType
+
+BODY_BYTES_MAX = 64 * 1024
+
+_Body = TypeVar("_Body")
+
+
+async def decoded_json(request: Request, decoder: msgspec.json.Decoder[_Body]) -> _Body:
+    """The body of a request.
+
+    Raises:
+        UnsupportedMediaType: it is not said to be JSON.
+        BadBody: it is none, or has another shape.
+        BodyTooLarge: it is too long.
+    """
+    if form_of(request.headers.get(hdrs.CONTENT_TYPE, "")) is not Format.JSON:
+        raise UnsupportedMediaType("this request is described in JSON")
+    body = await request.read_body(BODY_BYTES_MAX, BodyTooLarge)
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadBody(str(error)) from error

@@ -1,0 +1,169 @@
+"""Operations under way together: what is asked for each, and what became of it.
+
+Guarantees: every operation has one result at any time, the last one it was given, but a write whose attempt may have
+been carried out stays unknown until its own outcome is told; a write is sent again under the same number or token only;
+answers are turned into results within the bytes allowed. Leaves to others: sending, and when to try again (`dispatch`).
+PROTOCOL "Idempotency".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from cluster.gateway.numbers import Lane
+from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
+from kvstore.errors import BodyTooLarge, KeyNotFound, KvError, NoLeader, OutcomeUnknown
+from kvstore.messages import Body, Entry, ReadOne, WriteOne, Written
+from kvstore.storage.records import DamagedRow, decode_value
+from kvstore.versions import etag
+
+WRONG_LEADERS_MAX = 5
+ANSWER_IS_FULL = "the answer is full: get this key in another batch"
+
+
+class Flight:
+    """Args:
+    deadline_s: when each operation must have its result, on the event loop's clock.
+    answer_bytes_max: reads whose values do not fit in this many bytes together end in BodyTooLarge.
+    is_quorum: reads are asked as such.
+    """
+
+    __slots__ = (
+        "again",
+        "answer_bytes_left",
+        "deadline_s",
+        "entries",
+        "is_quorum",
+        "numbers",
+        "operations",
+        "results",
+        "sent",
+        "unknown",
+        "wrong_leaders",
+    )
+
+    def __init__(
+        self, operations: Sequence[Operation], deadline_s: float, answer_bytes_max: int, is_quorum: bool = False
+    ) -> None:
+        self.operations = operations
+        self.is_quorum = is_quorum
+        self.deadline_s = deadline_s
+        self.answer_bytes_left = answer_bytes_max
+        self.results: list[Result] = [_UNTRIED] * len(operations)
+        self.entries: dict[int, Entry] = {}
+        self.again: list[int] = []
+        self.sent: list[tuple[str, Sequence[int], asyncio.Future[Body]]] = []
+        self.wrong_leaders: dict[int, int] = {}
+        self.numbers: dict[int, tuple[Lane, int]] = {}
+        self.unknown: set[int] = set()
+
+    # ---- what is asked ------------------------------------------------------------------------------------------
+
+    def read_one(self, position: int) -> ReadOne:
+        """The read of that position, as a node is asked."""
+        entry = self.entries[position]
+        return ReadOne(entry.pid, entry.ver, self.operations[position].key)
+
+    def write_one(self, position: int) -> WriteOne:
+        """The write of that position, as a node is asked."""
+        entry, change = self.entries[position], self.operations[position]
+        assert isinstance(change, Change)
+        lane, number = self.numbers.get(position, _NO_NUMBER)
+        return WriteOne(
+            entry.pid,
+            entry.ver,
+            change.key,
+            change.value,
+            change.content_type,
+            change.ttl_ms,
+            change.if_match,
+            change.if_none_match,
+            change.token,
+            lane.origin,
+            number,
+            lane.floor,
+            position in self.unknown,
+        )
+
+    def draw(self, position: int, lane: Lane) -> bool:
+        """Give a write its number, where it has none.
+
+        Returns:
+            False where it must not be sent: an attempt is unknown, and its number means nothing in this partition.
+        """
+        drawn = self.numbers.get(position)
+        if drawn is None or (drawn[0] is not lane and position not in self.unknown):
+            self.drop_number(position)
+            self.numbers[position] = lane, lane.draw()
+            return True
+        return drawn[0].pid == lane.pid
+
+    def settle(self) -> None:
+        """Nothing of this is sent again."""
+        for lane, number in self.numbers.values():
+            lane.settle(number)
+
+    # ---- what became of it --------------------------------------------------------------------------------------
+
+    def fail(self, positions: Sequence[int], error: KvError) -> None:
+        """These ended in `error`, which tells nothing of earlier attempts whose outcome is unknown."""
+        for position in positions:
+            if position not in self.unknown:
+                self.results[position] = error
+
+    def fail_again(self, positions: Sequence[int], error: KvError) -> None:
+        """These attempts did nothing, and others may be made; `error` is the result if they are not."""
+        self.fail(positions, error)
+        self.again.extend(positions)
+
+    def fail_wrong_leader(self, position: int, error: KvError) -> None:
+        """The node asked does not lead: try again, but not for ever, for two nodes may each name the other."""
+        count = self.wrong_leaders[position] = self.wrong_leaders.get(position, 0) + 1
+        (self.fail if count >= WRONG_LEADERS_MAX else self.fail_again)((position,), error)
+
+    def lose(self, positions: Sequence[int], reason: str) -> None:
+        """Nobody knows what became of these attempts: others may be made, of writes under the same number or token."""
+        for position in positions:
+            if not isinstance(self.operations[position], Get):
+                self.unknown.add(position)
+                self.results[position] = OutcomeUnknown(reason)
+        self.fail_again(positions, NoLeader(reason))
+
+    def drop_number(self, position: int) -> None:
+        """The number of this write is not used; it takes another one if it is tried again."""
+        if position in self.numbers:
+            lane, number = self.numbers.pop(position)
+            lane.settle(number)
+
+    def take_row(self, position: int, row: bytes | None, now_ms: int) -> None:
+        """A read was answered with the row of its key, None where there is none."""
+        if row is None:
+            self.results[position] = KeyNotFound("nothing is stored under this key")
+            return
+        try:
+            stored = decode_value(row)
+        except DamagedRow as error:
+            self.results[position] = KvError(f"the node sent a row that cannot be read: {error}")
+            return
+        self.answer_bytes_left -= len(stored.value)
+        if self.answer_bytes_left < 0:
+            self.results[position] = BodyTooLarge(ANSWER_IS_FULL)
+            return
+        version = etag(self.entries[position].pid, stored.epoch, stored.seq)
+        ttl_s = max(0, stored.expiry_ms - now_ms) / 1000 if stored.expiry_ms else None
+        self.results[position] = Found(stored.value, stored.content_type, version, ttl_s)
+
+    def take_written(self, position: int, written: Written) -> None:
+        """A write was carried out."""
+        change = self.operations[position]
+        if isinstance(change, Change) and change.value is None:
+            self.results[position] = _DELETED
+            return
+        version = etag(self.entries[position].pid, written.epoch, written.seq)
+        self.results[position] = Stored(written.created, version, written.copies)
+
+
+_NO_NUMBER = (Lane(0, 0), 0)
+_DELETED = Deleted()
+_UNTRIED = KvError("not tried")

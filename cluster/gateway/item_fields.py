@@ -1,0 +1,55 @@
+"""Fields that the operations of a batch and the items of an import have in common.
+
+Guarantees: a field is taken whole or refused with `BadBody` that names it. Leaves to others: where the field stands,
+which the caller adds to the message (`bodies`, `import_stream`). Sans-IO.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+
+from cluster.gateway.conditions import TTL_S_MAX
+from kvstore.errors import BadBody
+
+TEXT_BYTES_MAX = 8192
+
+
+def bytes_of(text: str | None, b64: str | None, name: str) -> bytes | None:
+    """The bytes that stand as `name` or as `name_b64`, None where neither does. Raises BadBody for both."""
+    if text is not None:
+        if b64 is not None:
+            raise BadBody(f"has both {name} and {name}_b64")
+        return text.encode()
+    if b64 is None:
+        return None
+    try:
+        return base64.b64decode(b64, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadBody(f"{name}_b64: {error}") from error
+
+
+def required(data: bytes | None, name: str) -> bytes:
+    """`data`; raises BadBody where there is none."""
+    if data is None:
+        raise BadBody(f"needs one of {name} and {name}_b64")
+    return data
+
+
+def ttl_ms_of(ttl_s: float | None) -> int | None:
+    """A time to live in milliseconds, at least one. Raises BadBody."""
+    if ttl_s is None:
+        return None
+    if not 0 < ttl_s <= TTL_S_MAX:
+        raise BadBody(f"ttl is a positive number of seconds, at most {TTL_S_MAX}")
+    return max(1, round(ttl_s * 1000))
+
+
+def distinct_fields(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
+    """The map of these pairs, for MessagePack; raises ValueError for a key that is there twice."""
+    listed = list(pairs)
+    fields = dict(listed)
+    if len(fields) != len(listed):
+        raise ValueError("a map has the same key twice")
+    return fields

@@ -1,0 +1,145 @@
+"""Requests on where copies stand: plans, moves, and members that are changed, drained and removed.
+
+Guarantees: what control refuses is told as control says it; nothing in a body or a path is taken that the contract does
+not name. Leaves to others: which request it is (`routes`), every decision (control).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol, overload
+
+import msgspec
+
+from cluster.control.messages import (
+    AbortMove,
+    ChangeNode,
+    MakePlan,
+    Newcomer,
+    NodeChanged,
+    PlanView,
+    RebalanceStatus,
+    RebalanceView,
+    RemoveNode,
+    SetRebalance,
+    StartPlan,
+)
+from cluster.gateway.answer import Answer, json_answer
+from cluster.gateway.conditions import parse_query
+from cluster.gateway.documents import decoded_json
+from cluster.gateway.http_request import Request
+from kvstore.errors import BadParameter, MethodNotAllowed, NotFound
+from kvstore.keys import decode_key
+
+RATE_MAX = 1 << 40
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class Control(Protocol):
+    """What the routes ask of control; a refusal is raised as `KvError`."""
+
+    @overload
+    async def ask(self, request: RemoveNode | ChangeNode) -> NodeChanged: ...
+    @overload
+    async def ask(self, request: MakePlan) -> PlanView: ...
+    @overload
+    async def ask(self, request: StartPlan | RebalanceStatus | SetRebalance | AbortMove) -> RebalanceView: ...
+
+
+class _Newcomer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    zone: str = "default"
+    weight: float = 1.0
+
+
+class _PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    add: tuple[_Newcomer, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class _StartBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    plan: str
+
+
+class _LimitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    max_bytes_per_second: int
+
+
+class _NodeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    zone: str | None = None
+    weight: float | None = None
+    draining: bool | None = None
+
+
+_PLAN = msgspec.json.Decoder(_PlanBody)
+_START = msgspec.json.Decoder(_StartBody)
+_LIMIT = msgspec.json.Decoder(_LimitBody)
+_NODE = msgspec.json.Decoder(_NodeBody)
+_JSON = msgspec.json.Encoder()
+
+
+class RebalanceRoutes:
+    """Args: control: who decides."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def plan(self, request: Request) -> Answer:
+        """What would move; changes nothing."""
+        request.operation = "plan"
+        body = await decoded_json(request, _PLAN)
+        add = tuple(Newcomer(one.id, one.zone, one.weight) for one in body.add)
+        return json_answer(200, _JSON.encode(await self._control.ask(MakePlan(add, body.remove))))
+
+    async def show(self, request: Request) -> Answer:
+        """How moves go."""
+        return await self._told(request, RebalanceStatus())
+
+    async def start(self, request: Request) -> Answer:
+        """Begin the moves of a plan."""
+        body = await decoded_json(request, _START)
+        return await self._told(request, StartPlan(body.plan))
+
+    async def limit(self, request: Request) -> Answer:
+        """Bound the bytes per second of moves."""
+        body = await decoded_json(request, _LIMIT)
+        if not 0 <= body.max_bytes_per_second <= RATE_MAX:
+            raise BadParameter(f"max_bytes_per_second: a number from 0 (no bound) to {RATE_MAX}")
+        return await self._told(request, SetRebalance(max_bytes_per_second=body.max_bytes_per_second))
+
+    async def pause(self, request: Request) -> Answer:
+        """Stop moves where they stand."""
+        return await self._told(request, SetRebalance(paused=True))
+
+    async def resume(self, request: Request) -> Answer:
+        """Let moves go on."""
+        return await self._told(request, SetRebalance(paused=False))
+
+    async def move(self, request: Request, number: str, query: str) -> Answer:
+        """Undo a move."""
+        if request.method != "DELETE":
+            raise MethodNotAllowed(("DELETE",))
+        parse_query(query, ())
+        if not _NUMBER.fullmatch(number):
+            raise NotFound("there is no such move")
+        return await self._told(request, AbortMove(int(number)))
+
+    async def node(self, request: Request, raw_id: str, query: str) -> Answer:
+        """Remove a member, or change it."""
+        if request.method not in ("DELETE", "PATCH"):
+            raise MethodNotAllowed(("DELETE", "PATCH"))
+        request.operation = "change_node"
+        node = decode_key(raw_id).decode("utf-8", "backslashreplace")
+        if request.method == "DELETE":
+            force = parse_query(query, ("force",)).get("force", "false")
+            if force not in ("true", "false"):
+                raise BadParameter("force: true or false")
+            return json_answer(202, _JSON.encode(await self._control.ask(RemoveNode(node, force == "true"))))
+        parse_query(query, ())
+        body = await decoded_json(request, _NODE)
+        asked = ChangeNode(node, body.zone, body.weight, body.draining)
+        return json_answer(200, _JSON.encode(await self._control.ask(asked)))
+
+    async def _told(self, request: Request, asked: StartPlan | RebalanceStatus | SetRebalance | AbortMove) -> Answer:
+        request.operation = "rebalance"
+        return json_answer(200, _JSON.encode(await self._control.ask(asked)))

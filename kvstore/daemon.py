@@ -1,0 +1,68 @@
+"""What every process of the product does alike: logs, signals, and where it may listen.
+
+Guarantees: logs are lines of JSON on standard error; the first SIGTERM or SIGINT asks for an orderly stop; an address
+that others reach is refused unless the operator insists. Leaves to others: what is served, and how it stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from kvstore.errors import OperatorError
+from kvstore.rpc.client import parse_address
+
+
+def log_to_stderr() -> None:
+    """Set up the logs."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+async def until_signal(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Serve until a signal sets the event that `serve` is given."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(stop)
+
+
+def bind_address(listen: str, insecure_bind: bool) -> tuple[str, int]:
+    """The host and port to listen on.
+
+    Raises:
+        OperatorError: it is no address, or one beyond this machine without `insecure_bind`.
+    """
+    try:
+        host, port = parse_address(listen)
+    except ValueError as error:
+        raise OperatorError(f"listen: {error}") from error
+    if not insecure_bind and not _is_loopback(host):
+        raise OperatorError(
+            f"{host} is not a loopback address and there is no authentication yet; say --insecure-bind to allow it"
+        )
+    return host, port
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port`, or `[v6]:port`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"

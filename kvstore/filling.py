@@ -1,0 +1,130 @@
+"""Filling copies that the log cannot bring up to date: those of this node, and those that this node's leaders fill.
+
+Guarantees: a node asks for one piece of data at a time, one copy after the other, and reads one a loop turn for others,
+both as fast as its pace lets it; a question that got no answer is asked again. Leaves to others: what a piece is
+(`backfill`), what becomes of it (`copy`), the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kvstore.effects import Effect, Send, Wake
+from kvstore.instant import Instant
+from kvstore.messages import Chunk, PullChunk
+from kvstore.partition import Partition
+from kvstore.replication.pace import Bucket, Pace
+from kvstore.storage.engine import Snapshot
+
+PULL_AGAIN_MS = 1000
+
+
+class Filling:
+    """Args: partitions: all copies of this node, by partition."""
+
+    def __init__(self, partitions: Mapping[int, Partition]) -> None:
+        self.sent_bytes = 0
+        self.taken_bytes = 0
+        self._partitions = partitions
+        self._asked: dict[tuple[str, int], PullChunk] = {}
+        self._pulling: Partition | None = None
+        self._pulled_ms = 0
+        self._is_waiting = False
+        self._wake_ms: int | None = None
+        self.use(Pace())
+
+    def use(self, pace: Pace) -> None:
+        """Go at this pace from now on."""
+        self.pace = pace
+        self._own_max = pace.bytes_per_s_max
+        self._sending, self._taking = Bucket(pace), Bucket(pace)
+
+    def set_rate(self, bytes_per_s: int) -> None:
+        """Send, and take, at most so many bytes a second, but never more than the pace's own maximum; 0: no more than
+        that."""
+        self.pace.bytes_per_s_max = min((one for one in (self._own_max, bytes_per_s) if one), default=0)
+        self._wake_ms = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `advance` may have something to do in this loop turn."""
+        return bool(self._asked) or self._is_waiting
+
+    def advance(self, view: Snapshot, now: Instant) -> list[Effect]:
+        """Read what others wait for, and ask for what this node waits for, where the pace allows either."""
+        if self._wake_ms is not None:
+            if now.mono_ms < self._wake_ms:
+                return []
+            self._wake_ms = None
+        effects = self._serve(view, now)
+        return [*effects, *self.pull(now)] if self._is_waiting else effects
+
+    # ---- filling others -----------------------------------------------------------------------------------------
+
+    def on_pull(self, node: str, pull: PullChunk) -> None:
+        """A learner on `node` asks for data."""
+        self._asked[node, pull.pid] = pull
+
+    def _serve(self, view: Snapshot, now: Instant) -> list[Effect]:
+        if not self._asked:
+            return []
+        wait_ms = self._sending.wait_ms(now)
+        if wait_ms:
+            return self._wake(wait_ms, now)
+        node, pid = next(iter(self._asked))
+        pull = self._asked.pop((node, pid))
+        partition = self._partitions.get(pid)
+        leader = None if partition is None else partition.leader
+        chunk = None if leader is None else leader.followers.chunk(node, pull, self.pace.piece_bytes, view)
+        effects: list[Effect] = []
+        if chunk is not None:
+            size_bytes = _size_bytes(chunk)
+            self.sent_bytes += size_bytes
+            self._sending.take(size_bytes)
+            effects.append(Send(node, chunk))
+        return [*effects, *self._wake(1, now)] if self._asked else effects
+
+    # ---- being filled -------------------------------------------------------------------------------------------
+
+    def pull(self, now: Instant) -> list[Effect]:
+        """Ask for the next piece of data that a copy lacks."""
+        if self._pulling is not None and now.mono_ms - self._pulled_ms < PULL_AGAIN_MS:
+            return []
+        self._pulling = None
+        self._is_waiting = False
+        for partition in self._partitions.values():
+            pull = partition.next_pull(self.pace.piece_bytes)
+            if pull is None:
+                continue
+            wait_ms = self._taking.wait_ms(now)
+            if wait_ms:
+                self._is_waiting = True
+                return self._wake(wait_ms, now)
+            self._pulling, self._pulled_ms = partition, now.mono_ms
+            return [pull]
+        return []
+
+    def on_chunk(self, partition: Partition, chunk: Chunk) -> None:
+        """A piece of data came for this copy."""
+        size_bytes = _size_bytes(chunk)
+        self.taken_bytes += size_bytes
+        self._taking.take(size_bytes)
+        if partition is self._pulling:
+            self._pulling = None
+
+    def forget(self, partition: Partition) -> None:
+        """The copy is gone."""
+        if partition is self._pulling:
+            self._pulling = None
+
+    def _wake(self, wait_ms: int, now: Instant) -> list[Effect]:
+        """Ask to be called again, once for all that waits."""
+        due_ms = now.mono_ms + wait_ms
+        if self._wake_ms is not None and self._wake_ms <= due_ms:
+            return []
+        self._wake_ms = due_ms
+        return [Wake(wait_ms + 1)]
+
+
+def _size_bytes(chunk: Chunk) -> int:
+    return sum(len(position) + len(row) for position, row in chunk.rows)

@@ -1,0 +1,104 @@
+"""Reads of a node that are not answered at once, or not by leaders alone.
+
+Guarantees: a read that waits is answered once: when the end of its key is committed, when its leader is confirmed, or
+with the leadership's end. Leaves to others: who confirms (`confirmations`), what a leader answers (`leader`), and what
+a copy that may be behind does (`stale_reads`). Sans-IO. PROTOCOL "Read path", "Time to live".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kvstore.confirmations import Confirmations
+from kvstore.effects import Effect, Reply
+from kvstore.instant import Instant
+from kvstore.messages import Fault, ReadOne, ReadStale, StaleResult
+from kvstore.partition import Partition, by_number
+from kvstore.replication.leader import LATER, NO_LEADER, Later, Leader
+from kvstore.storage.engine import Snapshot
+
+UNKNOWN_PARTITION = Fault("no_leader", "this node has no copy of the partition")
+QUARANTINED = Fault("no_leader", "this copy of the partition is damaged and stopped itself")
+
+
+def find_leader(partitions: Mapping[int, Partition], pid: int, ver: int) -> tuple[Partition, Leader] | Fault:
+    """Who here leads the partition by the map entry `ver`, or why nobody does."""
+    partition = partitions.get(pid)
+    if partition is None:
+        return UNKNOWN_PARTITION
+    leader = partition.leader
+    if leader is None or ver != leader.ver:
+        return partition.refuse(ver) or QUARANTINED
+    return partition, leader
+
+
+class Reads:
+    """Args: partitions: all copies of this node, by partition; dirty: of those, the ones with something for the next
+    batch."""
+
+    def __init__(self, partitions: Mapping[int, Partition], dirty: set[Partition]) -> None:
+        self.confirmations = Confirmations(partitions)
+        self._partitions = partitions
+        self._dirty = dirty
+        self._overdue: set[Partition] = set()
+
+    def forget(self, partition: Partition) -> None:
+        """The copy is gone, and its leadership has ended."""
+        self._overdue.discard(partition)
+
+    def quorum(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
+        """Answer one read without trust in clocks, mostly `LATER`: when the in-sync set has confirmed who leads."""
+        found = find_leader(self._partitions, read.pid, read.ver)
+        if isinstance(found, Fault):
+            return found
+        partition, leader = found
+        if not leader.is_serving:
+            return NO_LEADER
+        if leader.followers.counted:
+            self.confirmations.wait(partition, leader, ticket, read.key, now)
+            return LATER
+        row = leader.read(ticket, read.key, view, now)
+        if row is LATER:
+            self.wait(partition)
+        return row
+
+    def stale(self, ticket: object, asked: ReadStale, view: Snapshot, now: Instant) -> StaleResult | Fault | Later:
+        """Answer one read as far as this copy knows how far behind it is. After `LATER` comes the row, up to date."""
+        partition = self._partitions.get(asked.read.pid)
+        if partition is None:
+            return UNKNOWN_PARTITION
+        if partition.is_quarantined:
+            return QUARANTINED
+        answer = partition.stale.read(ticket, asked, partition.copy, partition.leader, view, now)
+        if answer is LATER:
+            self.wait(partition)
+        return answer
+
+    def wait(self, partition: Partition) -> None:
+        """A read of this partition waits for the end of its key, which the next batch holds."""
+        self._dirty.add(partition)
+        self._overdue.add(partition)
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether reads wait for the end of a key, or for a confirmation."""
+        return bool(self._overdue) or self.confirmations.is_waiting
+
+    def retry(self, view: Snapshot, now: Instant) -> list[Effect]:
+        """Answer the reads that waited for the end of a key which is now committed, or for a confirmation that came."""
+        effects: list[Effect] = []
+        for waiting, read, fault in self.confirmations.settled(now):
+            row = fault or waiting.leader.read(read.ticket, read.key, view, now, is_confirmed=True)
+            if row is LATER:
+                self.wait(waiting.partition)
+            else:
+                effects.append(Reply(read.ticket, row))
+        for partition in sorted(self._overdue, key=by_number):
+            leader = partition.leader
+            for ticket, key, is_confirmed in list(leader.overdue_reads()) if leader is not None else []:
+                row = leader.read(ticket, key, view, now, is_confirmed) if leader is not None else None
+                if row is not LATER:
+                    effects.append(Reply(ticket, row))
+            if leader is None or not leader.has_reads_waiting:
+                self._overdue.discard(partition)
+        return [*effects, *self.confirmations.questions(now)]

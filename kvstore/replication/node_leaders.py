@@ -1,0 +1,18 @@
+"""What all leaders of a node have in common: one budget of bytes, and what they count. Sans-IO."""
+
+from __future__ import annotations
+
+
+class NodeLeaders:
+    """Args: bytes_max: how many bytes of writes they may hold together that are not yet committed.
+
+    Attributes:
+        stored_results: how often a write was not carried out, for it came before and its outcome is known.
+    """
+
+    __slots__ = ("bytes_max", "stored_results", "used_bytes")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.used_bytes = 0
+        self.stored_results = 0

@@ -1,0 +1,106 @@
+"""The outcomes that a leader knows at its log's end, those of uncommitted writes among them.
+
+Guarantees: a write that is in the log, or was applied and may be sent again, is found; what is below a window, or of an
+incarnation that was dropped, is never carried out. Leaves to others: waiting until what was found is committed
+(`leader`), the applied state (`outcomes`). Sans-IO. PROTOCOL "Idempotency".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from kvstore.messages import Fault, WriteOne
+from kvstore.replication.copy import Copy
+from kvstore.replication.log import Held
+from kvstore.replication.outcomes import FINGERPRINT_BYTES, SCOPE_BYTES, decode_token, token_key
+from kvstore.replication.windows import WINDOW_MAX, Kind, Outcome, kind_of
+from kvstore.storage.engine import Snapshot, Table
+from kvstore.storage.records import Record, RecordType
+
+STALE = Fault("stale_token", "the write's number is not remembered any more")
+WINDOW_FULL = Fault("locked", "too many writes of the gateway to this partition are open")
+BAD_TOKEN = Fault("bad_request", "a token is a scope and a fingerprint")
+
+
+class OutcomesAtEnd:
+    """Args: copy: the leader's own. Its unapplied records are to be taken next."""
+
+    def __init__(self, copy: Copy) -> None:
+        self.windows = copy.outcomes.windows.clone()
+        self._copy = copy
+        self._tokens: dict[bytes, tuple[Outcome, bytes]] = {}
+        self._unapplied: deque[tuple[int, bytes]] = deque()
+
+    def find(self, write: WriteOne, view: Snapshot, time_ms: int) -> Outcome | Fault | None:
+        """The outcome of this very write, None where it is to be carried out, or why it never is."""
+        if write.origin:
+            return self._find_number(write)
+        return self._find_token(write.token, view, time_ms) if write.token else None
+
+    def _find_number(self, write: WriteOne) -> Outcome | Fault | None:
+        number, floor = write.number, write.floor
+        window = self.windows.get(write.origin)
+        if window is None:
+            if write.origin <= self.windows.expired_upto or number < floor:
+                return STALE
+        else:
+            outcome = window.outcomes.get(number)
+            if outcome is not None:
+                return outcome
+            floor = max(floor, window.floor)
+            if number < floor:
+                return STALE
+        return WINDOW_FULL if number - floor >= WINDOW_MAX else None
+
+    def _find_token(self, token: bytes, view: Snapshot, time_ms: int) -> Outcome | Fault | None:
+        if len(token) != SCOPE_BYTES + FINGERPRINT_BYTES:
+            return BAD_TOKEN
+        scope, fingerprint = token[:SCOPE_BYTES], token[SCOPE_BYTES:]
+        seen = self._tokens.get(scope)
+        if seen is None:
+            row = view.get(Table.IDEMPOTENCY, token_key(self._copy.prefix, token))
+            remembered = None if row is None else decode_token(row)
+            if remembered is None or not remembered.counts(time_ms):
+                return None
+            seen = remembered.outcome, remembered.fingerprint
+        (epoch, seq, kind), first = seen
+        return epoch, seq, kind if first == fingerprint else Kind.TOKEN_REUSED
+
+    def take_row(self, held: Held) -> None:
+        """A row that a former leader left in the log. The windows may have it already: a batch under way applies it."""
+        head, is_new = held.head, held.head.first_seq > self._copy.taken_seq
+        for seq, record, _ in held.changes:
+            if record.token or (record.origin and is_new):
+                self.take(record, head.epoch, seq, head.time_ms)
+        if is_new:
+            self.windows.pass_to(head.time_ms)
+
+    def take(self, record: Record, epoch: int, seq: int, time_ms: int) -> None:
+        """A record that carries a number or a token joined the log's end."""
+        if record.origin:
+            self.windows.take(record, epoch, seq, time_ms)
+        else:
+            scope = record.token[:SCOPE_BYTES]
+            self._tokens[scope] = (epoch, seq, kind_of(record)), record.token[SCOPE_BYTES:]
+            self._unapplied.append((seq, scope))
+
+    def forget_applied(self) -> None:
+        """Drop what the copy's own state now holds."""
+        applied, unapplied = self._copy.applied_seq, self._unapplied
+        while unapplied and unapplied[0][0] <= applied:
+            seq, scope = unapplied.popleft()
+            seen = self._tokens.get(scope)
+            if seen is not None and seen[0][1] == seq:
+                del self._tokens[scope]
+
+
+def outcome_record(write: WriteOne, kind: int) -> Record:
+    """The record of a write that changed nothing: it only tells how it ended."""
+    return Record(
+        RecordType.OUTCOME,
+        value=bytes((kind,)),
+        token=write.token,
+        origin=write.origin,
+        number=write.number,
+        floor=write.floor,
+    )

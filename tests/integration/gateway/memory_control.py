@@ -1,0 +1,54 @@
+"""A control without a cluster behind it: answers what the routes ask, and remembers what was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.control.messages import (
+    AbortMove,
+    AdmitNode,
+    Admitted,
+    ChangeNode,
+    ClusterStatus,
+    ClusterView,
+    ForcePromote,
+    ForcePromoted,
+    MakePlan,
+    NodeChanged,
+    PlanView,
+    Promoted,
+    Ready,
+    RebalanceStatus,
+    RebalanceView,
+    RemoveNode,
+    Request,
+    SetRebalance,
+    StartPlan,
+)
+
+
+@dataclass
+class MemoryControl:
+    """Answers what the routes ask of control."""
+
+    view: ClusterView = field(default_factory=lambda: ClusterView("healthy", 7, (), ()))
+    ready: Ready = field(default_factory=lambda: Ready(True, ""))
+    admitted: list[AdmitNode] = field(default_factory=list)
+    steered: list[Request] = field(default_factory=list)
+
+    async def ask(self, request: Request) -> Any:
+        if isinstance(request, AdmitNode):
+            is_new = request.id not in {one.id for one in self.admitted}
+            self.admitted.append(request)
+            return Admitted(is_new)
+        if isinstance(request, ForcePromote):
+            return ForcePromoted((Promoted(1, "n2", 3, 1),), ())
+        if isinstance(request, RemoveNode | ChangeNode):
+            return NodeChanged(request.id, "z", 1.0, "leaving")
+        if isinstance(request, MakePlan):
+            return PlanView("1234", 7, 0, 0, 0)
+        if isinstance(request, StartPlan | RebalanceStatus | SetRebalance | AbortMove):
+            self.steered.append(request)
+            return RebalanceView("idle", 0, 0, 0, 0, 0)
+        return self.view if isinstance(request, ClusterStatus) else self.ready

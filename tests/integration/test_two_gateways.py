@@ -1,0 +1,141 @@
+"""Two gateways over an etcd of three members: either serves all, and no single process is needed by the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from etcd.members import Etcd, needs_etcd
+from probe.processes import Answer, Cluster, Process, ask, wait_until
+
+pytestmark = needs_etcd
+
+Start = Callable[..., Cluster]
+STANDSTILL_S = float(os.environ.get("STANDSTILL_S", "5"))
+
+
+class Pair:
+    """A cluster with a second gateway; `urls` are those of the two."""
+
+    def __init__(self, cluster: Cluster, etcd: Etcd, nodes: int) -> None:
+        self.cluster = cluster
+        self.second = Process(
+            *("gateway", "--listen", "127.0.0.1:0", "--store", etcd.url),
+            *("--initial-nodes", str(nodes), "--with-parent", str(os.getpid())),
+            KVSTORE_PARTITIONS="8",
+        ).wait_ready()
+        self.urls = [cluster.url, f"http://{self.second.address}"]
+        for number in range(1, nodes + 1):
+            self.start_node(f"n{number}")
+
+    def start_node(self, name: str) -> Process:
+        """A node that knows both gateways."""
+        return self.cluster.start_node(name, "--gateway", ",".join(self.urls))
+
+    def wait_healthy(self, *gateways: int) -> None:
+        """Wait until these gateways call everything healthy."""
+        for gateway in gateways:
+            wait_until(lambda url=self.urls[gateway]: b'"state":"healthy"' in ask(f"{url}/v1/cluster", "GET").body, 60)
+
+    def put(self, gateway: int, key: str) -> Answer:
+        """PUT of the key as its own value, through one gateway."""
+        return ask(f"{self.urls[gateway]}/v1/kv/{key}", "PUT", key.encode())
+
+    def put_patiently(self, gateway: int, key: str) -> None:
+        """PUT, and again while it is refused with 503."""
+        wait_until(lambda: self.put(gateway, key).status in (201, 204), 30)
+
+    def holds(self, gateway: int, *keys: str) -> bool:
+        """Whether every key reads back through that gateway."""
+        return all(ask(f"{self.urls[gateway]}/v1/kv/{key}", "GET").body == key.encode() for key in keys)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Etcd]:
+    """An etcd of three members."""
+    etcd = Etcd(tmp_path / "etcd", 3)
+    yield etcd
+    etcd.close()
+
+
+@pytest.fixture
+def start_pair(three: Etcd, start_cluster: Start) -> Iterator[Callable[[int], Pair]]:
+    started: list[Pair] = []
+
+    def start(nodes: int) -> Pair:
+        cluster = start_cluster(nodes, KVSTORE_STORE=three.url, KVSTORE_PARTITIONS="8")
+        started.append(Pair(cluster, three, nodes))
+        return started[-1]
+
+    yield start
+    for pair in started:
+        if pair.second.is_running:
+            pair.second.end(signal.SIGKILL)
+
+
+def test_what_is_put_through_one_gateway_is_read_through_the_other(start_pair: Callable[[int], Pair]) -> None:
+    pair = start_pair(3)
+    pair.wait_healthy(0, 1)
+    keys = [f"k{number}" for number in range(40)]
+    for number, key in enumerate(keys):
+        assert pair.put(number % 2, key).headers["x-kv-copies"] == "2"
+    assert pair.holds(0, *keys)
+    assert pair.holds(1, *keys)
+    entries = [ask(f"{url}/v1/cluster", "GET").body.partition(b'"partitions"')[2] for url in pair.urls]
+    assert entries[0] == entries[1]
+    assert [pair.second.end(), pair.cluster.gateway.end()] == [0, 0]
+
+
+def test_a_dead_member_of_etcd_a_dead_gateway_and_a_dead_node_are_survived_one_after_the_other(
+    start_pair: Callable[[int], Pair], three: Etcd
+) -> None:
+    pair = start_pair(3)
+    pair.wait_healthy(0, 1)
+    keys = [f"k{number}" for number in range(20)]
+    three.kill(0)
+    for number, key in enumerate(keys):
+        assert pair.put(number % 2, key).status == 201
+    pair.cluster.gateway.end(signal.SIGKILL)
+    pair.cluster.nodes["n1"].end(signal.SIGKILL)
+    for key in keys:
+        pair.put_patiently(1, key)
+    assert pair.holds(1, *keys)
+    pair.start_node("n1").wait_ready()
+    pair.cluster.start_gateway()
+    pair.wait_healthy(0, 1)
+    assert pair.holds(0, *keys)
+
+
+def test_the_other_gateway_plans_when_the_one_that_did_was_killed(start_pair: Callable[[int], Pair]) -> None:
+    pair = start_pair(1)
+    wait_until(lambda: pair.put(1, "k").status == 201)
+    pair.cluster.gateway.end(signal.SIGKILL)
+    pair.start_node("n2")
+    pair.wait_healthy(1)
+    assert pair.put(1, "k").headers["x-kv-copies"] == "2"
+
+
+def test_reads_and_writes_go_on_while_etcd_stands_still(start_pair: Callable[[int], Pair], three: Etcd) -> None:
+    pair = start_pair(3)
+    pair.wait_healthy(0, 1)
+    three.pause()
+    written = 0
+    end_s = time.monotonic() + STANDSTILL_S
+    while time.monotonic() < end_s:
+        key = f"k{written}"
+        answer = pair.put(written % 2, key)
+        assert (answer.status, answer.headers["x-kv-copies"]) == (201, "2")
+        assert pair.holds(1 - written % 2, key)
+        written += 1
+        time.sleep(0.01)
+    three.resume()
+    assert written > 10
+    pair.cluster.nodes["n2"].end(signal.SIGKILL)
+    for number in range(20):
+        pair.put_patiently(number % 2, f"k{number}")
+    pair.start_node("n2").wait_ready()
+    pair.wait_healthy(0, 1)

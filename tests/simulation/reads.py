@@ -1,0 +1,74 @@
+"""Reads of simulated clients, and what their answers must be.
+
+A strong or quorum read shows what was committed at some moment between question and answer; a stale one, at some moment
+of the lag that it tells, counted by the clock of the node that answered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulation.checkers import History, Violation
+from simulation.sim_node import SimNode
+from simulation.timeline import Timeline
+from simulation.world import World
+
+from kvstore.messages import Fault, ReadOne, ReadStale, StaleResult
+from kvstore.storage.records import decode_value
+
+MAX_STALE_MS = (None, None, 20, 700, 2000, 8000)
+
+
+class Reads:
+    """Args: history: counts the answers, and remembers the versions that were seen."""
+
+    def __init__(self, world: World, history: History, timeline: Timeline) -> None:
+        self._world = world
+        self._history = history
+        self._timeline = timeline
+
+    def is_stale_next(self) -> bool:
+        """Whether the next read is one that any copy may answer."""
+        return self._world.rng.random() < 0.4
+
+    def read_led(self, node: SimNode, read: ReadOne, answered: Any) -> None:
+        """Ask the node that should lead."""
+        asked_ms = self._world.now_ms
+        is_quorum = self._world.rng.random() < 0.4
+        kind = "quorum" if is_quorum else "strong"
+
+        def check(row: bytes | Fault | None) -> None:
+            if not isinstance(row, Fault):
+                self._check(kind, read.key, row, asked_ms)
+            answered(row)
+
+        node.read(read, check, is_quorum)
+
+    def read_stale(self, node: SimNode, read: ReadOne, answered: Any) -> None:
+        """Ask a node that has a copy."""
+        asked = ReadStale(read, self._world.rng.choice(MAX_STALE_MS))
+
+        def check(answer: StaleResult | Fault | bytes | None) -> None:
+            if isinstance(answer, StaleResult):
+                self._check_stale(node, asked, answer)
+            elif not isinstance(answer, Fault):
+                self._check_stale(node, asked, StaleResult(0, 0, answer))
+            answered(answer)
+
+        node.read_stale(asked, check)
+
+    def _check_stale(self, node: SimNode, asked: ReadStale, answer: StaleResult) -> None:
+        if asked.max_stale_ms is not None and answer.lag_ms > asked.max_stale_ms:
+            raise Violation(f"{answer.lag_ms} ms behind, where {asked.max_stale_ms} were allowed")
+        self._history.counts["behind"] += answer.lag_ms > 0
+        self._check("stale", asked.read.key, answer.row, self._world.now_ms - answer.lag_ms / node.rate)
+
+    def _check(self, kind: str, key: bytes, row: bytes | None, from_ms: float) -> None:
+        self._history.counts[kind] += 1
+        if not self._timeline.was(key, row, from_ms, self._world.now_ms):
+            span = f"{from_ms:.1f} to {self._world.now_ms:.1f}"
+            seq = None if row is None else decode_value(row).seq
+            raise Violation(f"{kind} read of {key!r}: {seq} from {span}, committed: {self._timeline.history(key)}")
+        if row is not None and kind != "stale":
+            stored = decode_value(row)
+            self._history.saw(key, (stored.epoch, stored.seq))

@@ -1,0 +1,158 @@
+"""Plans on request: what they show, that exactly they are started, and how moves are shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from unit.cluster.control.moving_world import SETTINGS, MovingWorld
+
+from cluster.control.messages import (
+    ChangeNode,
+    ClusterStatus,
+    MakePlan,
+    Newcomer,
+    PlanView,
+    RebalanceStatus,
+    RebalanceView,
+    StartPlan,
+)
+from cluster.control.rebalancing import PLANS_KEPT
+from kvstore.errors import BadParameter, Conflict, NotFound
+from kvstore.messages import MoveState
+
+MANUAL = replace(SETTINGS, manual_rebalance=True)
+
+
+def by_hand(*more: str) -> MovingWorld:
+    """Three nodes whose copies move only when a plan is started."""
+    world = MovingWorld("n1", "n2", "n3", settings=MANUAL)
+    for node in more:
+        world.add(node)
+        for _ in range(6):
+            world.turn()
+    return world
+
+
+def ways(moves: Any) -> list[tuple[int, str, str]]:
+    return [(one.partition, one.source, one.target) for one in moves]
+
+
+def test_a_plan_shows_what_would_move_and_how_even_that_is_and_changes_nothing() -> None:
+    world = by_hand()
+    before = world.stored
+    plan = world.ask_for(MakePlan((Newcomer("n4"),)))
+    assert isinstance(plan, PlanView)
+    assert world.stored == before
+    assert {one.target for one in plan.moves} == {"n4"}
+    assert (plan.partitions, plan.keys, plan.size_bytes) == (
+        len(plan.moves),
+        10 * len(plan.moves),
+        100 * len(plan.moves),
+    )
+    balance = {one.node: one for one in plan.balance}
+    assert balance["n4"].copies_before == 0
+    assert balance["n4"].copies_after == len(plan.moves)
+    assert all(one.copies_after <= one.most_after for one in plan.balance)
+    assert sum(one.leads_after for one in plan.balance) == MANUAL.partitions
+
+
+def test_what_would_move_is_what_moves_by_itself_when_the_node_joins() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    plan = world.ask_for(MakePlan((Newcomer("n4"),)))
+    world.add("n4")
+    world.until(lambda: bool(world.stored.moves))
+    assert ways(world.ask_for(RebalanceStatus()).moves) == ways(plan.moves)
+
+
+def test_exactly_the_plan_that_was_asked_for_is_started() -> None:
+    world = by_hand("n4")
+    assert not world.stored.moves
+    plan = world.ask_for(MakePlan())
+    started = world.ask_for(StartPlan(plan.id))
+    assert isinstance(started, RebalanceView)
+    assert ways(started.moves) == ways(plan.moves)
+    world.run()
+    world.check_even(4)
+
+
+def test_what_an_operator_started_is_not_dropped_for_a_node_that_joined_shortly_before() -> None:
+    world = by_hand()
+    world.add("n4")
+    world.turn()
+    started = world.ask_for(StartPlan(world.ask_for(MakePlan()).id))
+    assert len(started.moves) > 2
+    world.run()
+    world.check_even(4)
+
+
+@pytest.mark.parametrize("change", ["joined", "weight", "moved", "leaves"])
+def test_a_plan_is_refused_where_something_changed_and_what_is_told(change: str) -> None:
+    world = by_hand("n4")
+    plan = world.ask_for(MakePlan())
+    told = {
+        "joined": "node n5 is to hold copies now",
+        "weight": "node n1 has zone default and weight 2 now",
+        "moved": "partition",
+        "leaves": "node n2 is not to hold copies now",
+    }[change]
+    if change == "joined":
+        world.add("n5")
+    elif change == "weight":
+        world.ask_for(ChangeNode("n1", weight=2.0))
+    elif change == "moved":
+        world.ask_for(StartPlan(plan.id))
+    else:
+        plan = world.ask_for(MakePlan((Newcomer("n2b"),)))
+        told = "node n2b is not to hold copies now"
+    refusal = world.ask_for(StartPlan(plan.id))
+    assert isinstance(refusal, Conflict)
+    assert told in refusal.detail
+
+
+def test_a_plan_that_nobody_made_here_is_not_found() -> None:
+    assert isinstance(by_hand().ask_for(StartPlan("0")), NotFound)
+
+
+def test_only_the_last_plans_are_remembered() -> None:
+    world = by_hand()
+    first = world.ask_for(MakePlan((Newcomer("n4"),)))
+    for number in range(5, 5 + PLANS_KEPT):
+        world.ask_for(MakePlan((Newcomer(f"n{number}"),)))
+    assert isinstance(world.ask_for(StartPlan(first.id)), NotFound)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        MakePlan((Newcomer("n1"),)),
+        MakePlan((Newcomer("n4"), Newcomer("n4"))),
+        MakePlan((Newcomer("n 4"),)),
+        MakePlan((Newcomer("n4", weight=-1.0),)),
+        MakePlan(remove=("n9",)),
+        MakePlan(remove=("n1", "n2", "n3")),
+    ],
+)
+def test_a_plan_of_what_cannot_be_is_refused(request_: MakePlan) -> None:
+    assert isinstance(by_hand().ask_for(request_), BadParameter)
+
+
+def test_moves_are_shown_with_their_steps_and_the_cluster_as_rebalancing() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    assert world.ask_for(RebalanceStatus()).state == "idle"
+    world.is_slow = True
+    world.add("n4")
+    world.until(lambda: any(entry.adding for entry in world.stored.entries.values()))
+    for _ in range(4):
+        world.turn()
+    view = world.ask_for(ClusterStatus())
+    assert view.state == "rebalancing"
+    first = view.moves[0]
+    assert (first.step, first.keys, first.size_bytes) == ("backfill", 10, 100)
+    assert {move.step for move in view.moves[1:]} == {"planned"}
+    assert world.ask_for(RebalanceStatus()).state == "running"
+    world.is_slow = False
+    world.run()
+    assert world.ask_for(ClusterStatus()).state == "healthy"
+    assert {move.state for move in world.stored.moves.values()} == {MoveState.DONE}

@@ -1,0 +1,219 @@
+"""Members that are drained, removed, changed, and that come again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+import pytest
+from unit.cluster.control.moving_world import PARTITIONS, SETTINGS, MovingWorld
+from unit.cluster.control.world import of_kind
+
+from cluster.control.events import HangUp, RetireNode
+from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, NodeChanged, RemoveNode
+from cluster.control.standing import AWAY_S
+from kvstore.errors import BadParameter, Conflict, NotFound
+from kvstore.messages import Standing
+
+
+def of_three() -> MovingWorld:
+    return MovingWorld("n1", "n2", "n3")
+
+
+def shown(world: MovingWorld, node: str) -> str:
+    return {one.id: one.state for one in world.ask_for(ClusterStatus()).nodes}.get(node, "")
+
+
+# ---- drain ------------------------------------------------------------------------------------------------------
+
+
+def test_a_drained_node_leads_nothing_and_keeps_its_copies() -> None:
+    world = of_three()
+    copies = world.copies()
+    world.ask_for(ChangeNode("n2", draining=True))
+    world.run()
+    assert not world.leads()["n2"]
+    assert world.copies() == copies
+    assert shown(world, "n2") == "draining"
+    assert max(world.leads().values()) <= ceil(1.05 * PARTITIONS / 2)
+
+
+def test_leadership_goes_although_another_copy_is_missing_somewhere() -> None:
+    world = of_three()
+    world.stop("n3")
+    for _ in range(4):
+        world.turn()
+    world.ask_for(ChangeNode("n2", draining=True))
+    for _ in range(20):
+        world.turn()
+    alone = sum({rid.node for rid in entry.in_sync} == {"n2"} for entry in world.stored.entries.values())
+    assert world.leads()["n2"] == alone
+
+
+def test_one_that_is_drained_no_more_leads_its_share_again() -> None:
+    world = of_three()
+    world.ask_for(ChangeNode("n2", draining=True))
+    world.run()
+    world.ask_for(ChangeNode("n2", draining=False))
+    world.run()
+    world.check_even(3)
+    assert shown(world, "n2") == "up"
+
+
+# ---- removal ----------------------------------------------------------------------------------------------------
+
+
+def of_four() -> MovingWorld:
+    return MovingWorld("n1", "n2", "n3", "n4", settings=replace(SETTINGS, initial_nodes=4))
+
+
+def test_a_node_that_is_removed_gives_up_all_it_leads_and_holds_and_is_told_last() -> None:
+    world = of_four()
+    answer = world.ask_for(RemoveNode("n4"))
+    assert answer == NodeChanged("n4", "default", 1.0, "leaving")
+    world.turn()
+    assert shown(world, "n4") == "draining"
+    for _ in range(200):
+        world.turn()
+        assert all(len(entry.in_sync) >= 2 for entry in world.stored.entries.values())
+    assert world.ended == ["n4"]
+    assert shown(world, "n4") == ""
+    assert world.stored.nodes["n4"].standing is Standing.REMOVED
+    world.check_even(3)
+
+
+def test_by_hand_only_what_is_on_nodes_that_leave_moves() -> None:
+    world = MovingWorld("n1", "n2", "n3", settings=replace(SETTINGS, manual_rebalance=True))
+    world.add("n4")
+    for _ in range(20):
+        world.turn()
+    assert not world.stored.moves
+    world.ask_for(RemoveNode("n3"))
+    world.until(lambda: world.ended == ["n3"])
+    assert {move.source for move in world.stored.moves.values()} == {"n3"}
+
+
+def test_nobody_is_removed_where_copies_would_fall_below_what_is_asked_for() -> None:
+    world = of_three()
+    world.ask_for(RemoveNode("n3"))
+    refusal = world.ask_for(RemoveNode("n2"))
+    assert isinstance(refusal, Conflict)
+    assert "1 nodes would be left, for 2 copies" in refusal.detail
+
+
+def test_one_that_is_away_is_removed_by_force_only_and_one_that_is_there_without() -> None:
+    world = of_four()
+    assert isinstance(world.ask_for(RemoveNode("n4", force=True)), Conflict)
+    world.stop("n4")
+    assert isinstance(world.ask_for(RemoveNode("n4")), Conflict)
+    assert isinstance(world.ask_for(RemoveNode("n9")), NotFound)
+
+
+def test_a_dead_node_is_replaced_at_once_and_removed_without_being_told() -> None:
+    world = of_four()
+    world.stop("n4")
+    world.turn()
+    world.ask_for(RemoveNode("n4", force=True))
+    start_s = world.now_s
+    world.until(lambda: world.stored.nodes["n4"].standing is Standing.REMOVED)
+    assert world.now_s - start_s < SETTINGS.replace_after_s
+    assert not world.ended
+    world.run()
+    world.check_even(3)
+
+
+def test_one_with_the_last_copy_in_sync_is_not_given_up_even_by_force() -> None:
+    world = of_four()
+    world.stop("n4")
+    for _ in range(4):
+        world.turn()
+    world.stop("n3")
+    for _ in range(4):
+        world.turn()
+    alone = any({rid.node for rid in entry.in_sync} == {"n3"} for entry in world.stored.entries.values())
+    assert alone
+    assert "last in-sync copy" in world.ask_for(RemoveNode("n3", force=True)).detail
+
+
+def test_one_that_goes_away_before_it_was_told_is_removed_all_the_same() -> None:
+    world = of_four()
+    world.ask_for(RemoveNode("n4"))
+    world.until(lambda: sum(world.copies().values()) == 2 * PARTITIONS and world.copies()["n4"] == 1)
+    world.stop("n4")
+    start_s = world.now_s
+    world.until(lambda: world.stored.nodes["n4"].standing is Standing.REMOVED)
+    assert world.now_s - start_s <= AWAY_S + 5
+
+
+def test_a_removal_can_be_called_off() -> None:
+    world = of_four()
+    world.ask_for(RemoveNode("n4"))
+    world.until(lambda: bool(world.stored.active_moves))
+    world.ask_for(ChangeNode("n4", draining=False))
+    world.run()
+    assert not world.ended
+    world.check_even(4)
+
+
+def test_another_control_ends_a_removal_that_one_began() -> None:
+    world = of_four()
+    world.ask_for(RemoveNode("n4"))
+    world.until(lambda: bool(world.stored.active_moves))
+    world.restart()
+    world.until(lambda: world.ended == ["n4"])
+
+
+# ---- coming again -----------------------------------------------------------------------------------------------
+
+
+def removed() -> MovingWorld:
+    world = of_four()
+    world.ask_for(RemoveNode("n4"))
+    world.until(lambda: world.stored.nodes["n4"].standing is Standing.REMOVED)
+    return world
+
+
+def test_one_that_was_removed_is_let_in_again_with_an_empty_disk_only() -> None:
+    world = removed()
+    world.ask_admission("n4", 7004)
+    world.start("n4")
+    assert world.stored.nodes["n4"].standing is Standing.REMOVED
+    assert of_kind(world.effects, HangUp)[-1] == HangUp("n4")
+    world.connections.pop("n4", None)
+    world.boots["n4"] = world.stored.nodes["n4"].boot
+    world.ask_admission("n4", 7004)
+    world.start_new("n4")
+    assert world.stored.nodes["n4"].standing is Standing.MEMBER
+    world.run()
+    world.check_even(4)
+
+
+def test_who_was_removed_is_told_once_it_is_nobody_any_more() -> None:
+    world = removed()
+    assert of_kind(world.effects, RetireNode)[-1].node == "n4"
+
+
+# ---- weight and zone --------------------------------------------------------------------------------------------
+
+
+def test_a_changed_weight_moves_copies_and_outlives_a_restart_of_the_node() -> None:
+    world = of_four()
+    world.ask_for(ChangeNode("n1", weight=0.5))
+    world.run()
+    assert world.copies()["n1"] < min(world.copies()[node] for node in ("n2", "n3", "n4"))
+    world.stop("n1")
+    world.ask_admission("n1", 7001)
+    world.start("n1")
+    assert world.stored.nodes["n1"].weight == 0.5
+    world.stop("n1")
+    world.ask_admission("n1", 7001, weight=2.0)
+    world.start("n1")
+    assert world.stored.nodes["n1"].weight == 2.0
+
+
+@pytest.mark.parametrize("request_", [ChangeNode("n1", weight=0.0), ChangeNode("n1", zone="a b")])
+def test_what_cannot_be_is_refused(request_: ChangeNode) -> None:
+    world = of_three()
+    assert isinstance(world.ask_for(request_), BadParameter)
+    assert isinstance(world.ask_for(ChangeNode("n9", weight=1.0)), NotFound)
+    assert isinstance(world.ask_for(AdmitNode("n 1", "127.0.0.1:1")), BadParameter)
