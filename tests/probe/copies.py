@@ -1,13 +1,14 @@
 """The copies of every partition of a running cluster, compared behind the back of its gateway.
 
 Guarantees: digests are compared at one and the same seq, on every node that holds a copy. Leaves to others: comparing
-the recount that it returns with the counters.
+the recount that it returns with the counters; where the map still changes, a gateway that serves control meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,7 @@ async def compare_copies(status: dict[str, Any], cluster: bytes) -> dict[str, in
             connection = await dial(node["address"], Identity(cluster, "probe", "admin"), lambda *_: None, lambda: None)
             stack.push_async_callback(connection.drain_and_close)
             connections[node["id"]] = connection
-        verifying = [
-            _verify(connections[one["leader"]], one["id"], set(one["replicas"])) for one in status["partitions"]
-        ]
+        verifying = [_verify(connections, one["leader"], one["id"]) for one in status["partitions"]]
         for partition, found in zip(status["partitions"], await asyncio.gather(*verifying), strict=True):
             if found.state != "clean":
                 raise Different(f"partition {partition}: {found}")
@@ -74,20 +73,22 @@ async def compare_copies(status: dict[str, Any], cluster: bytes) -> dict[str, in
     return keys
 
 
-async def _verify(leader: Connection, pid: int, holders: set[str]) -> Verified:
-    """What came of a verification of the copies on all these nodes, once they are in sync."""
+async def _verify(nodes: Mapping[str, Connection], leader: str, pid: int) -> Verified:
+    """What came of a verification of all copies that the map names, by whichever node leads them meanwhile."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE_S
-    asked = Verify(pid, 0, secrets.token_bytes(16))
+    asked, entry = Verify(pid, 0, secrets.token_bytes(16)), None
     while True:
-        answer = await leader.call(asked, PATIENCE_S)
+        answer = await nodes[leader].call(asked, PATIENCE_S)
         if isinstance(answer, Failed) and answer.fault.entry is not None:
-            asked = msgspec.structs.replace(asked, ver=answer.fault.entry.ver)
-            continue
-        if isinstance(answer, Verified) and answer.state not in ("running", "unfinished"):
+            entry = answer.fault.entry
+            asked = msgspec.structs.replace(asked, ver=entry.ver)
+            leader = entry.leader.node if entry.leader is not None else leader
+        elif isinstance(answer, Verified) and answer.state not in ("running", "unfinished"):
+            holders = set() if entry is None else {rid.node for rid in entry.replicas}
             if answer.state == "different" or {copy.node for copy in answer.copies} == holders:
                 return answer
             asked = msgspec.structs.replace(asked, name=secrets.token_bytes(16))
         if loop.time() > deadline:
-            raise Different(f"partition {pid} comes to no verdict: {answer}")
+            raise Different(f"partition {pid} comes to no verdict: {answer} by {entry}")
         await asyncio.sleep(PAUSE_S)
