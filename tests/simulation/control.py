@@ -96,8 +96,17 @@ class SimControl:
             return None
         fault = self._world.rng.choice(list(Fault))
         if fault is Fault.LANDS_LATE:
-            self._world.at(self._world.rng.uniform(10, 3000), self.store.land_late)
+            self._world.at(self._world.rng.uniform(10, 3000), self._land_late)
         return fault
+
+    def _land_late(self) -> None:
+        """What lands late is seen by whoever watches the store, and pushed to the nodes."""
+        before = self.map.entries
+        self.store.land_late()
+        for entry in self.map.entries.values():
+            if entry != before[entry.pid]:
+                for rid in (*entry.replicas, *entry.adding):
+                    self.push(rid.node)
 
     def _delay_ms(self) -> float:
         rng = self._world.rng
