@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from kvstore.candidate import ASK_AGAIN_MS, PASSED_ON, Candidate
-from kvstore.effects import Alarm, AskCas, Effect, Report, Send
+from kvstore.candidate import Candidate
+from kvstore.effects import Alarm, Effect, Report, Send
 from kvstore.instant import Instant
+from kvstore.leader_asks import LeaderAsks
 from kvstore.messages import (
     Acked,
     Append,
@@ -48,8 +47,6 @@ from kvstore.storage.engine import Batch, Snapshot
 from kvstore.storage.journal import Journal
 from kvstore.storage.records import DamagedRow
 
-PASS_ON_AFTER_MS = 10_000
-PASS_ON_WITHIN_MS = 1000
 Replicated = Reconcile | Append | CutTail | EpochVector | Acked | Refused | BeginBackfill | Chunk
 Renumber = Callable[[int], int]
 
@@ -68,8 +65,7 @@ class Partition:
         self._follower = Follower(copy)
         self._stopped: list[Effect] = []
         self._candidate = Candidate(boot)
-        self._asked_ms = -ASK_AGAIN_MS
-        self._is_asking_in_sync = False
+        self._asks = LeaderAsks(copy.name.rid)
 
     @property
     def pid(self) -> int:
@@ -93,7 +89,7 @@ class Partition:
             return []
         if entry.ver > self.ver:
             self.copy.adopt(entry)
-            self._is_asking_in_sync = False
+            self._asks.settled()
             self._candidate.settled(now)
         leads = entry.leader == self.copy.name.rid
         if leads and self.leader is not None and self.leader.epoch == entry.epoch:
@@ -137,27 +133,6 @@ class Partition:
         if self.leader is not None:
             self.leader.followers.drop_lease(now)
 
-    def _pass_on(self, leader: Leader, now: Instant) -> list[Effect]:
-        """Give leadership back to the copy that is to have it, once that is in sync and all is calm."""
-        followers = leader.followers
-        calm_ms = 0 if self.copy.name.rid in followers.entry.removing else PASS_ON_AFTER_MS
-        if not leader.is_passing_on:
-            is_calm = followers.is_ready_to_lead(now, calm_ms) and now.mono_ms - leader.since_ms >= calm_ms
-            if self._is_asking_in_sync or not is_calm:
-                return []
-            leader.is_passing_on = True
-            leader.since_ms = now.mono_ms
-        if self._is_asking_in_sync and now.mono_ms - self._asked_ms < ASK_AGAIN_MS:
-            return []
-        if not leader.is_quiet:
-            leader.is_passing_on = self._is_asking_in_sync or now.mono_ms - leader.since_ms < PASS_ON_WITHIN_MS
-            return []
-        entry = followers.entry
-        self._is_asking_in_sync = True
-        self._asked_ms = now.mono_ms
-        changes = {"ver": entry.ver + 1, "epoch": entry.epoch + 1, "leader": entry.replicas[0]}
-        return [AskCas(msgspec.structs.replace(entry, leader_boot=PASSED_ON, **changes))]
-
     def _lead(self, entry: Entry, now: Instant) -> list[Effect]:
         try:
             self.leader = Leader(self.copy, entry, self._shared, now)
@@ -168,21 +143,6 @@ class Partition:
             sends += self.leader.followers.reconcile(node, now)
         return sends
 
-    def _ask_in_sync(self, leader: Leader, now: Instant) -> list[Effect]:
-        """Ask for the in-sync set that should be, or again where the outcome is open: nothing but a newer entry
-        settles that, so an ask that is no longer wanted is followed by one that changes nothing else."""
-        if leader.is_passing_on or (self._is_asking_in_sync and now.mono_ms - self._asked_ms < ASK_AGAIN_MS):
-            return []
-        wanted = leader.followers.wanted(now)
-        if wanted is None:
-            if not self._is_asking_in_sync:
-                return []
-            entry = leader.followers.entry
-            wanted = msgspec.structs.replace(entry, ver=entry.ver + 1)
-        self._is_asking_in_sync = True
-        self._asked_ms = now.mono_ms
-        return [AskCas(wanted)]
-
     def _follow(self, entry: Entry) -> list[Effect]:
         if entry.leader is not None and entry.epoch > self.copy.promised:
             self.copy.promise(entry.epoch)
@@ -191,7 +151,7 @@ class Partition:
     def resign(self) -> list[Effect]:
         """Lead no more: another copy does, or the map names this one no more."""
         leader, self.leader = self.leader, None
-        self._is_asking_in_sync = False
+        self._asks.settled()
         return [] if leader is None else [*leader.resign(), Report()]
 
     def quarantine(self, text: str) -> list[Effect]:
@@ -361,9 +321,8 @@ class Partition:
         leader.tick(view, now)
         followers = leader.followers
         sends = [*followers.tick(now), *followers.pump(view, now)]
-        followers.review(now, self._is_asking_in_sync)
-        asks = self._pass_on(leader, now) if leader.is_serving else []
-        return [*sends, *leader.advance(), *(asks or self._ask_in_sync(leader, now))]
+        followers.review(now, self._asks.is_open)
+        return [*sends, *leader.advance(), *self._asks.due(leader, now)]
 
     def truncate_log(self, view: Snapshot, now: Instant, retention: Retention) -> list[Effect]:
         """Drop what the log need no longer keep, a bounded piece at a time."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvstore.candidate import GRACE_MS, GRACE_STEP_MS
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, TakeDigests, Turn, Wake
 from kvstore.instant import Instant
 from kvstore.leases import PING_MS
@@ -24,6 +25,8 @@ from kvstore.storage.records import decode_log_row, decode_value, seq_key
 
 PID = 1
 PENDING_BYTES_MAX = 1 << 20
+TICK_MS = 100
+ALL_GRACE_MS = GRACE_MS + GRACE_STEP_MS + TICK_MS
 
 
 class StoryNode:
@@ -285,6 +288,38 @@ class Story:
         for other in self.nodes.values():
             if other is not node:
                 other.perform(other.partitions.reachable(node.node_id, self.now))
+
+
+def alone(story: Story, node: StoryNode, ms: int) -> None:
+    """Time passes at `node`, and nothing that anybody sends arrives."""
+    for _ in range(ms // TICK_MS):
+        story.pass_ms(TICK_MS)
+        node.tick()
+        if node.partitions.needs_batch:
+            node.batch()
+        story.drop()
+
+
+def taken_over(story: Story) -> StoryNode:
+    """n1 is gone, n2 leads and serves."""
+    n2 = story.n2
+    alone(story, n2, ALL_GRACE_MS)
+    story.land(n2)
+    n2.batch()
+    assert n2.leader.is_serving
+    return n2
+
+
+def returned(story: Story, n1: StoryNode) -> StoryNode:
+    """n2 took over, n1 is back in sync."""
+    n2 = taken_over(story)
+    n1.on_entry(story.entry)
+    n2.perform(n2.partitions.reachable("n1", story.now))
+    story.settle()
+    for _ in range(4):
+        story.beat()
+    assert len(story.entry.in_sync) == 2
+    return n2
 
 
 def plain(row: Any) -> Any:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from unit.kvstore.story import PID, Story, StoryNode, code, version
+from unit.kvstore.story import ALL_GRACE_MS, PID, TICK_MS, Story, StoryNode, alone, code, returned, taken_over, version
 
 from kvstore.candidate import ASK_AGAIN_MS, GRACE_MS, GRACE_STEP_MS, PASSED_ON
 from kvstore.leases import PING_MS
 from kvstore.messages import Acked, Append, Ping, Pong, Reconcile, Refused
-from kvstore.partition import PASS_ON_AFTER_MS
 from kvstore.replication.leader import LATER
 from kvstore.replication.peer import LEASE_MS, SILENCE_MS
-
-TICK_MS = 100
-ALL_GRACE_MS = GRACE_MS + GRACE_STEP_MS + TICK_MS
 
 
 @pytest.fixture
@@ -28,26 +24,6 @@ def n1(story: Story) -> StoryNode:
     n1.put("w", b"k", b"v")
     story.settle()
     return n1
-
-
-def alone(story: Story, node: StoryNode, ms: int) -> None:
-    """Time passes at `node`, and nothing that anybody sends arrives."""
-    for _ in range(ms // TICK_MS):
-        story.pass_ms(TICK_MS)
-        node.tick()
-        if node.partitions.needs_batch:
-            node.batch()
-        story.drop()
-
-
-def taken_over(story: Story) -> StoryNode:
-    """n1 is gone, n2 leads and serves."""
-    n2 = story.n2
-    alone(story, n2, ALL_GRACE_MS)
-    story.land(n2)
-    n2.batch()
-    assert n2.leader.is_serving
-    return n2
 
 
 def pongs(node: StoryNode) -> list[Pong]:
@@ -307,53 +283,6 @@ def test_one_that_the_map_made_leader_behind_its_back_waits_until_what_it_grante
     assert not n2.asks, "the lease that it granted since its restart may still be valid"
     alone(story, n2, GRACE_STEP_MS + 2 * TICK_MS)
     assert n2.asks[0].epoch == landed.epoch + 1
-
-
-# ---- passing leadership back ------------------------------------------------------------------------------------
-
-
-def returned(story: Story, n1: StoryNode) -> StoryNode:
-    """n2 took over, n1 is back in sync."""
-    n2 = taken_over(story)
-    n1.on_entry(story.entry)
-    n2.perform(n2.partitions.reachable("n1", story.now))
-    story.settle()
-    for _ in range(4):
-        story.beat()
-    assert len(story.entry.in_sync) == 2
-    return n2
-
-
-def test_leadership_returns_to_the_first_replica_when_it_was_calm_for_a_while(story: Story, n1: StoryNode) -> None:
-    returned(story, n1)
-    for _ in range(2 * PASS_ON_AFTER_MS // 500):
-        story.beat()
-    assert story.entry.leader == n1.rid
-    assert n1.leader.is_serving
-    assert n1.read("r", b"k") == b"v"
-    assert len(story.entry.in_sync) == 2
-
-
-def test_one_that_passes_on_serves_no_more_and_asks_only_when_all_is_committed(story: Story, n1: StoryNode) -> None:
-    n2 = returned(story, n1)
-    first = dict(iter(n2.leader.followers))["n1"]
-    while story.now.mono_ms - first.member_ms < PASS_ON_AFTER_MS - 500:
-        story.beat()
-    assert story.entry.leader == n2.rid
-    n2.put("w2", b"k2")
-    n2.batch()
-    held_back = list(n2.sent)
-    story.drop(n2)
-    story.pass_ms(500)
-    n2.tick()
-    assert n2.leader.is_passing_on
-    assert not n2.asks, "a write waits for its copy"
-    assert code(n2.put("refused", b"k3")) == code(n2.read("r", b"k")) == "no_leader"
-    for send in held_back:
-        n1.receive("n2", send.body)
-    story.settle()
-    n2.tick()
-    assert (n2.asks[0].leader, n2.asks[0].leader_boot) == (n1.rid, PASSED_ON)
 
 
 def test_one_that_was_passed_leadership_asks_for_it_without_grace(story: Story, n1: StoryNode) -> None:

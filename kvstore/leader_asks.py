@@ -1,0 +1,84 @@
+"""What a leader asks the map for: another in-sync set, and to pass leadership on.
+
+Guarantees: one question at a time, asked again until a newer entry settles it; before a leader stops serving in order
+to pass leadership on, the map has answered it a moment ago, so that one whom control cannot hear goes on serving.
+Leaves to others: which set is wanted (`followers`), refusing requests meanwhile (`leader`). Sans-IO. PROTOCOL
+"Failover".
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kvstore.candidate import ASK_AGAIN_MS, PASSED_ON
+from kvstore.effects import AskCas
+from kvstore.instant import Instant
+from kvstore.messages import Entry, Rid
+from kvstore.replication.leader import Leader
+
+PASS_ON_AFTER_MS = 10_000
+PASS_ON_WITHIN_MS = 1000
+ANSWERED_WITHIN_MS = 1000
+
+
+class LeaderAsks:
+    """Args: mine: the copy that leads, or may."""
+
+    def __init__(self, mine: Rid) -> None:
+        self.is_open = False
+        self._mine = mine
+        self._asked_ms = -ASK_AGAIN_MS
+        self._tried_ver = 0
+
+    def settled(self) -> None:
+        """A newer entry stands, or this copy leads no more."""
+        self.is_open = False
+
+    def due(self, leader: Leader, now: Instant) -> list[AskCas]:
+        """What is to be asked now."""
+        asks = self._pass_on(leader, now) if leader.is_serving else []
+        return asks or self._ask_in_sync(leader, now)
+
+    def _pass_on(self, leader: Leader, now: Instant) -> list[AskCas]:
+        """Give leadership back to the copy that is to have it, once that is in sync and all is calm."""
+        followers = leader.followers
+        calm_ms = 0 if self._mine in followers.entry.removing else PASS_ON_AFTER_MS
+        if not leader.is_passing_on:
+            is_calm = followers.is_ready_to_lead(now, calm_ms) and now.mono_ms - leader.since_ms >= calm_ms
+            if self.is_open or not is_calm:
+                return []
+            if not self._has_answered(followers.entry, now):
+                self._tried_ver = followers.entry.ver + 1
+                return self._ask(followers.entry, now)
+            leader.is_passing_on = True
+            leader.since_ms = now.mono_ms
+        if self.is_open and now.mono_ms - self._asked_ms < ASK_AGAIN_MS:
+            return []
+        if not leader.is_quiet:
+            leader.is_passing_on = self.is_open or now.mono_ms - leader.since_ms < PASS_ON_WITHIN_MS
+            return []
+        entry = followers.entry
+        return self._ask(entry, now, epoch=entry.epoch + 1, leader=entry.replicas[0], leader_boot=PASSED_ON)
+
+    def _has_answered(self, entry: Entry, now: Instant) -> bool:
+        """Whether the map took a change that changes nothing, just now."""
+        return entry.ver == self._tried_ver and now.mono_ms - self._asked_ms < ANSWERED_WITHIN_MS
+
+    def _ask_in_sync(self, leader: Leader, now: Instant) -> list[AskCas]:
+        """Ask for the in-sync set that should be, or again where the outcome is open: nothing but a newer entry
+        settles that, so an ask that is no longer wanted is followed by one that changes nothing else."""
+        if leader.is_passing_on or (self.is_open and now.mono_ms - self._asked_ms < ASK_AGAIN_MS):
+            return []
+        wanted = leader.followers.wanted(now)
+        if wanted is not None:
+            self._note(now)
+            return [AskCas(wanted)]
+        return self._ask(leader.followers.entry, now) if self.is_open else []
+
+    def _ask(self, entry: Entry, now: Instant, **changes: object) -> list[AskCas]:
+        self._note(now)
+        return [AskCas(msgspec.structs.replace(entry, ver=entry.ver + 1, **changes))]
+
+    def _note(self, now: Instant) -> None:
+        self.is_open = True
+        self._asked_ms = now.mono_ms

@@ -1,0 +1,90 @@
+"""What a leader asks the map for when it is to pass leadership on."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from unit.kvstore.story import Story, StoryNode, code, returned, version
+
+from kvstore.candidate import PASSED_ON
+from kvstore.leader_asks import PASS_ON_AFTER_MS
+from kvstore.leases import PING_MS
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+@pytest.fixture
+def n1(story: Story) -> StoryNode:
+    n1 = story.lead()
+    n1.put("w", b"k", b"v")
+    story.settle()
+    return n1
+
+
+def test_leadership_returns_to_the_first_replica_when_it_was_calm_for_a_while(story: Story, n1: StoryNode) -> None:
+    returned(story, n1)
+    for _ in range(2 * PASS_ON_AFTER_MS // 500):
+        story.beat()
+    assert story.entry.leader == n1.rid
+    assert n1.leader.is_serving
+    assert n1.read("r", b"k") == b"v"
+    assert len(story.entry.in_sync) == 2
+
+
+def test_one_that_passes_on_serves_no_more_and_asks_only_when_all_is_committed(story: Story, n1: StoryNode) -> None:
+    n2 = returned(story, n1)
+    first = dict(iter(n2.leader.followers))["n1"]
+    while story.now.mono_ms - first.member_ms < PASS_ON_AFTER_MS - 500:
+        story.beat()
+    assert story.entry.leader == n2.rid
+    n2.put("w2", b"k2")
+    n2.batch()
+    held_back = list(n2.sent)
+    story.drop(n2)
+    story.pass_ms(500)
+    n2.tick()
+    story.land(n2)
+    n2.tick()
+    assert n2.leader.is_passing_on
+    assert not n2.asks, "a write waits for its copy"
+    assert code(n2.put("refused", b"k3")) == code(n2.read("r", b"k")) == "no_leader"
+    for send in held_back:
+        n1.receive("n2", send.body)
+    story.settle()
+    n2.tick()
+    assert (n2.asks[0].leader, n2.asks[0].leader_boot) == (n1.rid, PASSED_ON)
+
+
+def beat_alone(story: Story) -> None:
+    """Leases are granted, and control hears of nothing."""
+    story.pass_ms(PING_MS)
+    for node in story.nodes.values():
+        node.tick()
+        node.asks.clear()
+    story.settle()
+
+
+def test_one_that_control_does_not_hear_passes_nothing_on_and_serves(story: Story, n1: StoryNode) -> None:
+    n2 = returned(story, n1)
+    for _ in range(2 * PASS_ON_AFTER_MS // PING_MS):
+        beat_alone(story)
+    assert n2.read("r", b"k") == b"v"
+    n2.put("w2", b"k2")
+    story.settle()
+    assert version(n2.replies["w2"])
+
+
+def test_one_that_control_answered_long_ago_asks_again_before_it_passes_on(story: Story, n1: StoryNode) -> None:
+    n2 = returned(story, n1)
+    for _ in range(2 * PASS_ON_AFTER_MS // PING_MS):
+        beat_alone(story)
+    first = story.entry.ver
+    n2.asks.append(msgspec.structs.replace(story.entry, ver=first + 1))
+    story.land(n2)
+    story.push()
+    beat_alone(story)
+    assert not n2.leader.is_passing_on
+    assert n2.read("r", b"k") == b"v"
