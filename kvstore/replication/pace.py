@@ -3,7 +3,8 @@
 Guarantees: over any time, a `Bucket` lets through no more bytes than the rate allows, and one piece; the rate is never
 above the maximum that was set, and without one never below `FLOOR_BYTES_PER_S`, so that filling always comes to its
 end. It falls when more than one of fifty things that were noted took longer than the bound, to less than what was
-carried meanwhile, and rises else, fast where nobody is served at all. Leaves to others: what is noted (`node`), pieces
+carried meanwhile, and rises else, fast where nobody is served at all. The bound is a little more than what is usual
+where nothing is filled, and never above the maximum that was set. Leaves to others: what is noted (`node`), pieces
 (`filling`). Sans-IO. PROTOCOL "Backfill".
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 from kvstore.instant import Instant
 
 LATE_MS = 25
+LATE_MS_MIN = 8
+LATE_TIMES = 1.4
 WINDOW_MS = 500
 PAUSE_MS = 2000
 FLOOR_BYTES_PER_S = 2_000_000
@@ -19,18 +22,41 @@ START_BYTES_PER_S = 4_000_000
 CEILING_BYTES_PER_S = 256_000_000
 LATE_SHARE = 50
 CALM_SHARE = 100
+USUAL_MIN = 200
 SLOWER, FASTER, FREE = 0.7, 1.25, 2.0
 # A piece is what the rate lets through in this time: small pieces hold nobody up for long.
 PIECE_MS = 15
 PIECE_BYTES_MIN = 32 * 1024
 
 
+class Usual:
+    """What took how long since the last `take`, in whole milliseconds, and what that came to when there was enough."""
+
+    def __init__(self) -> None:
+        self.ms: int | None = None
+        self._counts = [0] * (LATE_MS + 1)
+
+    def note(self, ms: float) -> None:
+        """Something took that long."""
+        self._counts[min(int(ms), LATE_MS)] += 1
+
+    def take(self, counts: bool) -> None:
+        """Begin anew; what was noted is usual if it `counts`."""
+        noted = sum(self._counts)
+        if counts and noted >= USUAL_MIN:
+            above = noted // LATE_SHARE
+            self.ms = next(ms for ms in range(LATE_MS + 1) if sum(self._counts[ms + 1 :]) <= above)
+        self._counts = [0] * (LATE_MS + 1)
+
+
 class Pace:
-    """Args: late_ms: the bound; bytes_per_s_max: 0 for none."""
+    """Args: late_ms: the highest bound; bytes_per_s_max: 0 for none."""
 
     def __init__(self, late_ms: int = LATE_MS, bytes_per_s_max: int = 0) -> None:
         self.bytes_per_s_max = bytes_per_s_max
-        self._late_ms = late_ms
+        self._late_ms_max = late_ms
+        self._late_ms = float(late_ms)
+        self._usual = Usual()
         self._rate = float(START_BYTES_PER_S)
         self._began_ms = 0
         self._asked_ms: int | None = None
@@ -52,6 +78,7 @@ class Pace:
         """Somebody who is served waited that long."""
         self._noted += 1
         self._late += ms > self._late_ms
+        self._usual.note(ms)
 
     def note_lag(self, ms: float) -> None:
         """The process got to what was due that much later."""
@@ -64,8 +91,11 @@ class Pace:
     def reckon(self, now: Instant) -> None:
         """Judge the window that is over, if one is; after a pause begin anew."""
         asked_ms, self._asked_ms = self._asked_ms, now.mono_ms
-        if asked_ms is None or now.mono_ms - asked_ms > PAUSE_MS:
+        is_new = asked_ms is None or now.mono_ms - asked_ms > PAUSE_MS
+        self._usual.take(counts=is_new)
+        if is_new:
             self._rate = float(START_BYTES_PER_S)
+            self._set_bound()
             self._begin_window(now)
             return
         window_ms = now.mono_ms - self._began_ms
@@ -77,6 +107,10 @@ class Pace:
         elif self._late * CALM_SHARE <= self._noted:
             self._rate = min(CEILING_BYTES_PER_S, self._rate * (FASTER if self._noted else FREE))
         self._begin_window(now)
+
+    def _set_bound(self) -> None:
+        if self._usual.ms is not None:
+            self._late_ms = min(self._late_ms_max, max(LATE_MS_MIN, LATE_TIMES * self._usual.ms))
 
     def _begin_window(self, now: Instant) -> None:
         self._began_ms = now.mono_ms

@@ -9,9 +9,11 @@ from kvstore.replication.pace import (
     CEILING_BYTES_PER_S,
     FLOOR_BYTES_PER_S,
     LATE_MS,
+    LATE_MS_MIN,
     PAUSE_MS,
     PIECE_BYTES_MIN,
     START_BYTES_PER_S,
+    USUAL_MIN,
     WINDOW_MS,
     Bucket,
     Pace,
@@ -76,6 +78,46 @@ def test_after_a_pause_it_begins_anew(pace: Pace) -> None:
     windows(pace, 8)
     pace.reckon(at(8 * WINDOW_MS + PAUSE_MS + 1))
     assert pace.bytes_per_s == START_BYTES_PER_S
+
+
+def filled_after(usual_ms: int, noted: int) -> Pace:
+    """A pace that begins to fill after so much took the usual time."""
+    pace = Pace()
+    for _ in range(noted):
+        pace.note(usual_ms)
+    pace.reckon(at(0))
+    return pace
+
+
+def slowed_by(pace: Pace, ms: float) -> bool:
+    """Whether it goes slower when everything takes that long."""
+    before = pace.bytes_per_s
+    for _ in range(100):
+        pace.note(ms)
+    pace.carry(10**9)
+    pace.reckon(at(pace._began_ms + WINDOW_MS))
+    return pace.bytes_per_s < before
+
+
+@pytest.mark.parametrize(
+    ("usual_ms", "bound_ms"), [(1, LATE_MS_MIN), (10, 14), (LATE_MS - 5, LATE_MS), (10 * LATE_MS, LATE_MS)]
+)
+def test_the_bound_is_a_little_more_than_what_was_usual(usual_ms: int, bound_ms: int) -> None:
+    assert not slowed_by(filled_after(usual_ms, USUAL_MIN), bound_ms)
+    assert slowed_by(filled_after(usual_ms, USUAL_MIN), bound_ms + 0.1)
+
+
+def test_too_little_tells_nothing_of_what_is_usual() -> None:
+    assert not slowed_by(filled_after(1, USUAL_MIN - 1), LATE_MS)
+
+
+def test_what_was_noted_while_copies_were_filled_is_not_usual() -> None:
+    pace = filled_after(1, USUAL_MIN)
+    slowed_by(pace, LATE_MS)
+    slowed_by(pace, LATE_MS)
+    slowed_by(pace, LATE_MS)
+    pace.reckon(at(pace._began_ms + PAUSE_MS + 1))
+    assert slowed_by(pace, LATE_MS_MIN + 1)
 
 
 def test_pieces_are_small_where_the_rate_is_low(pace: Pace) -> None:
