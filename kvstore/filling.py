@@ -1,8 +1,9 @@
 """Filling copies that the log cannot bring up to date: those of this node, and those that this node's leaders fill.
 
 Guarantees: a node asks for one piece of data at a time, one copy after the other, and reads one a loop turn for others,
-both as fast as its pace lets it; a question that got no answer is asked again. Leaves to others: what a piece is
-(`backfill`), what becomes of it (`copy`), the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
+both as fast as its pace lets it, and so do the log rows that learners are sent which lag far behind; a question that
+got no answer is asked again. Leaves to others: what a piece is (`backfill`, `followers`), what becomes of it (`copy`),
+the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 
 from kvstore.effects import Effect, Send, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Chunk, PullChunk
+from kvstore.messages import Append, Chunk, PullChunk
 from kvstore.partition import Partition
 from kvstore.replication.pace import Bucket, Pace
 from kvstore.storage.engine import Snapshot
@@ -27,6 +28,7 @@ class Filling:
         self.taken_bytes = 0
         self._partitions = partitions
         self._asked: dict[tuple[str, int], PullChunk] = {}
+        self._fed: dict[int, Partition] = {}
         self._pulling: Partition | None = None
         self._pulled_ms = 0
         self._is_waiting = False
@@ -48,7 +50,7 @@ class Filling:
     @property
     def is_due(self) -> bool:
         """Whether `advance` may have something to do in this loop turn."""
-        return bool(self._asked) or self._is_waiting
+        return bool(self._asked or self._fed) or self._is_waiting
 
     def advance(self, view: Snapshot, now: Instant) -> list[Effect]:
         """Read what others wait for, and ask for what this node waits for, where the pace allows either."""
@@ -56,7 +58,7 @@ class Filling:
             if now.mono_ms < self._wake_ms:
                 return []
             self._wake_ms = None
-        effects = self._serve(view, now)
+        effects = [*self._feed_next(view, now), *self._serve(view, now)]
         return [*effects, *self.pull(now)] if self._is_waiting else effects
 
     # ---- filling others -----------------------------------------------------------------------------------------
@@ -83,6 +85,27 @@ class Filling:
             self._sending.take(size_bytes)
             effects.append(Send(node, chunk))
         return [*effects, *self._wake(1, now)] if self._asked else effects
+
+    def feed(self, partition: Partition) -> None:
+        """A learner of this partition lags: send it log rows until it does no more."""
+        self._fed[partition.pid] = partition
+
+    def _feed_next(self, view: Snapshot, now: Instant) -> list[Effect]:
+        for pid, partition in list(self._fed.items()):
+            if not partition.has_laggard:
+                del self._fed[pid]
+                continue
+            wait_ms = self._sending.wait_ms(now)
+            if wait_ms:
+                return self._wake(wait_ms, now)
+            effects = partition.feed(self.pace.piece_bytes, view, now)
+            size_bytes = sum(_rows_bytes(one) for one in effects)
+            if effects:
+                self.sent_bytes += size_bytes
+                self._sending.take(size_bytes)
+                self._fed[pid] = self._fed.pop(pid)
+                return [*effects, *self._wake(1, now)]
+        return []
 
     # ---- being filled -------------------------------------------------------------------------------------------
 
@@ -116,6 +139,7 @@ class Filling:
         """The copy is gone."""
         if partition is self._pulling:
             self._pulling = None
+        self._fed.pop(partition.pid, None)
 
     def _wake(self, wait_ms: int, now: Instant) -> list[Effect]:
         """Ask to be called again, once for all that waits."""
@@ -128,3 +152,7 @@ class Filling:
 
 def _size_bytes(chunk: Chunk) -> int:
     return sum(len(position) + len(row) for position, row in chunk.rows)
+
+
+def _rows_bytes(effect: Effect) -> int:
+    return sum(map(len, effect.body.rows)) if isinstance(effect, Send) and isinstance(effect.body, Append) else 0

@@ -295,6 +295,19 @@ class Partition:
             self._stopped = self.quarantine(str(error))
             return []
 
+    @property
+    def has_laggard(self) -> bool:
+        """Whether it leads a learner that is to be fed."""
+        return self.leader is not None and self.leader.followers.has_laggard
+
+    def feed(self, bytes_max: int, view: Snapshot, now: Instant) -> list[Effect]:
+        """Send the next rows to a learner that lags, if one can take them."""
+        try:
+            send = None if self.leader is None else self.leader.followers.feed(bytes_max, view, now)
+        except DamagedRow as error:
+            return self.quarantine(str(error))
+        return [] if send is None else [send]
+
     def durable(self) -> list[Effect]:
         """The batch of the last `collect` is durable."""
         self.copy.saved()
@@ -324,17 +337,18 @@ class Partition:
         followers.review(now, self._asks.is_open)
         return [*sends, *leader.advance(), *self._asks.due(leader, now)]
 
-    def truncate_log(self, view: Snapshot, now: Instant, retention: Retention) -> list[Effect]:
-        """Drop what the log need no longer keep, a bounded piece at a time."""
+    def truncate_log(self, view: Snapshot, now: Instant, retention: Retention, rows_max: int) -> int:
+        """Drop what the log need no longer keep, so many rows at most; returns how many.
+
+        Raises:
+            DamagedRow: a row cannot be read.
+        """
         if self.is_quarantined:
-            return []
-        try:
-            row_keys, size_bytes = old_rows(self.copy, self.log_floor, view, now, retention)
-        except DamagedRow as error:
-            return self.quarantine(str(error))
+            return 0
+        row_keys, size_bytes = old_rows(self.copy, self.log_floor, view, now, retention, rows_max)
         if row_keys:
             self.copy.truncate(row_keys, size_bytes)
-        return []
+        return len(row_keys)
 
     @property
     def log_floor(self) -> int:

@@ -39,10 +39,10 @@ from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.gone import GoneCopies
 from kvstore.replication.leader import LATER, Later
 from kvstore.replication.node_leaders import NodeLeaders
-from kvstore.replication.retention import Retention
 from kvstore.storage.engine import Batch, Snapshot, Table, Usage
 from kvstore.storage.journal import Journal
 from kvstore.storage.records import DamagedRow
+from kvstore.truncation import Truncation
 from kvstore.verification import Verifications
 
 NODE_ROW = b"\x00\x00\x00\x00node"
@@ -85,6 +85,7 @@ class Partitions:
         self._dirty: set[Partition] = set()
         self.reads = Reads(self._by_pid, self._dirty)
         self.filling = Filling(self._by_pid)
+        self.truncation = Truncation(self._by_pid, self._dirty)
         self.verifications = Verifications(self._by_pid, self._dirty)
         self._gone = GoneCopies()
         self._journal = Journal()
@@ -359,16 +360,9 @@ class Partitions:
             effects += partition.tick(view, now)
             if partition.needs_batch:
                 self._dirty.add(partition)
+            if partition.has_laggard:
+                self.filling.feed(partition)
         return [*effects, *self.verifications.tick(now), *self.filling.pull(now)]
-
-    def truncate_logs(self, view: Snapshot, now: Instant, retention: Retention) -> list[Effect]:
-        """Drop what the logs need no longer keep, a bounded piece at a time."""
-        effects: list[Effect] = []
-        for partition in self:
-            effects += partition.truncate_log(view, now, retention)
-            if partition.needs_batch:
-                self._dirty.add(partition)
-        return effects
 
     def report(self) -> NodeReport:
         """How the copies are, and which are missing or damaged."""

@@ -37,7 +37,7 @@ from kvstore.storage.data_dir import DataDir
 from kvstore.storage.engine import Batch, Engine, EngineError, MapFull, Table
 from kvstore.storage.lmdb_engine import LmdbEngine
 
-TRUNCATE_S = 2.0
+TRUNCATE_S = 0.1
 LOG_SHARE_OF_MAP = 8
 GC_THRESHOLD = 50_000
 LAST_WORD_S = 0.2
@@ -197,5 +197,5 @@ def _truncate(shell: Shell, settings: NodeSettings) -> None:
     copies = sum(1 for _ in shell.partitions) or 1
     share_bytes = settings.map_size_bytes // LOG_SHARE_OF_MAP // copies
     retention = Retention(int(settings.log_retention_s * 1000), min(settings.log_retention_bytes, share_bytes))
-    shell.perform(shell.partitions.truncate_logs(shell.view(), shell.now(), retention))
+    shell.perform(shell.partitions.truncation.advance(shell.view(), shell.now(), retention))
     shell.schedule()

@@ -184,19 +184,40 @@ class Followers:
     @property
     def can_send(self) -> bool:
         """Whether something waits that can be sent now."""
-        return any(peer.can_send(self._copy) for peer in self._peers.values())
+        return any(peer.can_send(self._copy) and not peer.lags(self._copy) for peer in self._peers.values())
 
     def pump(self, view: Snapshot, now: Instant) -> list[Send]:
-        """What followers can be sent now: rows they lack, as far as their windows allow.
+        """What followers can be sent now: rows they lack, as far as their windows allow; but none that lag (`feed`).
 
         Raises:
             DamagedRow: a log row of the leader's is damaged.
         """
         sends: list[Send] = []
         for node, peer in self._peers.items():
-            while (message := peer.next_append(self._copy, self.entry, view, now)) is not None:
+            while not peer.lags(self._copy):
+                message = peer.next_append(self._copy, self.entry, view, now)
+                if message is None:
+                    break
                 sends.append(Send(node, message))
         return sends
+
+    @property
+    def has_laggard(self) -> bool:
+        """Whether a learner is to be fed."""
+        return any(peer.lags(self._copy) for peer in self._peers.values())
+
+    def feed(self, bytes_max: int, view: Snapshot, now: Instant) -> Send | None:
+        """The next rows, about so many bytes, for a learner that lags and owes no ack.
+
+        Raises:
+            DamagedRow: a log row of the leader's is damaged.
+        """
+        for node, peer in self._peers.items():
+            if peer.lags(self._copy) and not peer.owes_ack:
+                message = peer.next_append(self._copy, self.entry, view, now, bytes_max)
+                if message is not None:
+                    return Send(node, message)
+        return None
 
     def chunk(self, node: str, pull: PullChunk, bytes_max: int, view: Snapshot) -> Chunk | None:
         """The data that a learner asked for; None where it is no follower, or not in this epoch."""

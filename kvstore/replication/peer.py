@@ -116,20 +116,31 @@ class Peer:
         while self._under_way and self._under_way[0][0] <= message.log_end:
             self._bytes_under_way -= self._under_way.popleft()[1]
 
+    def lags(self, copy: Copy) -> bool:
+        """Whether it counts for nothing and lacks so much that it is sent rows at a pace only."""
+        return self.role is Role.LEARNER and copy.log.end - self._sent_end > JOIN_LAG_RECORDS
+
     def can_send(self, copy: Copy) -> bool:
         """Whether rows wait that this follower can be sent now."""
         return (
             self._sent_end < copy.log.end and self.state is PeerState.STREAMING and self._bytes_under_way < WINDOW_BYTES
         )
 
-    def next_append(self, copy: Copy, entry: Entry, view: Snapshot, now: Instant) -> Append | BeginBackfill | None:
+    @property
+    def owes_ack(self) -> bool:
+        """Whether rows are under way to it."""
+        return bool(self._under_way)
+
+    def next_append(
+        self, copy: Copy, entry: Entry, view: Snapshot, now: Instant, bytes_max: int | None = None
+    ) -> Append | BeginBackfill | None:
         """The next rows this follower lacks, None when it has all or its window is full.
 
         A learner that lacks rows which are no longer kept is told to begin anew.
         """
         if not self.can_send(copy):
             return None
-        rows, previous, last = copy.log.rows_after(self._sent_end, APPEND_BYTES_MAX, copy.prefix, view)
+        rows, previous, last = copy.log.rows_after(self._sent_end, bytes_max or APPEND_BYTES_MAX, copy.prefix, view)
         if not rows:
             return self._miss_rows(copy, entry, now)
         if not self._under_way:

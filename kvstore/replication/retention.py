@@ -13,8 +13,6 @@ from kvstore.replication.copy import Copy
 from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import decode_log_row, seq_key
 
-ROWS_MAX = 512
-
 
 @dataclass(frozen=True, slots=True)
 class Retention:
@@ -24,15 +22,17 @@ class Retention:
     size_bytes: int
 
 
-def old_rows(copy: Copy, floor_seq: int, view: Snapshot, now: Instant, retention: Retention) -> tuple[list[bytes], int]:
-    """The keys of rows to delete, oldest first, and their size in bytes."""
+def old_rows(
+    copy: Copy, floor_seq: int, view: Snapshot, now: Instant, retention: Retention, rows_max: int
+) -> tuple[list[bytes], int]:
+    """The keys of rows to delete, oldest first, `rows_max` at most, and their size in bytes."""
     row_keys: list[bytes] = []
     size_bytes = 0
     for row_key, row in view.scan(Table.LOG, copy.log_start, seq_key(copy.prefix, floor_seq)):
         head = decode_log_row(row)
         over = copy.log_bytes - size_bytes > retention.size_bytes
         old = now.wall_ms - head.time_ms > retention.age_ms
-        if head.last_seq >= floor_seq or not (over or old) or len(row_keys) >= ROWS_MAX:
+        if head.last_seq >= floor_seq or not (over or old) or len(row_keys) >= rows_max:
             break
         row_keys.append(row_key)
         size_bytes += len(row)

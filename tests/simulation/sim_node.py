@@ -146,7 +146,7 @@ class SimNode:
         if self._sleeps(lambda: self._tick(incarnation)):
             return
         self._perform(self.partitions.tick(self.disk.snapshot(), self.now()))
-        self._perform(self.partitions.truncate_logs(self.disk.snapshot(), self.now(), self._retention))
+        self._perform(self.partitions.truncation.advance(self.disk.snapshot(), self.now(), self._retention))
         self._apply_due = self._apply_due or self._world.rng.random() < APPLY_CHANCE
         self._schedule()
         self._world.at(TICK_MS, lambda: self._tick(incarnation))

@@ -183,7 +183,7 @@ def test_a_report_tells_what_is_served_and_how_much_is_held(story: Story, n1: St
 
 
 def truncate(story: Story, node: StoryNode) -> None:
-    node.perform(node.partitions.truncate_logs(node.engine.snapshot(), story.now, ALL))
+    node.perform(node.partitions.truncation.advance(node.engine.snapshot(), story.now, ALL))
     node.batch()
 
 

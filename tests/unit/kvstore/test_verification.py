@@ -328,7 +328,7 @@ class Filled(Verifying):
         entry, two = self.entry, self.entry.replicas[:2]
         self.n3.restart()
         for node in self.nodes.values():
-            node.partitions.truncate_logs(node.engine.snapshot(), self.now, Retention(0, 0))
+            node.partitions.truncation.advance(node.engine.snapshot(), self.now, Retention(0, 0))
         self.n3.partitions.drop_copies([])
         self.settle()
         fresh = Rid("n3", b"n3-store-2".ljust(16, b"."))

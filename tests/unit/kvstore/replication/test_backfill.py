@@ -36,7 +36,7 @@ class Filling(Story):
         self.write_first()
         self.settle(apply=True)
         for node in self.nodes.values():
-            node.partitions.truncate_logs(node.engine.snapshot(), self.now, Retention(0, 0))
+            node.partitions.truncation.advance(node.engine.snapshot(), self.now, Retention(0, 0))
         self.settle()
         self.entry = msgspec.structs.replace(self.entry, ver=self.entry.ver + 1, adding=(self.n3.rid,))
         self.push()

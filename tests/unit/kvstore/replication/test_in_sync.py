@@ -269,7 +269,7 @@ def test_one_that_lacks_rows_which_are_not_kept_does_not_begin_to_join(story: St
         n1.put(f"a{number}", b"a%d" % number)
         n1.batch(apply=True)
     n1.batch(apply=True)
-    n1.partitions.truncate_logs(n1.engine.snapshot(), story.now, Retention(0, 0))
+    n1.partitions.truncation.advance(n1.engine.snapshot(), story.now, Retention(0, 0))
     n1.batch()
     n1.perform(n1.partitions.reachable("n2", story.now))
     for _ in range(3):

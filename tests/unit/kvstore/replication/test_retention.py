@@ -6,7 +6,6 @@ import pytest
 
 from kvstore.instant import Instant
 from kvstore.messages import Rid
-from kvstore.replication import retention as retention_module
 from kvstore.replication.copy import Copy, load_copy
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.log import Held
@@ -39,9 +38,10 @@ class Stored:
         self.engine.commit(batch)
         self.copy.saved()
 
-    def old(self, floor_seq: int, retention: Retention, wall_ms: int = 1_000_000) -> list[int]:
+    def old(self, floor_seq: int, retention: Retention, wall_ms: int = 1_000_000, rows_max: int = 100) -> list[int]:
         """The first seqs of the rows that may go."""
-        row_keys, size_bytes = old_rows(self.copy, floor_seq, self.engine.snapshot(), Instant(0, wall_ms), retention)
+        now = Instant(0, wall_ms)
+        row_keys, size_bytes = old_rows(self.copy, floor_seq, self.engine.snapshot(), now, retention, rows_max)
         assert size_bytes == len(row_keys) * self.row_bytes
         return [int.from_bytes(row_key[4:], "big") for row_key in row_keys]
 
@@ -59,7 +59,7 @@ def test_the_row_that_ends_at_the_floor_stays(stored: Stored) -> None:
 
 
 def test_a_copy_whose_old_rows_are_gone_is_read_back(stored: Stored) -> None:
-    row_keys, size_bytes = old_rows(stored.copy, 20, stored.engine.snapshot(), NOW, ALL)
+    row_keys, size_bytes = old_rows(stored.copy, 20, stored.engine.snapshot(), NOW, ALL, 100)
     stored.copy.truncate(row_keys, size_bytes)
     stored.save()
     back = load_copy(3, stored.copy.name, stored.engine.snapshot(), [])
@@ -79,13 +79,12 @@ def test_the_oldest_go_beyond_the_size(stored: Stored) -> None:
     assert stored.old(20, Retention(1 << 60, stored.row_bytes * 10)) == []
 
 
-def test_work_is_bounded(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention_module, "ROWS_MAX", 4)
-    assert stored.old(20, ALL) == [1, 3, 5, 7]
+def test_work_is_bounded(stored: Stored) -> None:
+    assert stored.old(20, ALL, rows_max=4) == [1, 3, 5, 7]
 
 
 def test_rows_on_their_way_out_are_not_counted_twice(stored: Stored) -> None:
-    row_keys, size_bytes = old_rows(stored.copy, 20, stored.engine.snapshot(), NOW, ALL)
+    row_keys, size_bytes = old_rows(stored.copy, 20, stored.engine.snapshot(), NOW, ALL, 100)
     stored.copy.truncate(row_keys, size_bytes)
     assert stored.old(20, ALL) == []
     stored.save()
