@@ -286,19 +286,20 @@ class Mover:
         """Mark `leaving`, once as many others as are asked for are in sync; `heir` takes its place in the order. Where
         too few others are left it is needed, and the move is over."""
         wanted = scene.cluster.keyspaces[entry.keyspace].replicas
+        is_marked = leaving in entry.removing
         copies = (*entry.replicas, *entry.adding)
         others = [rid for rid in copies if rid != leaving and rid not in entry.removing]
-        if leaving not in entry.removing and len(others) < wanted:
+        if not is_marked and len(others) < wanted:
             state = MoveState.DONE if move.state is MoveState.MOVING else MoveState.ABORTED
             self._end(move, entry, state, "another copy was lost meanwhile, so this one stays", wishes)
             return
         if not set(entry.in_sync).issuperset(others):
             return
-        replicas = _in_place_of(entry.replicas, leaving, heir)
+        replicas = entry.replicas if is_marked else _in_place_of(entry.replicas, leaving, heir)
         if replicas[0] in (leaving, *entry.removing) or replicas[0].node not in scene.hosts:
             able = [rid for rid in others if rid in replicas and rid.node in scene.hosts]
             replicas = tuple(sorted(replicas, key=lambda rid: rid != able[0])) if able else replicas
-        removing = entry.removing if leaving in entry.removing else (*entry.removing, leaving)
+        removing = entry.removing if is_marked else (*entry.removing, leaving)
         if (replicas, removing) != (entry.replicas, entry.removing):
             self._change(move, entry, wishes, replicas=replicas, removing=removing)
 

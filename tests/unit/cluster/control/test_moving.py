@@ -11,12 +11,12 @@ from unit.cluster.control.moving_world import PARTITIONS, SETTINGS, Crashed, Mov
 from unit.cluster.control.world import of_kind
 
 from cluster.cluster_map import PutEntry, PutMove, StartMoves
-from cluster.control.events import AskCopies, Compare, Effect, Propose
+from cluster.control.events import AskCopies, Compare, Effect, Loaded, Propose, Ticked
 from cluster.control.map_store import Outcome
 from cluster.control.messages import AbortMove, RebalanceStatus, RebalanceView, SetRebalance
 from cluster.control.moving import NOT_EQUAL
 from kvstore.errors import Conflict, NotFound
-from kvstore.messages import MoveState
+from kvstore.messages import Move, MoveState, Rebalance
 
 
 def moved_to(world: MovingWorld, node: str) -> int:
@@ -117,6 +117,21 @@ def test_a_copy_that_differs_is_thrown_away_and_an_alarm_is_raised() -> None:
     world.differing.clear()
     world.run()
     world.check_even(4)
+
+
+def test_who_is_to_lead_after_a_switch_stays_the_same_while_the_source_still_leads() -> None:
+    world = MovingWorld("n1", "n2", "n3", settings=replace(SETTINGS, manual_rebalance=True))
+    world.add("n4")
+    leader = world.stored.entries[1].leader
+    assert leader is not None
+    start = StartMoves(Rebalance(world.stored.rebalance.ver + 1, 2), (Move(1, 1, leader.node, "n4"),))
+    world.stored, _ = world.stored.changed([start])
+    world.send(Loaded(world.stored))
+    world.until(lambda: leader in world.stored.entries[1].removing)
+    switched = world.stored.entries[1]
+    assert (switched.leader, switched.replicas[0].node) == (leader, "n4")
+    world.send(Ticked())
+    assert world.stored.entries[1] == switched
 
 
 def test_no_copy_gets_in_sync_that_was_not_compared_in_that_epoch() -> None:
