@@ -79,9 +79,16 @@ def step_of(move: Move, scene: Scene) -> Step:
     if target not in entry.in_sync:
         return _step_to_sync(entry, target, scene.status)
     if source is None:
-        holder = scene.status.get(move.source, NEVER_SEEN)
-        return Step.CLEAN_UP if holder.is_up and move.pid in holder.copies else Step.DONE
+        return Step.CLEAN_UP if _is_to_delete(move, scene) else Step.DONE
     return Step.SWITCH if source not in entry.removing or entry.leader == source else Step.LEAVE
+
+
+def _is_to_delete(move: Move, scene: Scene) -> bool:
+    """Whether the source still has a copy that it deletes when it hears that nobody needs it. One that no entry ever
+    named, as far as its node knows, is not deleted for that: it was damaged when the node started."""
+    holder = scene.status.get(move.source, NEVER_SEEN)
+    copy = holder.copies.get(move.pid)
+    return holder.is_up and copy is not None and copy.ver > 0
 
 
 def _step_to_sync(entry: Entry, target: Rid, status: Mapping[str, NodeStatus]) -> Step:

@@ -58,6 +58,7 @@ class MovingWorld(World):
         self.vers: dict[Rid, int] = {}
         self.filled: Counter[Rid] = Counter()
         self.differing: set[str] = set()
+        self.damaged: set[Rid] = set()
         self.ended: list[str] = []
         self.is_slow = False
         self.most_moves: Counter[str] = Counter()
@@ -146,6 +147,14 @@ class MovingWorld(World):
         self.held_copies = {one: rid for one, rid in self.held_copies.items() if one[0] != node}
         self._connect(node, is_new=True)
 
+    def damage(self, rid: Rid) -> None:
+        """A copy is found damaged when its node starts: what the node knew of it is lost, and its rows stay."""
+        self.damaged.add(rid)
+        self.vers[rid] = 0
+
+    def _is_there(self, rid: Rid) -> bool:
+        return rid.node in self.connections and rid not in self.damaged
+
     def _make(self, node: str, pid: int) -> Rid:
         if (node, pid) not in self.held_copies:
             number = len(self.vers) + 1
@@ -160,7 +169,8 @@ class MovingWorld(World):
         for pid in list(self.stored.entries):
             self._lead(pid)
         for node, connection in list(self.connections.items()):
-            self.send(Reported(node, connection, NodeReport(self._reports(node))))
+            lost = [(pid, rid.store) for (_, pid), rid in self.held_copies.items() if rid in self.damaged]
+            self.send(Reported(node, connection, NodeReport(self._reports(node), lost)))
         self.send(Ticked())
         filling = [entry for entry in self.stored.entries.values() if entry.moving in entry.adding and entry.moving]
         self.most_moves |= Counter(entry.moving.node for entry in filling if entry.moving)
@@ -173,7 +183,7 @@ class MovingWorld(World):
             entry = self.stored.entries.get(pid)
             if entry is None:
                 continue
-            if entry.holds(node) == rid:
+            if entry.holds(node) == rid and rid not in self.damaged:
                 self.vers[rid] = entry.ver
             leads = entry.leader == rid
             is_old = self.is_whole(rid, entry)
@@ -189,14 +199,14 @@ class MovingWorld(World):
         entry = self.stored.entries[pid]
         up = self.connections
         if entry.leader is None:
-            first = next((rid for rid in entry.in_sync if rid.node in up), None)
+            first = next(filter(self._is_there, entry.in_sync), None)
             if first is not None:
                 self._ask(first.node, entry, epoch=entry.epoch + 1, leader=first, leader_boot=self.boots[first.node])
             return
         leader = entry.leader
-        if leader.node not in up or entry.leader_boot not in (PASSED_ON, self.boots[leader.node]):
-            stay = tuple(rid for rid in entry.in_sync if rid != leader or leader.node in up)
-            heir = leader if leader.node in up else next((rid for rid in stay if rid.node in up), None)
+        if not self._is_there(leader) or entry.leader_boot not in (PASSED_ON, self.boots[leader.node]):
+            stay = tuple(rid for rid in entry.in_sync if rid != leader or self._is_there(leader))
+            heir = leader if self._is_there(leader) else next(filter(self._is_there, stay), None)
             if heir is not None:
                 self._ask(
                     heir.node,
@@ -211,19 +221,18 @@ class MovingWorld(World):
             self._ask(leader.node, entry, epoch=entry.epoch + 1, leader_boot=self.boots[leader.node])
             return
         first = entry.replicas[0]
-        if first != leader and first in entry.in_sync and first.node in up:
+        if first != leader and first in entry.in_sync and self._is_there(first):
             self._ask(leader.node, entry, epoch=entry.epoch + 1, leader=first, leader_boot=PASSED_ON)
             return
         self._keep_in_sync(entry, leader)
 
     def _keep_in_sync(self, entry: Entry, leader: Rid) -> None:
-        up = self.connections
-        stay = [rid for rid in entry.in_sync if rid.node in up]
+        stay = list(filter(self._is_there, entry.in_sync))
         staying = {rid for rid in (*entry.replicas, *entry.adding) if rid not in entry.removing}
         if len(stay) == len(entry.in_sync) and entry.removing and staying <= set(entry.in_sync):
             stay = [rid for rid in stay if rid == leader or rid not in entry.removing]
         for rid in (*entry.replicas, *entry.adding):
-            if rid not in entry.in_sync and rid.node in up:
+            if rid not in entry.in_sync and self._is_there(rid):
                 self.filled[rid] += not self.is_slow
                 if self.is_whole(rid, entry) and entry.admits(rid):
                     stay.append(rid)

@@ -134,6 +134,27 @@ def test_who_is_to_lead_after_a_switch_stays_the_same_while_the_source_still_lea
     assert world.stored.entries[1] == switched
 
 
+def test_a_move_is_not_over_before_its_source_has_deleted_the_copy() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.add("n4")
+    for _ in range(200):
+        world.turn()
+        done = [move for move in world.stored.moves.values() if move.state is MoveState.DONE]
+        assert not [move for move in done if (move.source, move.pid) in world.held_copies]
+    assert world.is_at_rest
+
+
+def test_a_damaged_copy_that_no_entry_can_reach_does_not_keep_a_move_from_its_end() -> None:
+    """Its node knows of no entry that ever named it, and so deletes it only when it makes another one."""
+    world = begun(MovingWorld("n1", "n2", "n3"))
+    entry = next(entry for entry in world.stored.entries.values() if entry.adding)
+    source = world.held_copies[world.stored.moves[entry.pid].source, entry.pid]
+    world.damage(source)
+    world.is_slow = False
+    world.until(lambda: not world.stored.moves[entry.pid].is_active)
+    assert world.stored.entries[entry.pid].holds(source.node) is None
+
+
 def test_no_copy_gets_in_sync_that_was_not_compared_in_that_epoch() -> None:
     world = MovingWorld("n1", "n2", "n3")
     world.add("n4")
