@@ -213,7 +213,8 @@ class Mover:
 
     def _take_step(self, move: Move, step: Step, scene: Scene, now_s: float, wishes: Wishes) -> None:
         entry = scene.cluster.entries[move.pid]
-        if step in (Step.PLANNED, *FILLING) and _is_away_for_good(move.target, scene):
+        may_end = step in (Step.PLANNED, *FILLING) and not (step is Step.JOIN and is_past_switch(move, entry))
+        if may_end and _is_away_for_good(move.target, scene):
             self._end(move, entry, MoveState.ABORTING, NOT_THERE, wishes)
         elif step is Step.PLANNED:
             self._add(move, entry, scene, wishes)

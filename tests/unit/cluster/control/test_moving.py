@@ -13,7 +13,7 @@ from unit.cluster.control.world import of_kind
 from cluster.cluster_map import PutEntry, PutMove, StartMoves
 from cluster.control.events import AskCopies, Compare, Effect, Loaded, Propose, Ticked
 from cluster.control.map_store import Outcome
-from cluster.control.messages import AbortMove, RebalanceStatus, RebalanceView, SetRebalance
+from cluster.control.messages import AbortMove, RebalanceStatus, RebalanceView, RemoveNode, SetRebalance
 from cluster.control.moving import NOT_EQUAL
 from kvstore.errors import Conflict, NotFound
 from kvstore.messages import Move, MoveState, Rebalance
@@ -153,6 +153,20 @@ def test_a_damaged_copy_that_no_entry_can_reach_does_not_keep_a_move_from_its_en
     world.is_slow = False
     world.until(lambda: not world.stored.moves[entry.pid].is_active)
     assert world.stored.entries[entry.pid].holds(source.node) is None
+
+
+def test_past_its_switch_a_copy_that_falls_behind_is_kept_although_its_node_is_to_leave() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.add("n4")
+    world.until(lambda: any(entry.removing for entry in world.stored.entries.values()))
+    pid = next(pid for pid, entry in world.stored.entries.items() if entry.removing)
+    world.until(lambda: not world.stored.entries[pid].removing)
+    world.ask_for(RemoveNode("n4"))
+    world.stop("n4")
+    for _ in range(3):
+        world.turn()
+    entry = world.stored.entries[pid]
+    assert "n4" in {rid.node for rid in entry.replicas} - {rid.node for rid in entry.in_sync}
 
 
 def test_no_copy_gets_in_sync_that_was_not_compared_in_that_epoch() -> None:
