@@ -123,7 +123,10 @@ class Standings:
     def tick(self, cluster: ClusterMap, hosts: Hosts, now_s: float) -> list[Effect]:
         """Tell those that are there that they are members no more, and give up those that are not."""
         effects: list[Effect] = []
-        for info in self._empty(cluster):
+        empty = {info.id: info for info in self._empty(cluster)}
+        self._told_s = {node: told_s for node, told_s in self._told_s.items() if node in empty}
+        self._away_s = {node: since_s for node, since_s in self._away_s.items() if node in empty}
+        for info in empty.values():
             host = hosts.get(info.id)
             if host is None:
                 since_s = self._away_s.setdefault(info.id, now_s)

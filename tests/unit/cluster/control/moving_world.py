@@ -49,7 +49,8 @@ class Crashed(Exception):
 
 
 class MovingWorld(World):
-    """Nodes that joined are connected until they are stopped. `crash_at(effect)` may end control before an effect."""
+    """Nodes that joined are connected until they are stopped. `crash_at(effect)` may end control before an effect;
+    while `retires` is false nodes do not hear that they are members no more."""
 
     def __init__(self, *nodes: str, settings: ControlSettings = SETTINGS) -> None:
         self.connections: dict[str, int] = {}
@@ -61,6 +62,7 @@ class MovingWorld(World):
         self.damaged: set[Rid] = set()
         self.ended: list[str] = []
         self.is_slow = False
+        self.retires = True
         self.most_moves: Counter[str] = Counter()
         self.crash_at: Callable[[Effect], bool] = lambda effect: False
         super().__init__(settings, makes_copies=False)
@@ -94,7 +96,7 @@ class MovingWorld(World):
             case Compare(node, _, move, pid, _, rid, epoch):
                 different = ("key k",) if rid.node in self.differing else ()
                 self.send(Compared(move, pid, epoch, different))
-            case RetireNode(node, connection):
+            case RetireNode(node, connection) if self.retires:
                 assert not any(entry.holds(node) for entry in self.stored.entries.values())
                 self.ended.append(node)
                 self.send(Retired(node, connection))

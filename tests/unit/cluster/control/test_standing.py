@@ -145,6 +145,23 @@ def test_one_that_goes_away_before_it_was_told_is_removed_all_the_same() -> None
     assert world.now_s - start_s <= AWAY_S + 5
 
 
+def test_the_time_away_counts_anew_at_another_removal() -> None:
+    world = MovingWorld("n1", "n2", "n3", settings=replace(SETTINGS, manual_rebalance=True))
+    world.add("n4")
+    world.retires = False
+    world.ask_for(RemoveNode("n4"))
+    world.stop("n4")
+    world.turn()
+    world.ask_for(ChangeNode("n4", draining=False))
+    world.start("n4")
+    for _ in range(int(2 * AWAY_S)):
+        world.turn()
+    world.ask_for(RemoveNode("n4"))
+    world.stop("n4")
+    world.turn()
+    assert world.stored.nodes["n4"].standing is Standing.LEAVING
+
+
 def test_a_removal_can_be_called_off() -> None:
     world = of_four()
     world.ask_for(RemoveNode("n4"))
