@@ -187,10 +187,10 @@ class Verifications:
             elif message.state == READY:
                 at.got[message.rid] = message
                 if len(at.got) == len(at.rids):
-                    effects += self._judge(one, at)
+                    effects += self._judge(one, at, partition)
         return effects
 
-    def _judge(self, one: Verification, at: _Round) -> list[Effect]:
+    def _judge(self, one: Verification, at: _Round, partition: Partition | None) -> list[Effect]:
         """All digests of a round are there."""
         digests = {rid.node: at.got[rid] for rid in at.rids}
         mine = at.got[at.rids[0]]
@@ -200,6 +200,8 @@ class Verifications:
         one.round = None
         if one.found is None and not differs:
             one.outcome = Verified(one.pid, one.epoch, at.seq, CLEAN, copies=copies)
+            if partition is not None and partition.leader is not None and partition.leader.epoch == one.epoch:
+                _note_equal(at, partition.leader)
             return []
         if one.found is None:
             every = set[int]().union(*buckets.values())
@@ -245,6 +247,13 @@ class Verifications:
     def forget(self, partition: Partition) -> None:
         """The copy is gone."""
         self._digests.forget(partition.pid)
+
+
+def _note_equal(at: _Round, leader: Leader) -> None:
+    for rid in at.rids[1:]:
+        peer = leader.followers.get(rid)
+        if peer is not None:
+            peer.equal_seq = max(peer.equal_seq, at.seq)
 
 
 def _is_whole(leader: Leader, rid: Rid) -> bool:

@@ -167,7 +167,8 @@ class Mover:
         if event.failed:
             self._comparing[event.pid] = _asked_again(asked, now_s + COMPARE_AGAIN_S)
             return wishes
-        del self._comparing[event.pid]
+        # Its leader takes it in without another word; where it has begun anew by then, it waits to be compared again.
+        self._comparing[event.pid] = _asked_again(asked, now_s + COMPARE_AGAIN_S)
         if move is None or move.id != event.move or move.state is not MoveState.MOVING:
             return wishes
         if not event.differences:
@@ -218,7 +219,7 @@ class Mover:
             self._end(move, entry, MoveState.ABORTING, NOT_THERE, wishes)
         elif step is Step.PLANNED:
             self._add(move, entry, scene, wishes)
-        elif step is Step.VERIFY:
+        elif step is Step.VERIFY or (step is Step.JOIN and entry.moving in entry.adding):
             self._verify(move, entry, scene, now_s, wishes)
         elif step is Step.SWITCH:
             self._switch(move, entry, scene, wishes)
@@ -248,7 +249,7 @@ class Mover:
             self._change(move, entry, wishes, adding=(made.rid,), moving=made.rid, verified_epoch=0)
 
     def _verify(self, move: Move, entry: Entry, scene: Scene, now_s: float, wishes: Wishes) -> None:
-        if self._equal.get(move.pid) == (move.id, entry.epoch):
+        if self._equal.get(move.pid) == (move.id, entry.epoch) and entry.verified_epoch != entry.epoch:
             self._change(move, entry, wishes, verified_epoch=entry.epoch)
             return
         asked = self._comparing.get(move.pid)

@@ -99,12 +99,18 @@ class Followers:
             is_asking: the outcome of a compare-and-set is open: whoever it may have named must ack until it is known.
         """
         for peer in self._peers.values():
-            if peer.role is Role.LEARNER and self.entry.admits(peer.rid) and peer.is_near(self._copy, now):
+            if peer.role is Role.LEARNER and self._admits(peer) and peer.is_near(self._copy, now):
                 peer.begin_join(self._copy)
             elif peer.role is Role.JOINING and not is_asking and peer.is_stuck(now):
                 peer.role = Role.LEARNER
         self._count()
         self.is_blocked = any(peer.stuck_ms(now) >= BLOCKED_MS for peer in self.counted)
+
+    def _admits(self, peer: Peer) -> bool:
+        """Whether it may enter the in-sync set: one that moves, with the very data that was compared."""
+        entry = self.entry
+        is_moving = peer.rid == entry.moving and peer.rid in entry.adding
+        return entry.admits(peer.rid) and not (is_moving and peer.has_begun_anew)
 
     def is_ready_to_lead(self, now: Instant, calm_ms: int) -> bool:
         """Whether the copy that the entry names first has been a member, without a break, for so long."""

@@ -63,6 +63,7 @@ class Peer:
         self._lease_due_ms = now.mono_ms
         self._join_end = 0
         self.base_seq = 0
+        self.equal_seq = 0
         self._is_known = False
         self._cut_end = 0
         self._sent_end = 0
@@ -228,6 +229,11 @@ class Peer:
         has_lease = now.mono_ms - self.granted_ms < LEASE_MS // 2
         is_sent = self._sent_end == copy.log.end
         return self.is_whole and has_lease and is_sent and copy.log.end - self.acked < JOIN_LAG_RECORDS
+
+    @property
+    def has_begun_anew(self) -> bool:
+        """Whether what it holds now is not what was found equal in this epoch, if anything was."""
+        return self.base_seq > self.equal_seq
 
     @property
     def is_whole(self) -> bool:

@@ -7,6 +7,7 @@ replaced, and delete what they still hold when they are back.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from simulation.checkers import Violation
@@ -44,14 +45,18 @@ from cluster.control.events import (
     Ticked,
 )
 from cluster.control.messages import AdmitNode, Request
+from cluster.control.node_link import MOVE_NAME_BYTES
 from cluster.control.settings import ControlSettings
 from cluster.placement.ring import RingPlacement
-from kvstore.messages import CasResult, Entry, KeyspaceInfo, NodeInfo, Rid, Standing
+from kvstore.messages import CasResult, Entry, KeyspaceInfo, NodeInfo, Rid, Standing, Verified, Verify
+from kvstore.verification import CLEAN, DIFFERENT, RUNNING
 
 CONTROLS = (CONTROL, "control2")
 LOOK_MS = 250
 PLANNER_MS = 1000
 COPIES_TIMEOUT_MS = 5000
+COMPARE_TIMEOUT_MS = 20_000
+COMPARE_POLL_MS = 100
 LAST_WORD_MS = 200
 SETTINGS = ControlSettings(replicas=COPIES, replace_after_s=4.0)
 
@@ -123,11 +128,10 @@ class OneControl:
                 self._to_node(node, number, lambda: self._make_copies(node, number, pids))
                 failed = CopiesFailed(node, number, pids, "no answer in time")
                 self._world.at(COPIES_TIMEOUT_MS, lambda: self.emit(failed))
-            case Compare(node, number, move, pid, _, _, epoch):
-                equal = Compared(move, pid, epoch)
-                self._to_node(node, number, lambda: self._from_node(node, number, equal))
+            case Compare(_, _, move, pid, _, _, epoch):
+                self._compare(effect)
                 failed_to = Compared(move, pid, epoch, failed="no answer in time")
-                self._world.at(COPIES_TIMEOUT_MS, lambda: self.emit(failed_to))
+                self._world.at(COMPARE_TIMEOUT_MS, lambda: self.emit(failed_to))
             case RetireNode(node, number):
                 told = Retired(node, number)
                 noted = lambda: self._from_node(node, number, told)  # noqa: E731
@@ -148,6 +152,23 @@ class OneControl:
 
         for pid in pids:
             self._controls.nodes[node].create_copy(pid, made(pid))
+
+    def _compare(self, asked: Compare) -> None:
+        """Ask the leader until it has an outcome."""
+        question = Verify(asked.pid, asked.ver, asked.move.to_bytes(MOVE_NAME_BYTES, "big"), [asked.rid])
+        leader = self._controls.nodes[asked.node]
+        ask = lambda: leader.verify(question, lambda answer: self._compared(asked, answer))  # noqa: E731
+        self._to_node(asked.node, asked.connection, ask)
+
+    def _compared(self, asked: Compare, answer: Any) -> None:
+        if isinstance(answer, Verified) and answer.state == RUNNING:
+            self._world.at(COMPARE_POLL_MS, lambda: self._compare(asked))
+            return
+        is_clean = isinstance(answer, Verified) and (answer.state, answer.epoch) == (CLEAN, asked.epoch)
+        is_different = isinstance(answer, Verified) and answer.state == DIFFERENT
+        compared = Compared(asked.move, asked.pid, asked.epoch, ("keys",) if is_different else ())
+        failed = "" if is_clean or is_different else "no verdict"
+        self._from_node(asked.node, asked.connection, replace(compared, failed=failed))
 
     def _to_node(self, node: str, number: int, action: Callable[[], None]) -> None:
         self._later(lambda: action() if self._stands(node, number) else None)

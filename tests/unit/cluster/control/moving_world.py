@@ -60,6 +60,7 @@ class MovingWorld(World):
         self.filled: Counter[Rid] = Counter()
         self.differing: set[str] = set()
         self.damaged: set[Rid] = set()
+        self.began_anew: set[Rid] = set()
         self.ended: list[str] = []
         self.is_slow = False
         self.retires = True
@@ -94,6 +95,7 @@ class MovingWorld(World):
                     assert rid not in (*entry.replicas, *entry.adding)
                     self.held_copies.pop((node, entry.pid), None)
             case Compare(node, _, move, pid, _, rid, epoch):
+                self.began_anew.discard(rid)
                 different = ("key k",) if rid.node in self.differing else ()
                 self.send(Compared(move, pid, epoch, different))
             case RetireNode(node, connection) if self.retires:
@@ -199,7 +201,6 @@ class MovingWorld(World):
 
     def _lead(self, pid: int) -> None:
         entry = self.stored.entries[pid]
-        up = self.connections
         if entry.leader is None:
             first = next(filter(self._is_there, entry.in_sync), None)
             if first is not None:
@@ -236,7 +237,7 @@ class MovingWorld(World):
         for rid in (*entry.replicas, *entry.adding):
             if rid not in entry.in_sync and self._is_there(rid):
                 self.filled[rid] += not self.is_slow
-                if self.is_whole(rid, entry) and entry.admits(rid):
+                if self.is_whole(rid, entry) and entry.admits(rid) and rid not in self.began_anew:
                     stay.append(rid)
         placed = tuple(rid for rid in entry.adding if rid in stay)
         changes = {

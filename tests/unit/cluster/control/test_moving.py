@@ -183,6 +183,15 @@ def test_no_copy_gets_in_sync_that_was_not_compared_in_that_epoch() -> None:
     assert world.is_at_rest
 
 
+def test_a_copy_that_began_anew_after_it_was_compared_is_compared_again_and_gets_in_sync() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.add("n4")
+    world.until(lambda: any(entry.verified_epoch and entry.adding for entry in world.stored.entries.values()))
+    world.began_anew = {rid for entry in world.stored.entries.values() for rid in entry.adding}
+    world.run()
+    world.check_even(4)
+
+
 # ---- crashes ----------------------------------------------------------------------------------------------------
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from unit.kvstore.story import Story, StoryNode
+from unit.kvstore.story import PID, Story, StoryNode
 
-from kvstore.messages import Rid
+from kvstore.messages import Rid, Verified, Verify
 from kvstore.replication.peer import SILENCE_MS
+from kvstore.replication.retention import Retention
+from kvstore.verification import ASK_MS, CLEAN
 
 
 @pytest.fixture
@@ -54,6 +56,44 @@ def test_it_is_not_taken_in_sync_before_it_was_verified_in_this_epoch(story: Sto
     assert story.entry.in_sync == rids(story, "n1", "n2")
     moved_in(story)
     assert story.entry.adding == ()
+
+
+def found_clean(story: Story) -> bool:
+    """Whether the copy on n3 is found equal to its leader's."""
+    question = Verify(PID, story.entry.ver, b"move", list(rids(story, "n3")))
+    for _ in range(3):
+        answer = story.n1.partitions.verifications.ask(question, story.now)
+        story.pass_ms(ASK_MS)
+        story.settle(apply=True)
+    return isinstance(answer, Verified) and answer.state == CLEAN
+
+
+def begin_anew(story: Story) -> None:
+    """n3 is cut off, and what is written meanwhile is kept in no log for it."""
+    n1, n3 = story.n1, story.nodes["n3"]
+    backfills = n3.partitions.backfills
+    n1.partitions.unreachable("n3", story.now)
+    for number in range(3):
+        n1.put(f"missed{number}", b"k", b"missed")
+        story.settle()
+        n1.batch(apply=True)
+    n1.perform(n1.partitions.truncate_logs(n1.engine.snapshot(), story.now, Retention(0, 0)))
+    n1.batch()
+    n1.perform(n1.partitions.reachable("n3", story.now))
+    story.beat()
+    assert n3.partitions.backfills == backfills + 1
+
+
+def test_one_that_began_anew_after_it_was_compared_is_not_taken_in_before_it_was_compared_again(story: Story) -> None:
+    calm(story)
+    assert found_clean(story)
+    begin_anew(story)
+    change(story, verified_epoch=story.entry.epoch)
+    calm(story)
+    assert story.entry.in_sync == rids(story, "n1", "n2")
+    assert found_clean(story)
+    calm(story)
+    assert set(story.entry.in_sync) == set(rids(story, "n1", "n2", "n3"))
 
 
 def test_one_that_was_in_sync_once_gets_in_sync_again_by_itself(story: Story) -> None:
