@@ -2,8 +2,8 @@
 
 Guarantees: a node asks for one piece of data at a time, one copy after the other, and reads one a loop turn for others,
 both as fast as its pace lets it, and so do the log rows that learners are sent which lag far behind; a question that
-got no answer is asked again. Leaves to others: what a piece is (`backfill`, `followers`), what becomes of it (`copy`),
-the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
+got no answer is asked again; while moves are paused nothing comes to a copy that one brings. Leaves to others: what a
+piece is (`backfill`, `followers`), what becomes of it (`copy`), the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from kvstore.effects import Effect, Send, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Append, Chunk, PullChunk
+from kvstore.messages import Append, Chunk, PullChunk, Rebalance
 from kvstore.partition import Partition
 from kvstore.replication.pace import Bucket, Pace
 from kvstore.storage.engine import Snapshot
@@ -32,6 +32,7 @@ class Filling:
         self._pulling: Partition | None = None
         self._pulled_ms = 0
         self._is_waiting = False
+        self._is_paused = False
         self._wake_ms: int | None = None
         self.use(Pace())
 
@@ -46,6 +47,11 @@ class Filling:
         that."""
         self.pace.bytes_per_s_max = min((one for one in (self._own_max, bytes_per_s) if one), default=0)
         self._wake_ms = None
+
+    def steer(self, rebalance: Rebalance) -> None:
+        """How moves are to go, as the map says."""
+        self.set_rate(rebalance.max_bytes_per_second)
+        self._is_paused = rebalance.is_paused
 
     @property
     def is_due(self) -> bool:
@@ -95,6 +101,8 @@ class Filling:
             if not partition.has_laggard:
                 del self._fed[pid]
                 continue
+            if self._is_paused and partition.moves_one:
+                continue
             wait_ms = self._sending.wait_ms(now)
             if wait_ms:
                 return self._wake(wait_ms, now)
@@ -117,7 +125,7 @@ class Filling:
         self._is_waiting = False
         for partition in self._partitions.values():
             pull = partition.next_pull(self.pace.piece_bytes)
-            if pull is None:
+            if pull is None or (self._is_paused and partition.moves_in):
                 continue
             wait_ms = self._taking.wait_ms(now)
             if wait_ms:

@@ -76,6 +76,18 @@ class Partition:
         return 0 if self.copy.entry is None else self.copy.entry.ver
 
     @property
+    def moves_in(self) -> bool:
+        """Whether a move brings this copy, which is not in sync yet."""
+        entry = self.copy.entry
+        return self.moves_one and entry is not None and entry.moving == self.copy.name.rid
+
+    @property
+    def moves_one(self) -> bool:
+        """Whether a move brings a copy, here or elsewhere, that is not in sync yet."""
+        entry = self.copy.entry
+        return entry is not None and entry.moving is not None and entry.moving in entry.adding
+
+    @property
     def leader_node(self) -> str:
         """The other node that leads, by the newest entry seen; empty where that is none."""
         leader = None if self.copy.entry is None else self.copy.entry.leader

@@ -159,7 +159,7 @@ class Service:
             if shell.controls.heard(connection, body):
                 shell.on_nodes(body.nodes)
                 if body.rebalance is not None:
-                    shell.partitions.filling.set_rate(body.rebalance.max_bytes_per_second)
+                    shell.partitions.filling.steer(body.rebalance)
             shell.on_entries(body.entries)
             shell.send_report()
             if not self.is_admitted:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from unit.kvstore.story import PID, Story
 
 from kvstore.filling import PULL_AGAIN_MS
 from kvstore.instant import Instant
-from kvstore.messages import Acked, Append, BeginBackfill, Chunk, PullChunk, Verified, Verify
+from kvstore.messages import Acked, Append, BeginBackfill, Chunk, PullChunk, Rebalance, Verified, Verify
 from kvstore.replication import backfill
 from kvstore.replication.gone import GONE_PREFIX
 from kvstore.replication.outcomes import DATA_POSITION, EXPIRED, TOKEN, TOKEN_TIME, WINDOW
@@ -245,6 +247,33 @@ def test_neither_who_fills_nor_who_is_filled_goes_beyond_its_rate(story: Filling
     story.nodes[who].partitions.filling.set_rate(piece_bytes // 2)
     assert 1 <= pulls_served(story, 3000) <= 2
     story.nodes[who].partitions.filling.set_rate(0)
+    story.until_filled()
+    assert equal(story)
+
+
+def steer(story: Filling, is_paused: bool) -> None:
+    for node in story.nodes.values():
+        node.partitions.filling.steer(Rebalance(is_paused=is_paused))
+
+
+def change(story: Filling, **changes: Any) -> None:
+    story.entry = msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, **changes)
+    story.push()
+
+
+def test_a_copy_that_a_move_brings_gets_no_data_while_moves_are_paused(story: Filling) -> None:
+    change(story, moving=story.n3.rid)
+    story.until_chunk(1)
+    steer(story, is_paused=True)
+    pulls_served(story, 100)
+    assert not pulls_served(story, 3000)
+    steer(story, is_paused=False)
+    story.until_filled()
+    assert equal(story)
+
+
+def test_any_other_copy_that_is_missing_is_filled_while_moves_are_paused(story: Filling) -> None:
+    steer(story, is_paused=True)
     story.until_filled()
     assert equal(story)
 
