@@ -30,6 +30,7 @@ NEAR_RECORDS = 1000
 COMPARE_AGAIN_S = 1.0
 NOT_EQUAL = "the new copy is not equal to its leader's"
 NOT_THERE = "its target is not there any more"
+NEEDED = "another copy was lost while moves are paused"
 
 
 class Step(StrEnum):
@@ -47,7 +48,8 @@ class Step(StrEnum):
     DONE = "done"
 
 
-FILLING = (Step.BACKFILL, Step.CATCH_UP, Step.VERIFY, Step.JOIN)
+UNVERIFIED = (Step.BACKFILL, Step.CATCH_UP, Step.VERIFY)
+FILLING = (*UNVERIFIED, Step.JOIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,8 @@ class Mover:
         may_end = step in (Step.PLANNED, *FILLING) and not (step is Step.JOIN and is_past_switch(move, entry))
         if may_end and _is_away_for_good(move.target, scene):
             self._end(move, entry, MoveState.ABORTING, NOT_THERE, wishes)
+        elif step in UNVERIFIED and scene.cluster.rebalance.is_paused and _lacks_a_copy(move, entry, scene):
+            self._end(move, entry, MoveState.ABORTING, NEEDED, wishes)
         elif step is Step.PLANNED:
             self._add(move, entry, scene, wishes)
         elif step is Step.VERIFY or (step is Step.JOIN and entry.moving in entry.adding):
@@ -355,6 +359,13 @@ def _fields(move: Move) -> dict[str, str | int]:
 def _is_away_for_good(node: str, scene: Scene) -> bool:
     info = scene.cluster.nodes.get(node)
     return info is None or not info.may_host or (node in scene.gone and node not in scene.hosts)
+
+
+def _lacks_a_copy(move: Move, entry: Entry, scene: Scene) -> bool:
+    """Whether fewer copies than are asked for are reckoned with beside the one that the move brings."""
+    others = [rid for rid in entry.replicas if rid.node != move.target and rid not in entry.removing]
+    there = [rid for rid in others if rid.node in scene.hosts or rid.node not in scene.gone]
+    return len(there) < scene.cluster.keyspaces[entry.keyspace].replicas
 
 
 def _in_place_of(replicas: Sequence[Rid], leaving: Rid, heir: Rid | None) -> tuple[Rid, ...]:

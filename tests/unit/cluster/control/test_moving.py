@@ -295,6 +295,19 @@ def test_a_move_that_is_under_way_gets_no_copy_in_sync_while_paused() -> None:
     world.check_even(4)
 
 
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_copy_that_is_lost_while_moves_are_paused_is_made_anew(is_source: bool) -> None:
+    world = begun(MovingWorld("n1", "n2", "n3"))
+    world.ask_for(SetRebalance(paused=True))
+    entry = next(entry for entry in world.stored.entries.values() if entry.adding)
+    move = world.stored.moves[entry.pid]
+    world.stop(next(rid.node for rid in entry.replicas if (rid.node == move.source) == is_source))
+    world.is_slow = False
+    world.until(lambda: world.stored.moves[entry.pid].state is MoveState.ABORTED, 100)
+    world.until(lambda: len(world.stored.entries[entry.pid].in_sync) == 2, 100)
+    assert world.ask_for(RebalanceStatus()).state == "paused"
+
+
 def test_a_bound_is_kept_and_told_to_every_node() -> None:
     world = MovingWorld("n1", "n2", settings=replace(SETTINGS, initial_nodes=2))
     assert world.ask_for(SetRebalance(max_bytes_per_second=5000)).max_bytes_per_second == 5000
