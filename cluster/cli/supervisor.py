@@ -1,7 +1,8 @@
 """Child processes: start, notice the end of, start again, stop.
 
 Guarantees: a child that ends after it was ready is started again with growing pauses; one that ends before it was ever
-ready is reported to who waits for it; after `stop` none is left, a child that does not end in time being killed by its
+ready is reported to who waits for it; one that ends in order before it is ready has nothing to do any more (a node that
+was removed) and is not started again; after `stop` none is left, a child that does not end in time being killed by its
 process id. A child gets no signal of the terminal: who holds a `Child` decides when it stops. Leaves to others: which
 processes there are (`up`), and that they end when this process is killed (their option `--with-parent`).
 """
@@ -59,10 +60,12 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stopping = False
+        self._was_ready = False
         self._task = asyncio.create_task(self._keep(), name=f"child-{name}")
 
     async def ready(self) -> str:
-        """Wait for the first `ready` line and return the address it tells.
+        """Wait for the first `ready` line and return the address it tells, empty where the process ended in order
+        before it.
 
         Raises:
             ChildFailed: the process ended before it.
@@ -98,6 +101,10 @@ class Child:
             returncode = await self._run()
             if self._stopping:
                 return
+            if returncode == 0 and not self._was_ready:
+                if not self._ready.done():
+                    self._ready.set_result("")
+                return
             if not self._ready.done():
                 self._ready.set_exception(ChildFailed(self.name, returncode))
                 return
@@ -107,6 +114,7 @@ class Child:
             pause_s = min(PAUSE_S_MAX, pause_s * 2)
 
     async def _run(self) -> int:
+        self._was_ready = False
         process = self._process = await asyncio.create_subprocess_exec(
             *self._command(),
             stdin=asyncio.subprocess.DEVNULL,
@@ -120,6 +128,7 @@ class Child:
             text = line.decode("utf-8", "replace").strip()
             if text.startswith(READY):
                 self.address = text.removeprefix(READY)
+                self._was_ready = True
                 if not self._ready.done():
                     self._ready.set_result(self.address)
         return await process.wait()

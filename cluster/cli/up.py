@@ -85,7 +85,8 @@ def _check_nodes(data: Path, nodes: int) -> None:
     held = sum((data / name).is_dir() for name in _names(64))
     if held > nodes:
         raise OperatorError(
-            f"{data} holds the data of {held} nodes, --nodes is {nodes}; removing nodes is not built yet"
+            f"{data} holds the data of {held} nodes, --nodes is {nodes}; to have fewer, remove nodes "
+            "('kvstore nodes remove ID') and then their directories"
         )
 
 
@@ -125,7 +126,10 @@ async def _run(plan: _Plan) -> int:
 async def _start(plan: _Plan, children: list[Child]) -> None:
     gateway = Child("gateway", lambda: _gateway_command(plan, gateway.address), complain)
     children.append(gateway)
-    url = _reachable(await gateway.ready())
+    address = await gateway.ready()
+    if not address:
+        raise ChildFailed(gateway.name, ExitCode.DONE)
+    url = _reachable(address)
     for name in _names(plan.nodes):
         children.append(Child(name, partial(_node_command, plan, name, url), complain))
     await asyncio.gather(*(child.ready() for child in children[1:]))

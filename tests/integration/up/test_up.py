@@ -131,7 +131,8 @@ def test_fewer_nodes_than_the_data_has_is_refused(start_up: Start, tmp_path: Pat
     up = start_up("--nodes", "2")
     assert up.wait() == 1
     assert up.complaints == [
-        f"kvstore: {up.data} holds the data of 3 nodes, --nodes is 2; removing nodes is not built yet"
+        f"kvstore: {up.data} holds the data of 3 nodes, --nodes is 2; to have fewer, remove nodes "
+        "('kvstore nodes remove ID') and then their directories"
     ]
 
 

@@ -84,6 +84,36 @@ async def test_a_child_that_ends_before_it_is_ready_is_not_started_again() -> No
     assert starts == ["started"]
 
 
+async def test_a_child_that_ends_in_order_before_it_is_ready_has_left_and_is_not_started_again() -> None:
+    starts: list[str] = []
+
+    def command() -> Sequence[str]:
+        starts.append("started")
+        return python("pass")
+
+    child = Child("n1", command, starts.append)
+    assert await child.ready() == ""
+    await child.stop()
+    assert starts == ["started"]
+
+
+async def test_a_child_that_leaves_after_it_was_ready_is_started_once_more_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervisor, "PAUSE_S_MIN", 0.01)
+    reports: list[str] = []
+    mark = tmp_path / "left"
+    code = (
+        f"import pathlib; mark = pathlib.Path({str(mark)!r}); mark.exists() or print('ready tcp://h:1'); mark.touch()"
+    )
+    child = Child("n1", lambda: python(code), reports.append)
+    assert await child.ready() == "tcp://h:1"
+    async with asyncio.timeout(20):
+        await asyncio.wait({child._task})
+    assert reports == ["n1 ended with exit code 0; starting it again in 0.01 s"]
+    await child.stop()
+
+
 async def test_a_child_is_out_of_reach_of_the_terminal() -> None:
     child = Child("n1", lambda: python(OBEDIENT), lambda _report: None)
     assert os.getsid(pid_of(await child.ready())) != os.getsid(0)
