@@ -8,7 +8,7 @@ from unit.kvstore.story import Story
 
 import kvstore.replication.pace as pace_module
 import kvstore.replication.peer as peer_module
-from kvstore.messages import Append
+from kvstore.messages import Append, Rebalance
 from kvstore.storage.engine import Table
 
 KEYS = 40
@@ -78,3 +78,14 @@ def test_a_leader_that_resigns_feeds_nobody(story: Story) -> None:
     story.n1.perform(story.n1.partition.resign())
     story.n1.fill()
     assert not filling.is_due
+
+
+def test_a_copy_that_moves_gets_nothing_while_moves_are_paused(story: Story) -> None:
+    entry = story.entry
+    story.entry = msgspec.structs.replace(entry, ver=entry.ver + 1, moving=story.nodes["n3"].rid)
+    story.push()
+    story.n1.partitions.filling.steer(Rebalance(is_paused=True))
+    appended(story, 100)
+    assert appended(story, 1000) == []
+    story.n1.partitions.filling.steer(Rebalance())
+    assert appended(story, 1000)

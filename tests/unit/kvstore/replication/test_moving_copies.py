@@ -77,7 +77,7 @@ def begin_anew(story: Story) -> None:
         n1.put(f"missed{number}", b"k", b"missed")
         story.settle()
         n1.batch(apply=True)
-    n1.perform(n1.partitions.truncate_logs(n1.engine.snapshot(), story.now, Retention(0, 0)))
+    n1.perform(n1.partitions.truncation.advance(n1.engine.snapshot(), story.now, Retention(0, 0)))
     n1.batch()
     n1.perform(n1.partitions.reachable("n3", story.now))
     story.beat()
