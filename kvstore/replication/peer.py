@@ -137,10 +137,13 @@ class Peer:
     ) -> Append | BeginBackfill | None:
         """The next rows this follower lacks, None when it has all or its window is full.
 
-        A learner that lacks rows which are no longer kept is told to begin anew.
+        A learner that lacks rows which are no longer kept is told to begin anew, and so is an empty one that lacks
+        many: data takes less than all the records that led to it.
         """
         if not self.can_send(copy):
             return None
+        if self._sent_end == 0 and self.role is Role.LEARNER and copy.log.base[0] > JOIN_LAG_RECORDS:
+            return self._miss_rows(copy, entry, now)
         rows, previous, last = copy.log.rows_after(self._sent_end, bytes_max or APPEND_BYTES_MAX, copy.prefix, view)
         if not rows:
             return self._miss_rows(copy, entry, now)
@@ -156,7 +159,7 @@ class Peer:
         return append
 
     def _miss_rows(self, copy: Copy, entry: Entry, now: Instant) -> BeginBackfill | None:
-        """The rows that it lacks are not kept: a learner begins anew, whoever must ack is as good as silent."""
+        """It cannot be sent the rows that it lacks: a learner begins anew, whoever must ack is as good as silent."""
         if self.role is not Role.LEARNER:
             self.is_alive = False
             return None

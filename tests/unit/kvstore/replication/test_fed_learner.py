@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from unit.kvstore.story import Story
+from unit.kvstore.story import PID, Story
 
 import kvstore.replication.pace as pace_module
 import kvstore.replication.peer as peer_module
@@ -17,19 +17,20 @@ NEAR = 3
 
 @pytest.fixture
 def story(monkeypatch: pytest.MonkeyPatch) -> Story:
-    """n1 has a log that reaches back to the beginning; n3 is added, and empty."""
+    """n1 has a log that reaches back to where n3 was cut off; n3 is back."""
     monkeypatch.setattr(peer_module, "JOIN_LAG_RECORDS", NEAR)
     monkeypatch.setattr(pace_module, "PIECE_BYTES_MIN", 500)
     monkeypatch.setattr(pace_module, "START_BYTES_PER_S", 10_000)
     story = Story(nodes=3)
-    two = story.entry.replicas[:2]
-    story.entry = msgspec.structs.replace(story.entry, in_sync=two, replicas=two)
-    story.lead()
+    story.lead().put("first", b"k", b"v")
+    story.settle()
+    story.entry = msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, in_sync=story.entry.replicas[:2])
+    story.push()
+    story.n1.partitions.unreachable("n3", story.now)
     for number in range(KEYS):
         story.n1.put(f"w{number}", b"k%d" % number, b"v" * 60)
         story.settle()
-    story.entry = msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, adding=(story.nodes["n3"].rid,))
-    story.push()
+    story.n1.perform(story.n1.partitions.reachable("n3", story.now))
     return story
 
 
@@ -81,11 +82,30 @@ def test_a_leader_that_resigns_feeds_nobody(story: Story) -> None:
 
 
 def test_a_copy_that_moves_gets_nothing_while_moves_are_paused(story: Story) -> None:
-    entry = story.entry
-    story.entry = msgspec.structs.replace(entry, ver=entry.ver + 1, moving=story.nodes["n3"].rid)
+    entry, mine = story.entry, story.nodes["n3"].rid
+    story.entry = msgspec.structs.replace(
+        entry, ver=entry.ver + 1, replicas=entry.replicas[:2], adding=(mine,), moving=mine
+    )
     story.push()
     story.n1.partitions.filling.steer(Rebalance(is_paused=True))
     appended(story, 100)
     assert appended(story, 1000) == []
     story.n1.partitions.filling.steer(Rebalance())
     assert appended(story, 1000)
+
+
+def test_an_empty_one_that_lacks_much_gets_the_data_instead(story: Story) -> None:
+    n3 = story.nodes["n3"]
+    story.settle(apply=True)
+    n3.engine = type(n3.engine)()
+    story.restart(n3)
+    ((_, rid),) = n3.partitions.create_copies([PID])
+    n3.batch()
+    two = story.entry.replicas[:2]
+    story.entry = msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, replicas=two, adding=(rid,))
+    story.push()
+    sizes = appended(story, 1000)
+    assert sum(sizes) == 0
+    assert n3.partitions.backfills == 1
+    story.settle(apply=True)
+    assert n3.rows(Table.DATA) == story.n1.rows(Table.DATA)
