@@ -47,6 +47,7 @@ _REFUSALS: Mapping[DialProblem, type[KvError]] = {
 }
 
 
+_EARLY = "node {} is being removed: it may join again when that is over"
 _FORMER = "node {} was removed from this cluster: it may join again with an empty data directory"
 
 
@@ -171,6 +172,8 @@ class Membership:
                 effects += self._refuse(node, session, known, _FORMER.format(node))
             elif known is not None and (known.boot > boot or (known.boot == boot and known.process != process)):
                 effects += self._refuse(node, session, known, _old_disk(node, session, known))
+            elif known is not None and _comes_too_early(session, known, cluster):
+                effects += self._refuse(node, session, known, _EARLY.format(node), Overloaded)
             elif not session.is_proposed:
                 session.is_proposed = True
                 changes.append(PutNode(wanted, known))
@@ -276,9 +279,11 @@ class Membership:
         session.asks.clear()
         return effects
 
-    def _refuse(self, node: str, session: Session, known: NodeInfo, reason: str) -> list[Effect]:
+    def _refuse(
+        self, node: str, session: Session, known: NodeInfo, reason: str, error: type[KvError] = Conflict
+    ) -> list[Effect]:
         effects: list[Effect] = [Complain("node_refused", {"node": node, "reason": reason}), HangUp(node)]
-        effects += [Refuse(ask, Conflict(reason)) for ask in session.asks]
+        effects += [Refuse(ask, error(reason)) for ask in session.asks]
         session.phase = Phase.AWAY
         session.address, session.zone, session.weight = known.address, known.zone, known.weight
         session.own = known.own_zone, known.own_weight
@@ -297,6 +302,15 @@ def _wanted(node: str, session: Session, known: NodeInfo | None) -> NodeInfo:
 
 def _session_of(info: NodeInfo) -> Session:
     return Session(info.address, info.zone, info.weight, (info.own_zone, info.own_weight), info)
+
+
+def _comes_too_early(session: Session, known: NodeInfo, cluster: ClusterMap) -> bool:
+    """Whether a process on an empty disk comes in the place of one that is about to be a member no more: let in now, it
+    would be told that this is what it is."""
+    is_another = session.is_new and session.boot > known.boot
+    if not is_another or known.standing not in (Standing.LEAVING, Standing.DEAD):
+        return False
+    return all(entry.holds(known.id) is None for entry in cluster.entries.values())
 
 
 def _old_disk(node: str, session: Session, known: NodeInfo) -> str:

@@ -9,10 +9,10 @@ import pytest
 from unit.cluster.control.moving_world import PARTITIONS, SETTINGS, MovingWorld
 from unit.cluster.control.world import of_kind
 
-from cluster.control.events import HangUp, RetireNode
+from cluster.control.events import HangUp, Refuse, RetireNode
 from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, NodeChanged, RemoveNode
 from cluster.control.standing import AWAY_S
-from kvstore.errors import BadParameter, Conflict, NotFound
+from kvstore.errors import BadParameter, Conflict, NotFound, Overloaded
 from kvstore.messages import Standing
 
 
@@ -203,6 +203,36 @@ def test_one_that_was_removed_is_let_in_again_with_an_empty_disk_only() -> None:
     assert world.stored.nodes["n4"].standing is Standing.MEMBER
     world.run()
     world.check_even(4)
+
+
+def test_one_that_comes_with_an_empty_disk_before_its_removal_has_landed_waits_and_is_a_member_then() -> None:
+    world = of_four()
+    world.retires = False
+    world.ask_for(RemoveNode("n4"))
+    world.until(lambda: bool(of_kind(world.effects, RetireNode)))
+    world.stop("n4")
+    world.retires = True
+    world.ask_admission("n4", 7004)
+    world.start_new("n4")
+    assert isinstance(of_kind(world.effects, Refuse)[-1].error, Overloaded)
+    world.connections.pop("n4")
+    world.until(lambda: world.stored.nodes["n4"].standing is Standing.REMOVED)
+    world.ask_admission("n4", 7004)
+    world._connect("n4", is_new=True)
+    assert world.stored.nodes["n4"].standing is Standing.MEMBER
+    world.run()
+    assert not world.ended
+    world.check_even(4)
+
+
+def test_one_that_lost_its_disk_while_it_leaves_is_removed_all_the_same() -> None:
+    world = of_four()
+    world.ask_for(RemoveNode("n4"))
+    world.turn()
+    world.stop("n4")
+    world.start_new("n4")
+    assert world.stored.nodes["n4"].standing is Standing.LEAVING
+    assert "n4" in world.controller._members.up()
 
 
 def test_who_was_removed_is_told_once_it_is_nobody_any_more() -> None:
