@@ -86,6 +86,8 @@ class MovingWorld(World):
         match effect:
             case Propose() if not self.store_is_held:
                 self.store(effect)
+            case Propose():
+                self.held.append(effect)
             case AskCopies(node, connection, pids):
                 rids = tuple((pid, self._make(node, pid)) for pid in pids)
                 self.send(CopiesMade(node, connection, rids))

@@ -6,9 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from unit.cluster.control.moving_world import SETTINGS, MovingWorld
+from unit.cluster.control.moving_world import SETTINGS, TURN_S, MovingWorld
+from unit.cluster.control.world import of_kind
 
+from cluster.cluster_map import PutEntry, StartMoves
+from cluster.control.events import Asked, Propose, Refuse, Reply
 from cluster.control.messages import (
+    AbortMove,
     ChangeNode,
     ClusterStatus,
     MakePlan,
@@ -16,9 +20,10 @@ from cluster.control.messages import (
     PlanView,
     RebalanceStatus,
     RebalanceView,
+    SetRebalance,
     StartPlan,
 )
-from cluster.control.rebalancing import PLANS_KEPT
+from cluster.control.rebalancing import PLANS_KEPT, SETTLE_S
 from kvstore.errors import BadParameter, Conflict, NotFound
 from kvstore.messages import MoveState
 
@@ -156,3 +161,105 @@ def test_moves_are_shown_with_their_steps_and_the_cluster_as_rebalancing() -> No
     world.run()
     assert world.ask_for(ClusterStatus()).state == "healthy"
     assert {move.state for move in world.stored.moves.values()} == {MoveState.DONE}
+
+
+# ---- when moves are planned, and by whom -------------------------------------------------------------------------
+
+
+def starts(world: MovingWorld) -> list[StartMoves]:
+    """The plans that were proposed."""
+    return [
+        change for one in of_kind(world.effects, Propose) for change in one.changes if isinstance(change, StartMoves)
+    ]
+
+
+def test_nothing_is_planned_before_members_have_been_the_same_for_a_while() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.add("n4")
+    for _ in range(int(SETTLE_S / TURN_S)):
+        world.turn()
+        assert not starts(world)
+    world.until(lambda: bool(starts(world)), 3)
+
+
+def test_a_plan_is_proposed_once_while_its_outcome_is_open() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.add("n4")
+    world.store_is_held = True
+    for _ in range(20):
+        world.turn()
+    assert len(starts(world)) == 1
+    world.release()
+    world.run()
+    world.check_even(4)
+
+
+def test_only_what_lacks_nothing_moves_by_itself() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    lacking = {pid for pid, entry in world.stored.entries.items() if entry.holds("n2") is not None}
+    world.stop("n2")
+    for _ in range(4):
+        world.turn()
+    world.add("n4")
+    for _ in range(20):
+        world.turn()
+    assert world.stored.moves
+    assert not lacking & world.stored.moves.keys()
+
+
+def test_nothing_moves_by_itself_to_a_node_that_is_away() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.add("n4")
+    world.stop("n4")
+    for _ in range(20):
+        world.turn()
+    assert not world.stored.moves
+    world.start("n4")
+    world.run()
+    world.check_even(4)
+
+
+# ---- what is asked for at the same time --------------------------------------------------------------------------
+
+
+def answers(world: MovingWorld, *requests: Any) -> list[Any]:
+    """What comes of requests that meet the store together."""
+    world.store_is_held = True
+    first = world.last_ask + 1
+    for request in requests:
+        world.last_ask += 1
+        world.send(Asked(world.last_ask, request))
+    world.release()
+    told = {one.ask: one.answer for one in of_kind(world.effects, Reply)}
+    told |= {one.ask: one.error for one in of_kind(world.effects, Refuse)}
+    return [told[ask] for ask in range(first, world.last_ask + 1)]
+
+
+def test_what_two_ask_for_at_the_same_time_both_comes_true() -> None:
+    world = by_hand()
+    _, last = answers(world, SetRebalance(paused=True), SetRebalance(max_bytes_per_second=7))
+    assert (last.state, last.max_bytes_per_second) == ("paused", 7)
+    again = world.ask_for(SetRebalance(paused=False))
+    assert (again.state, again.max_bytes_per_second) == ("idle", 7)
+
+
+def test_of_two_that_undo_moves_at_the_same_time_the_second_is_told_to_ask_again() -> None:
+    world = by_hand("n4")
+    world.ask_for(StartPlan(world.ask_for(MakePlan()).id))
+    first, second = (move.id for move in world.stored.active_moves[:2])
+    told, refused = answers(world, AbortMove(first), AbortMove(second))
+    assert told.state == "paused"
+    assert isinstance(refused, Conflict)
+
+
+def test_what_is_proposed_for_a_move_is_not_proposed_again_while_its_outcome_is_open() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.is_slow = True
+    world.add("n4")
+    world.until(lambda: bool(world.stored.active_moves))
+    world.store_is_held = True
+    for _ in range(10):
+        world.turn()
+    pids = [change.entry.pid for one in world.held for change in one.changes if isinstance(change, PutEntry)]
+    assert pids
+    assert len(pids) == len(set(pids))
