@@ -116,6 +116,17 @@ def test_a_plan_is_refused_where_something_changed_and_what_is_told(change: str)
     assert told in refusal.detail
 
 
+def test_the_number_of_a_move_is_used_once() -> None:
+    world = by_hand("n4")
+    first = world.ask_for(StartPlan(world.ask_for(MakePlan()).id)).moves
+    for move in first:
+        world.ask_for(AbortMove(move.id))
+    world.until(lambda: not world.stored.active_moves)
+    again = world.ask_for(StartPlan(world.ask_for(MakePlan()).id)).moves
+    assert again
+    assert not {move.id for move in first} & {move.id for move in again}
+
+
 def test_a_plan_that_nobody_made_here_is_not_found() -> None:
     assert isinstance(by_hand().ask_for(StartPlan("0")), NotFound)
 

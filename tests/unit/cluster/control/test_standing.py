@@ -9,7 +9,7 @@ import pytest
 from unit.cluster.control.moving_world import PARTITIONS, SETTINGS, MovingWorld
 from unit.cluster.control.world import of_kind
 
-from cluster.control.events import HangUp, Refuse, RetireNode
+from cluster.control.events import Asked, HangUp, Refuse, RetireNode
 from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, NodeChanged, RemoveNode
 from cluster.control.standing import AWAY_S
 from kvstore.errors import BadParameter, Conflict, NotFound, Overloaded
@@ -120,6 +120,26 @@ def test_a_dead_node_is_replaced_at_once_and_removed_without_being_told() -> Non
     assert not world.ended
     world.run()
     world.check_even(3)
+
+
+def test_a_dead_node_that_holds_nothing_is_removed_without_waiting_for_it() -> None:
+    world = MovingWorld("n1", "n2", "n3", settings=replace(SETTINGS, manual_rebalance=True))
+    world.add("n4")
+    world.stop("n4")
+    world.turn()
+    world.ask_for(RemoveNode("n4", force=True))
+    world.turn()
+    assert world.stored.nodes["n4"].standing is Standing.REMOVED
+
+
+def test_two_changes_of_a_member_at_the_same_time_both_come_true() -> None:
+    world = of_three()
+    world.store_is_held = True
+    for request in (ChangeNode("n1", weight=2.0), ChangeNode("n1", zone="z")):
+        world.send(Asked(0, request))
+    world.release()
+    info = world.stored.nodes["n1"]
+    assert (info.weight, info.zone) == (2.0, "z")
 
 
 def test_one_with_the_last_copy_in_sync_is_not_given_up_even_by_force() -> None:
