@@ -182,6 +182,18 @@ def test_the_time_away_counts_anew_at_another_removal() -> None:
     assert world.stored.nodes["n4"].standing is Standing.LEAVING
 
 
+def test_one_that_does_not_say_that_it_heard_of_its_removal_is_told_again() -> None:
+    world = of_four()
+    world.retires = False
+    world.ask_for(RemoveNode("n4"))
+    world.until(lambda: bool(of_kind(world.effects, RetireNode)))
+    for _ in range(10):
+        world.turn()
+    assert world.stored.nodes["n4"].standing is Standing.LEAVING
+    world.retires = True
+    world.until(lambda: world.ended == ["n4"], 10)
+
+
 def test_a_removal_can_be_called_off() -> None:
     world = of_four()
     world.ask_for(RemoveNode("n4"))
