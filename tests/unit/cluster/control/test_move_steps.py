@@ -258,3 +258,11 @@ def test_a_new_copy_is_added_as_one_that_was_not_compared_yet() -> None:
     assert isinstance(change, PutEntry)
     assert change.move == MOVE
     assert change.entry == changed(planned, ver=10, adding=(T,), moving=T, verified_epoch=0)
+
+
+def test_what_was_proposed_is_proposed_again_only_when_it_has_met_the_store() -> None:
+    mover, seen = Mover(1), scene(JOINED)
+    assert mover.tick(seen, 0.0).changes
+    assert not mover.tick(seen, 1.0).changes
+    mover.settled([PID])
+    assert mover.tick(seen, 2.0).changes

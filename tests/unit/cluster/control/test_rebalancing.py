@@ -9,7 +9,7 @@ import pytest
 from unit.cluster.control.moving_world import SETTINGS, TURN_S, MovingWorld
 from unit.cluster.control.world import of_kind
 
-from cluster.cluster_map import PutEntry, StartMoves
+from cluster.cluster_map import StartMoves
 from cluster.control.events import Asked, Propose, Refuse, Reply
 from cluster.control.messages import (
     AbortMove,
@@ -261,16 +261,3 @@ def test_of_two_that_undo_moves_at_the_same_time_the_second_is_told_to_ask_again
     told, refused = answers(world, AbortMove(first), AbortMove(second))
     assert told.state == "paused"
     assert isinstance(refused, Conflict)
-
-
-def test_what_is_proposed_for_a_move_is_not_proposed_again_while_its_outcome_is_open() -> None:
-    world = MovingWorld("n1", "n2", "n3")
-    world.is_slow = True
-    world.add("n4")
-    world.until(lambda: bool(world.stored.active_moves))
-    world.store_is_held = True
-    for _ in range(10):
-        world.turn()
-    pids = [change.entry.pid for one in world.held for change in one.changes if isinstance(change, PutEntry)]
-    assert pids
-    assert len(pids) == len(set(pids))
