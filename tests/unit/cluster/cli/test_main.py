@@ -168,8 +168,8 @@ def test_wait_ends_with_what_is_missing(
     gateway: type[_Gateway], capsys: pytest.CaptureFixture[str], arguments: list[str], missing: str
 ) -> None:
     gateway.answers["GET"] = (200, json.dumps(VIEW).encode())
-    assert run(["wait", *arguments, "--timeout", "0.1"]) == 3
-    assert capsys.readouterr().err == f"kvstore: after 0.1 s: {missing}\n"
+    assert run(["wait", *arguments, "--timeout", "1"]) == 3
+    assert capsys.readouterr().err == f"kvstore: after 1 s: {missing}\n"
 
 
 def test_wait_is_done_when_what_it_waits_for_is_there(gateway: type[_Gateway]) -> None:
