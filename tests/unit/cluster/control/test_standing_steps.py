@@ -1,0 +1,91 @@
+"""The last step of a removal: nobody goes whom the map still needs, and whoever goes is proposed once."""
+
+from __future__ import annotations
+
+import pytest
+from unit.cluster.control.world import rid_of
+
+from cluster.cluster_map import ClusterMap, PutNode
+from cluster.control.events import Propose, RetireNode, Stored
+from cluster.control.map_store import Outcome
+from cluster.control.proposals import Proposals
+from cluster.control.repair import Host
+from cluster.control.standing import AWAY_S, Standings
+from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, Move, MoveState, NodeInfo, Standing
+
+PID = 1
+A, B, X = (rid_of(node, PID) for node in ("a", "b", "x"))
+HOSTS = {node: Host(number) for number, node in enumerate("abx", 1)}
+FREE = Entry(PID, "default", 1, 1, A, (A, B), (A, B))
+
+
+def cluster_of(entry: Entry, move: Move | None = None, standing: Standing = Standing.LEAVING) -> ClusterMap:
+    """Nodes a, b and x, which is leaving."""
+    nodes = {
+        name: NodeInfo(name, "h:1", "default", 1.0, 1, b"", standing if name == "x" else Standing.MEMBER)
+        for name in "abx"
+    }
+    keyspaces = {"default": KeyspaceInfo("default", "hash", (PID,), 2, 1)}
+    return ClusterMap(b"cluster.", 5, nodes, keyspaces, {PID: entry}, {} if move is None else {PID: move})
+
+
+@pytest.fixture
+def proposals() -> Proposals:
+    return Proposals()
+
+
+@pytest.fixture
+def standings(proposals: Proposals) -> Standings:
+    return Standings(proposals)
+
+
+HELD = Entry(PID, "default", 1, 1, A, (A, B, X), (A, B, X))
+FILLED = Entry(PID, "default", 1, 1, A, (A, B), (A, B), adding=(X,))
+
+
+@pytest.mark.parametrize(
+    ("entry", "move"),
+    [
+        (HELD, None),
+        (FILLED, None),
+        (FREE, Move(1, PID, "x", "b")),
+        (FREE, Move(1, PID, "a", "x", MoveState.ABORTING)),
+    ],
+    ids=["held", "filled", "source", "target"],
+)
+def test_one_that_the_map_names_is_neither_told_nor_given_up(
+    standings: Standings, entry: Entry, move: Move | None
+) -> None:
+    cluster = cluster_of(entry, move)
+    assert standings.tick(cluster, HOSTS, 0.0) == []
+    assert standings.tick(cluster, {}, 0.0) == []
+    assert standings.tick(cluster, {}, AWAY_S + 1) == []
+    assert standings.retired("x", cluster) == []
+
+
+def test_one_that_nothing_names_is_told_and_given_up_once_it_heard(standings: Standings) -> None:
+    cluster = cluster_of(FREE, Move(1, PID, "x", "b", MoveState.DONE))
+    assert standings.tick(cluster, HOSTS, 0.0) == [RetireNode("x", 3)]
+    (given_up,) = standings.retired("x", cluster)
+    assert isinstance(given_up, Propose)
+    (change,) = given_up.changes
+    assert isinstance(change, PutNode)
+    assert change.node.standing is Standing.REMOVED
+    assert standings.retired("x", cluster) == [], "it is proposed already"
+
+
+def test_what_was_refused_is_proposed_again(standings: Standings, proposals: Proposals) -> None:
+    cluster = cluster_of(FREE)
+    (given_up,) = standings.retired("x", cluster)
+    assert isinstance(given_up, Propose)
+    refused = Stored(((given_up.proposal, (Outcome.CONFLICT,)),), MapUpdate(5, [], []))
+    proposals.settle(refused, cluster)
+    assert standings.retired("x", cluster)
+
+
+def test_one_that_was_away_and_came_back_is_not_given_up_at_its_next_absence(standings: Standings) -> None:
+    cluster = cluster_of(FREE)
+    assert standings.tick(cluster, {}, 0.0) == []
+    standings.tick(cluster, HOSTS, AWAY_S - 1)
+    assert standings.tick(cluster, {}, AWAY_S + 1) == []
+    assert standings.tick(cluster, {}, 2 * AWAY_S + 2)
