@@ -128,6 +128,7 @@ class Controller:
                 return []
             case Ticked():
                 self._gone = self._absences.tick(self.map, self._members.up(), now_s) | dead_nodes(self.map)
+                self._rebalancing.watch(self._scene(), now_s)
                 effects = [*self._members.tick(now_s), *self._proposals.repeat(), *self._ask_copies()]
                 return [*effects, *self._plan(now_s)] if self._is_planner else effects
             case Asked(ask, AdmitNode() as request):

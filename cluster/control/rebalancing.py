@@ -164,9 +164,12 @@ class Rebalancing:
         """A leader compared a copy that moves with its own."""
         return self._carried(self._mover.compared(event, cluster, now_s))
 
+    def watch(self, scene: Scene, now_s: float) -> None:
+        """See how far moves have come, whoever takes them further; several times a second."""
+        self._progress.tick(scene, now_s)
+
     def tick(self, scene: Scene, now_s: float) -> list[Effect]:
         """Take every move a step further that can go, and plan where it is time; several times a second."""
-        self._progress.tick(scene, now_s)
         effects = self._carried(self._mover.tick(scene, now_s))
         start = self._plan_by_itself(scene, now_s)
         if start is not None:

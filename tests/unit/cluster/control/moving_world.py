@@ -193,8 +193,10 @@ class MovingWorld(World):
                 self.vers[rid] = entry.ver
             leads = entry.leader == rid
             is_old = self.is_whole(rid, entry)
+            keys = 10 if is_old else 10 * self.filled[rid] // FILL_TURNS
+            end = 5 if is_old else 0
             reports.append(
-                CopyReport(pid, entry.epoch, leads, 10, 100, self.vers[rid], entry.epoch, 5 if is_old else 0, is_old)
+                CopyReport(pid, entry.epoch, leads, keys, 10 * keys, self.vers[rid], entry.epoch, end, is_old)
             )
         return reports
 

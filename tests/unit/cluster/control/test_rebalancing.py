@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from unit.cluster.control.moving_world import SETTINGS, TURN_S, MovingWorld
+from unit.cluster.control.moving_world import FILL_TURNS, SETTINGS, TURN_S, MovingWorld
 from unit.cluster.control.world import of_kind
 
 from cluster.cluster_map import StartMoves
-from cluster.control.events import Asked, Propose, Refuse, Reply
+from cluster.control.events import Asked, PlannerChosen, Propose, Refuse, Reply
 from cluster.control.messages import (
     AbortMove,
     ChangeNode,
@@ -261,3 +261,16 @@ def test_of_two_that_undo_moves_at_the_same_time_the_second_is_told_to_ask_again
     told, refused = answers(world, AbortMove(first), AbortMove(second))
     assert told.state == "paused"
     assert isinstance(refused, Conflict)
+
+
+def test_a_control_that_does_not_plan_shows_how_fast_moves_go() -> None:
+    world = MovingWorld("n1", "n2", "n3")
+    world.add("n4")
+    while not any(entry.adding for entry in world.stored.entries.values()):
+        world.turn()
+    world.send(PlannerChosen(False))
+    rates = []
+    for _ in range(2 * FILL_TURNS):
+        world.turn()
+        rates += [move.bytes_per_second for move in world.ask_for(RebalanceStatus()).moves]
+    assert max(rates) > 0
