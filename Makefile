@@ -21,7 +21,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
-.PHONY: help up test check lint sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink bench-recovery compose-test bench bench-import bench-handoff ycsb clean
+.PHONY: help up test check lint sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves bench-recovery compose-test bench bench-import bench-handoff ycsb clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -38,6 +38,7 @@ help:
 	@echo 'make first-write  seconds from kill -9 of a leader to the first write, $(KILLS) times (KILLS=)'
 	@echo 'make stopped  a leader that stands still for 0.5 to 15 times its lease'
 	@echo 'make grow-shrink  a cluster grows from three nodes to five and back under load (RECORDS=)'
+	@echo 'make kill-moves  kill -9 of source, target and gateway at each step of a move, $(ROUNDS) rounds (ROUNDS=; 27 are one of each)'
 	@echo 'make retried  $(WRITES) writes whose answers are dropped, sent again through another gateway over three failovers (WRITES=)'
 	@echo 'make compose-test  docker-compose.yml for real, with an engine that runs or one started for it (6 minutes)'
 	@echo 'make bench   requests per second, measured with wrk'
@@ -95,6 +96,9 @@ stopped: .venv/dev.stamp
 
 grow-shrink: .venv/dev.stamp
 	$(PY) tests/probe/grow_shrink.py --records $(RECORDS)
+
+kill-moves: .venv/dev.stamp
+	$(PY) tests/probe/kill_moves.py --rounds $(ROUNDS)
 
 retried: .venv/dev.stamp
 	$(PY) tests/probe/retried.py --writes $(WRITES)
