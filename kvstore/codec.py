@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import msgspec
 
-from kvstore.messages import Entry, Frame
+from kvstore.messages import Chunk, Entry, Frame
 
 FORMAT = 1
 
 _ENCODER = msgspec.msgpack.Encoder()
 _FRAME = msgspec.msgpack.Decoder(Frame)
 _ENTRY = msgspec.msgpack.Decoder(Entry)
+_CHUNK = msgspec.msgpack.Decoder(Chunk)
 
 
 class CodecError(ValueError):
@@ -49,5 +50,17 @@ def decode_entry(data: bytes) -> Entry:
     """Decode a stored map entry; raises CodecError as `decode_frame` does."""
     try:
         return _ENTRY.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CodecError(str(error)) from error
+
+
+def encode_chunk(chunk: Chunk) -> bytes:
+    return _ENCODER.encode(chunk)
+
+
+def decode_chunk(data: bytes) -> Chunk:
+    """Decode a chunk that stood by itself; raises CodecError as `decode_frame` does."""
+    try:
+        return _CHUNK.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(str(error)) from error

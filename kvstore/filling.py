@@ -86,7 +86,7 @@ class Filling:
         chunk = None if leader is None else leader.followers.chunk(node, pull, self.pace.piece_bytes, view)
         effects: list[Effect] = []
         if chunk is not None:
-            size_bytes = _size_bytes(chunk)
+            size_bytes = chunk.size_bytes
             self.sent_bytes += size_bytes
             self._sending.take(size_bytes)
             effects.append(Send(node, chunk))
@@ -137,7 +137,7 @@ class Filling:
 
     def on_chunk(self, partition: Partition, chunk: Chunk) -> None:
         """A piece of data came for this copy."""
-        size_bytes = _size_bytes(chunk)
+        size_bytes = chunk.size_bytes
         self.taken_bytes += size_bytes
         self._taking.take(size_bytes)
         if partition is self._pulling:
@@ -156,10 +156,6 @@ class Filling:
             return []
         self._wake_ms = due_ms
         return [Wake(wait_ms + 1)]
-
-
-def _size_bytes(chunk: Chunk) -> int:
-    return sum(len(position) + len(row) for position, row in chunk.rows)
 
 
 def _rows_bytes(effect: Effect) -> int:

@@ -175,7 +175,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """First message of a connection, from the side that dialled. `role`: gateway, control, node, admin.
+    """First message of a connection, from the side that dialled. `role`: gateway, control, node, bulk, admin.
+
+    As `bulk` a node dials to pull data, and says nothing else on that connection.
 
     `boot_floor` is the highest boot counter that the cluster knows of the node that is dialled: a node whose store is
     new counts on from there, so that it is told from an older image of its former disk.
@@ -538,6 +540,17 @@ class Chunk(Message, frozen=True, tag=38):
     done: bool
     as_of_ms: int
 
+    @property
+    def size_bytes(self) -> int:
+        """How much data it carries."""
+        return sum(len(position) + len(row) for position, row in self.rows)
+
+
+class PackedChunk(Message, frozen=True, tag=46):
+    """A `Chunk`, compressed: a frame of zstd that tells its content's size."""
+
+    packed: bytes
+
 
 class Ping(Message, frozen=True, tag=39):
     """Node to node, each half second: the partitions that the sender leads and the receiver has a copy of, with the
@@ -616,6 +629,7 @@ Body = (
     | BeginBackfill
     | PullChunk
     | Chunk
+    | PackedChunk
     | Ping
     | Pong
     | DropCopies
