@@ -33,6 +33,8 @@ class NodeMetrics(Collector):
         self.acks = 0
         self.alarms = 0
         self.queued = 0
+        self.chunk_bytes = 0
+        self.chunk_wire_bytes = 0
         self.lag = LoopLag(lambda lag_s: partitions.filling.pace.note_lag(lag_s * 1000))
         self._partitions = partitions
         self._commits = [0] * (len(COMMIT_BUCKETS_S) + 1)
@@ -48,6 +50,11 @@ class NodeMetrics(Collector):
         self._commit_s += seconds
         self._batches[bisect_left(BATCH_BUCKETS_ROWS, rows)] += 1
         self._batch_rows += rows
+
+    def sent_chunk(self, size_bytes: int, wire_bytes: int) -> None:
+        """A piece of data left for a copy that is filled elsewhere, as so many bytes."""
+        self.chunk_bytes += size_bytes
+        self.chunk_wire_bytes += wire_bytes
 
     def text(self) -> bytes:
         """The series as they are now."""
@@ -108,6 +115,12 @@ class NodeMetrics(Collector):
         )
         yield CounterMetricFamily(
             "kvstore_node_backfill_taken_bytes", "Data that copies of this node were filled with", filling.taken_bytes
+        )
+        yield CounterMetricFamily(
+            "kvstore_node_chunk_bytes", "Of the data sent to copies, what went in chunks", self.chunk_bytes
+        )
+        yield CounterMetricFamily(
+            "kvstore_node_chunk_wire_bytes", "The same as it was sent, compressed or not", self.chunk_wire_bytes
         )
 
     def _by_consistency(self) -> Metric:

@@ -16,7 +16,6 @@ from kvstore.messages import (
     Append,
     AskDigests,
     BeginBackfill,
-    Chunk,
     Confirm,
     Confirmed,
     CopiesCreated,
@@ -43,13 +42,16 @@ from kvstore.messages import (
     Welcome,
     Write,
 )
+from kvstore.node.bulk import ROLE
 from kvstore.node.pending import PendingCall, PendingStale
 from kvstore.node.shell import Shell
 from kvstore.replication.leader import LATER, Later
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection
 
-REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused, BeginBackfill, PullChunk, Chunk)
+REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused, BeginBackfill)
 BETWEEN_NODES = (Ping, Pong, Confirm, Confirmed, AskDigests, Digests)
+# On a connection that this node dialled the other end says no role.
+PEERS = ("node", "")
 VERIFIERS = ("gateway", "control", "admin")
 READ_BYTES_MAX = 16 * 1024 * 1024
 
@@ -92,15 +94,14 @@ class Service:
             self._read(connection, envelope.call, body)
         elif isinstance(body, Write):
             self._write(connection, envelope.call, body)
-        elif isinstance(body, REPLICATION) and connection.peer:
-            shell = self.shell
-            effects = shell.partitions.handle(connection.peer, body, shell.now())
-            if effects:
-                shell.perform(effects)
-            shell.schedule()
+        elif isinstance(body, REPLICATION) and connection.peer and connection.role in PEERS:
+            self.shell.receive(connection.peer, body)
         elif isinstance(body, ReadStale):
             self._read_stale(connection, envelope.call, body)
-        elif isinstance(body, BETWEEN_NODES) and connection.peer:
+        elif isinstance(body, PullChunk) and connection.role == ROLE:
+            self.shell.bulk.asked(connection)
+            self.shell.receive(connection.peer, body)
+        elif isinstance(body, BETWEEN_NODES) and connection.peer and connection.role in PEERS:
             # What is granted or told counts from when the question came, which this turn's instant may precede.
             shell = self.shell
             shell.perform(shell.partitions.handle(connection.peer, body, shell.fresh_now()))
@@ -185,6 +186,7 @@ class Service:
         """A connection that this node accepted is gone."""
         if self._shell is not None:
             self._shell.controls.closed(connection)
+            self._shell.bulk.closed(connection)
 
     # ---- data ---------------------------------------------------------------------------------------------------
 

@@ -18,11 +18,13 @@ import structlog
 from kvstore.clock import Clock
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send, TakeDigests, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Acked, CasResult, CompareAndSet, Entry, NodeInfo, Standing
+from kvstore.messages import Acked, CasResult, Chunk, CompareAndSet, Entry, NodeInfo, PullChunk, Standing
+from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
 from kvstore.node.controls import Controls
 from kvstore.node.digester import Digester
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.pending import PendingCall
+from kvstore.partition import Replicated
 from kvstore.partitions import Partitions
 from kvstore.replication.bucket_digests import BucketDigests
 from kvstore.rpc.client import Identity, Link
@@ -53,6 +55,8 @@ class Shell:
         self.metrics = metrics
         self.controls = Controls()
         self.peers: dict[str, Link] = {}
+        self.bulk = BulkAnswers(metrics.sent_chunk)
+        self._bulk_links = BulkLinks(lambda: self._identity(ROLE), self.receive)
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(engine, _end_process)
@@ -224,7 +228,13 @@ class Shell:
 
     def _send(self, send: Send) -> None:
         link = self.peers.get(send.node)
-        if link is not None:
+        if link is None:
+            return
+        if isinstance(send.body, PullChunk):
+            self._bulk_links.ask(link, send.body)
+        elif isinstance(send.body, Chunk):
+            self.bulk.answer(send.node, send.body)
+        else:
             link.cast(send.body)
             if isinstance(send.body, Acked):
                 self.metrics.acks += 1
@@ -255,6 +265,13 @@ class Shell:
 
     # ---- peers --------------------------------------------------------------------------------------------------
 
+    def receive(self, node: str, message: Replicated | PullChunk) -> None:
+        """A message of `node` on replication or on filling came."""
+        effects = self.partitions.handle(node, message, self.now())
+        if effects:
+            self.perform(effects)
+        self.schedule()
+
     def on_nodes(self, nodes: list[NodeInfo]) -> None:
         """Keep a link to each other member of the cluster."""
         me = self.partitions.state
@@ -266,14 +283,19 @@ class Shell:
             if known is not None:
                 self._loop.create_task(known.close())
                 del self.peers[node.id]
+                self._bulk_links.forget(node.id)
             if is_member:
-                self.peers[node.id] = self._new_link(node, Identity(me.cluster_id, me.node_id, "node"))
+                self.peers[node.id] = self._new_link(node)
 
-    def _new_link(self, node: NodeInfo, identity: Identity) -> Link:
+    def _identity(self, role: str) -> Identity:
+        me = self.partitions.state
+        return Identity(me.cluster_id, me.node_id, role)
+
+    def _new_link(self, node: NodeInfo) -> Link:
         link = Link(
             node.id,
             node.address,
-            identity,
+            self._identity("node"),
             self._handler,
             on_up=lambda _: self._peer_up(node.id),
             on_down=lambda: self.partitions.unreachable(node.id, self.now()),
@@ -289,6 +311,7 @@ class Shell:
         """Time has passed."""
         self.partitions.usage = self.engine.usage()
         self.perform(self.partitions.tick(self.view(), self.now()))
+        self._bulk_links.close_idle(self._loop.time())
         if self._loop.time() - self._applied_s >= APPLY_S:
             self._applied_s = self._loop.time()
             self.apply_soon()
@@ -303,6 +326,7 @@ class Shell:
             await saved.wait()
         for link in self.peers.values():
             await link.close()
+        await self._bulk_links.close()
         await self._digester.close()
         await asyncio.to_thread(self._writer.close)
         self._close_view()

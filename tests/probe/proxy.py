@@ -1,7 +1,8 @@
 """A TCP proxy that stands in front of a node, at the address that the node advertises, and harms its links to peers.
 
 Guarantees: who dials is told from the `Hello` that it sends; only connections between nodes are harmed (`cut` takes
-those of another role too); bytes keep their order. Leaves to others: when to do harm. Runs in its test's event loop.
+those of other roles, too, or of one); bytes keep their order. Leaves to others: when to do harm. Runs in its test's
+event loop.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from pathlib import Path
 
 from probe.processes import wait_until
@@ -18,13 +20,15 @@ from kvstore.messages import Hello
 from kvstore.rpc.framing import PREAMBLE, FrameDecoder
 
 CHUNK_BYTES = 65536
+BETWEEN_NODES = ("node", "bulk")
 TCP_LISTEN = "0A"
 
 
 class Proxy:
     """One proxy. `delay_s` of each chunk and `flip_chance` of a bit in each may be set at any time.
 
-    `cluster_id` is what the last `Hello` named; `cuts`, `held`, `slowed` and `flips` count the harm.
+    `cluster_id` is what the last `Hello` named; `cuts`, `held`, `slowed` and `flips` count the harm, `carried` the
+    bytes both ways by the role of who dialled.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -36,6 +40,7 @@ class Proxy:
         self.held = 0
         self.slowed = 0
         self.flips = 0
+        self.carried: Counter[str] = Counter()
         self._rng = rng
         self._cut: frozenset[str] = frozenset()
         self._open = asyncio.Event()
@@ -71,11 +76,13 @@ class Proxy:
 
     # ---- harm ---------------------------------------------------------------------------------------------------
 
-    def cut(self, role: str = "node") -> None:
-        """End every link that a process of this role dialled, and every new one at once, until `heal`."""
-        self._cut |= {role}
+    def cut(self, *roles: str) -> None:
+        """End every link that was dialled in one of these roles (none: in those of nodes), and every new one at once,
+        until `heal`."""
+        named = frozenset(roles or BETWEEN_NODES)
+        self._cut |= named
         for writer, dialled_by in self._links.items():
-            if dialled_by == role:
+            if dialled_by in named:
                 self.cuts += 1
                 writer.transport.abort()
 
@@ -105,12 +112,11 @@ class Proxy:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", await self._target)
             stack.callback(inner_writer.transport.abort)
             inner_writer.write(opening)
-            between_nodes = hello.role == "node"
             for end in (writer, inner_writer):
                 self._links[end] = hello.role
                 stack.callback(self._links.pop, end)
-            there = self._pump(reader, inner_writer, between_nodes)
-            await asyncio.gather(there, self._pump(inner_reader, writer, between_nodes))
+            there = self._pump(reader, inner_writer, hello.role)
+            await asyncio.gather(there, self._pump(inner_reader, writer, hello.role))
 
     async def _read_hello(self, reader: asyncio.StreamReader) -> tuple[bytes, Hello]:
         opening = await reader.readexactly(len(PREAMBLE))
@@ -124,10 +130,11 @@ class Proxy:
                 self.cluster_id = hello.cluster_id
                 return opening, hello
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, between_nodes: bool) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, role: str) -> None:
         try:
             while data := await reader.read(CHUNK_BYTES):
-                writer.write(await self._harm(data) if between_nodes else data)
+                self.carried[role] += len(data)
+                writer.write(await self._harm(data) if role in BETWEEN_NODES else data)
                 await writer.drain()
         except OSError:
             pass

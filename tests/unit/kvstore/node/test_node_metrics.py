@@ -53,3 +53,10 @@ def test_writes_that_came_before_are_counted() -> None:
     partitions, metrics = new_metrics()
     partitions.leaders.stored_results += 2
     assert "kvstore_node_stored_results_total 2.0" in lines(metrics)
+
+
+def test_chunks_are_counted_as_data_and_as_what_was_sent() -> None:
+    _, metrics = new_metrics()
+    metrics.sent_chunk(100, 40)
+    metrics.sent_chunk(10, 10)
+    assert lines(metrics) >= {"kvstore_node_chunk_bytes_total 110.0", "kvstore_node_chunk_wire_bytes_total 50.0"}
