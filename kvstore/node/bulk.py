@@ -130,9 +130,10 @@ class BulkAnswers:
         if known is None:
             return
         connection, packer = known
-        body = packer.pack(chunk)
+        size_bytes = chunk.size_bytes
+        body = packer.pack(chunk, size_bytes)
         if connection.cast(body, PRIORITY_DATA):
-            self._sent(chunk.size_bytes, len(body.packed) if isinstance(body, PackedChunk) else chunk.size_bytes)
+            self._sent(size_bytes, len(body.packed) if isinstance(body, PackedChunk) else size_bytes)
 
     def closed(self, connection: Connection) -> None:
         """The connection is gone, if it was one of these."""

@@ -40,12 +40,12 @@ class Packer:
     def __init__(self) -> None:
         self._pauses: dict[Rid, _Pause] = {}
 
-    def pack(self, chunk: Chunk) -> Chunk | PackedChunk:
-        """The chunk as it should be sent."""
+    def pack(self, chunk: Chunk, size_bytes: int) -> Chunk | PackedChunk:
+        """The chunk, which holds so much data, as it should be sent."""
         pause = self._pauses.setdefault(chunk.rid, _Pause())
         if chunk.done:
             del self._pauses[chunk.rid]
-        if not PACKED_BYTES_MIN <= chunk.size_bytes <= UNPACKED_BYTES_MAX:
+        if not PACKED_BYTES_MIN <= size_bytes <= UNPACKED_BYTES_MAX:
             return chunk
         if pause.left:
             pause.left -= 1

@@ -28,7 +28,7 @@ COPY = Rid("n2", b"s" * 16)
 FIRST, SECOND = PullChunk(1, COPY, 1, b""), PullChunk(1, COPY, 1, b"\x00k")
 PLAIN = Chunk(1, COPY, 1, b"", b"\x00k", 7, [(b"\x00k", b"row")], False, 5)
 LOOSE = Chunk(1, COPY, 1, b"", b"\x00k", 7, [(b"\x00k", bytes(100_000))], False, 5)
-PACKED = Packer().pack(LOOSE)
+PACKED = Packer().pack(LOOSE, LOOSE.size_bytes)
 
 
 class Asked:

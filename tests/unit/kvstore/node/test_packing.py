@@ -32,22 +32,26 @@ DENSE = chunk(RNG.randbytes(100_000))
 LOOSE = chunk(shrinking(100_000))
 
 
+def pack(packer: Packer, one: Chunk) -> Chunk | PackedChunk:
+    return packer.pack(one, one.size_bytes)
+
+
 def packed(packer: Packer, *chunks: Chunk) -> list[bool]:
-    return [isinstance(packer.pack(one), PackedChunk) for one in chunks]
+    return [isinstance(pack(packer, one), PackedChunk) for one in chunks]
 
 
 # ---- what is compressed ---------------------------------------------------------------------------------------------
 
 
 def test_a_chunk_that_shrinks_is_packed_and_comes_out_as_it_went_in() -> None:
-    message = Packer().pack(LOOSE)
+    message = pack(Packer(), LOOSE)
     assert isinstance(message, PackedChunk)
     assert len(message.packed) < 0.6 * LOOSE.size_bytes
     assert unpack(message) == LOOSE
 
 
 def test_a_chunk_that_does_not_shrink_is_sent_as_it_is() -> None:
-    assert Packer().pack(DENSE) is DENSE
+    assert pack(Packer(), DENSE) is DENSE
 
 
 def test_a_small_chunk_is_not_packed() -> None:
@@ -62,12 +66,12 @@ def test_nothing_is_packed_that_would_be_refused() -> None:
     rows = [(b"\x00%d" % number, b"") for number in range(UNPACKED_BYTES_MAX // 7)]
     many = Chunk(1, COPY, 1, b"", rows[-1][0], 7, rows, False, 5)
     assert many.size_bytes <= UNPACKED_BYTES_MAX < len(encode_chunk(many))
-    assert Packer().pack(many) is many
+    assert pack(Packer(), many) is many
 
 
 def test_the_largest_chunk_that_is_packed_is_unpacked() -> None:
     edge = chunk(bytes(UNPACKED_BYTES_MAX - 60))
-    message = Packer().pack(edge)
+    message = pack(Packer(), edge)
     assert isinstance(message, PackedChunk)
     assert unpack(message) == edge
 
@@ -77,7 +81,7 @@ def test_a_copy_whose_chunks_do_not_shrink_is_tried_ever_more_seldom(monkeypatch
     monkeypatch.setattr("kvstore.node.packing.encode_chunk", trial)
     tries = []
     for number in range(200):
-        packer.pack(DENSE)
+        pack(packer, DENSE)
         if trial.called:
             tries.append(number)
             trial.reset_mock()
