@@ -117,7 +117,7 @@ async def test_a_welcome_leaves_only_when_cluster_and_boot_are_durable(node: New
 
 
 async def test_only_control_makes_a_new_store_belong_to_a_cluster(node: NewNode) -> None:
-    for role in ("gateway", "node", "admin"):
+    for role in ("gateway", "node", "bulk", "admin"):
         with pytest.raises(RpcError, match="not admitted to a cluster yet"):
             await node.greet(Identity(CLUSTER, "n2", role), boot_floor=6)
     assert node.saved.cluster_id == b""
