@@ -286,14 +286,22 @@ class Partition:
         if self.leader is not None:
             self.leader.form_rows(now)
         self.copy.save(batch, apply, journal)
-        if apply:
-            self.copy.outcomes.sweep(batch, view, self.copy.applied_ms)
         self._follower.prepare_answers(full)
         try:
             return [] if self.leader is None else self.leader.followers.pump(view, now)
         except DamagedRow as error:
             self._stopped = self.quarantine(str(error))
             return []
+
+    def sweep(self, batch: Batch, view: Snapshot, tokens_max: int) -> int:
+        """Delete what of so many tokens counts no more, beside what `collect` put into `batch`; returns of how many."""
+        if self.is_quarantined:
+            return 0
+        try:
+            return self.copy.outcomes.sweep(batch, view, self.copy.applied_ms, tokens_max)
+        except DamagedRow as error:
+            self._stopped = [*self._stopped, *self.quarantine(str(error))]
+            return 0
 
     def stream(self, view: Snapshot, now: Instant) -> list[Send]:
         """Send what waits before its batch, where nothing else is under way: all disks then write at the same time."""

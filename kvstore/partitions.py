@@ -47,6 +47,7 @@ from kvstore.verification import Verifications
 
 NODE_ROW = b"\x00\x00\x00\x00node"
 APPLY_RECORDS_MIN = 256
+SWEPT_TOKENS_MIN = 128
 JOURNAL_BYTES_MAX = 8 * 1024 * 1024
 STOOD_STILL_MS = 1000
 UNLIMITED_BYTES = 1 << 62
@@ -319,9 +320,18 @@ class Partitions:
         for partition in self._collected:
             apply = apply_all or partition.copy.unapplied >= APPLY_RECORDS_MIN
             at_once += partition.collect(batch, view, now, apply, full, journal)
+        self._sweep(batch, view)
         self._journal.save(batch, empty=journal is None)
         self._leases.begin_batch(batch, now)
         return Turn(batch, [*at_once, *self._leases.pings(now)])
+
+    def _sweep(self, batch: Batch, view: Snapshot) -> None:
+        """Forget tokens that count no more: the more is written, the more of them, so that they never pile up, and
+        nobody is held up by what was once written in a rush."""
+        left = SWEPT_TOKENS_MIN + len(batch)
+        for partition in self._collected:
+            if left > 0:
+                left -= partition.sweep(batch, view, left)
 
     def _choose_journal(self, apply_all: bool) -> Journal | None:
         """The journal, where the next batch may add to it; None where it is emptied."""

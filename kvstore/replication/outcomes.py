@@ -23,7 +23,6 @@ from kvstore.storage.engine import Batch, Snapshot, Table
 from kvstore.storage.records import ROW_FORMAT, DamagedRow, LogRow, Record
 
 TOKEN_KEEP_MS = 300_000
-SWEEP_ROWS_MAX = 1000
 SCOPE_BYTES = 16
 FINGERPRINT_BYTES = 16
 
@@ -137,23 +136,31 @@ class Outcomes:
                 batch.put(Table.IDEMPOTENCY, prefix + EXPIRED, _NUMBER.pack(windows.expired_upto))
         windows.changed.clear()
 
-    def sweep(self, batch: Batch, view: Snapshot, applied_ms: int) -> None:
-        """Delete rows of tokens that no longer count, some at a time.
+    def sweep(self, batch: Batch, view: Snapshot, applied_ms: int, tokens_max: int) -> int:
+        """Delete rows of tokens that no longer count, so many at most.
 
         Args:
             batch: has all that is applied with it.
             view: has every batch before it.
+
+        Returns:
+            Of how many tokens.
+
+        Raises:
+            DamagedRow: a row cannot be read.
         """
         end_ms = applied_ms - TOKEN_KEEP_MS
         if self._oldest_ms is None or self._oldest_ms > end_ms:
-            return
+            return 0
         prefix, changes = self._prefix, batch.tables[Table.IDEMPOTENCY]
         rows = view.scan(Table.IDEMPOTENCY, prefix + TOKEN_TIME, prefix + b"\xff")
-        for count, (row_key, _) in enumerate(rows):
+        count = 0
+        for row_key, _ in rows:
             time_ms = _time_of(row_key)
-            if time_ms > end_ms or count >= SWEEP_ROWS_MAX:
+            if time_ms > end_ms or count >= tokens_max:
                 self._oldest_ms = time_ms
-                return
+                return count
+            count += 1
             batch.delete(Table.IDEMPOTENCY, row_key)
             token = prefix + TOKEN + row_key[-SCOPE_BYTES:]
             row = view.get(Table.IDEMPOTENCY, token)
@@ -161,6 +168,7 @@ class Outcomes:
             if token not in changes and row is not None and decode_token(row).time_ms == time_ms:
                 batch.delete(Table.IDEMPOTENCY, token)
         self._oldest_ms = applied_ms
+        return count
 
 
 def _time_of(row_key: bytes) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code, version
 
+from kvstore import partitions
 from kvstore.messages import WriteOne, Written
-from kvstore.replication import outcomes
 from kvstore.replication.leader import LATER
-from kvstore.replication.outcomes import TOKEN, TOKEN_KEEP_MS, TOKEN_TIME, WINDOW, outcome_rows
+from kvstore.replication.outcomes import TOKEN, TOKEN_KEEP_MS, TOKEN_TIME, WINDOW, Outcomes, outcome_rows
 from kvstore.replication.windows import KEEP_MS, WINDOW_MAX
 from kvstore.storage.engine import Table
 from kvstore.storage.records import RecordType
@@ -341,6 +342,27 @@ def test_rows_that_no_longer_count_are_deleted(story: Story, n1: StoryNode) -> N
         assert node.rows(Table.IDEMPOTENCY) == {}
 
 
+def test_tokens_of_a_rush_are_swept_a_few_with_each_batch_until_all_are(
+    story: Story, n1: StoryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "SWEPT_TOKENS_MIN", 5)
+    tokens = 100
+    for number in range(tokens):
+        token = number.to_bytes(16, "big") + ASKED
+        n1.write(f"w{number}", WriteOne(PID, n1.partition.ver, b"k%d" % number, b"v", token=token))
+    story.settle(apply=True)
+    story.pass_ms(TOKEN_KEEP_MS)
+    story.beat()
+    left = [tokens]
+    for number in range(30):
+        n1.put(f"other{number}", b"other")
+        story.settle(apply=True)
+        left.append(sum(key[:1] == TOKEN for key in n1.rows(Table.IDEMPOTENCY)))
+    steps = [before - after for before, after in itertools.pairwise(left)]
+    assert 5 <= max(steps) <= 40
+    assert left[-1] == 0
+
+
 def test_a_token_used_again_after_its_time_is_not_deleted_with_its_former_row(story: Story, n1: StoryNode) -> None:
     n1.write("w", used(n1))
     story.settle(apply=True)
@@ -356,7 +378,7 @@ def test_a_token_used_again_after_its_time_is_not_deleted_with_its_former_row(st
 def test_what_counts_is_the_same_whether_or_not_a_copy_has_swept(
     story: Story, n1: StoryNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "SWEEP_ROWS_MAX", 0)
+    monkeypatch.setattr(Outcomes, "sweep", lambda *_: 0)
     n1.write("w", used(n1))
     story.settle(apply=True)
     copy = n1.partition.copy
