@@ -47,7 +47,7 @@ from kvstore.verification import Verifications
 
 NODE_ROW = b"\x00\x00\x00\x00node"
 APPLY_RECORDS_MIN = 256
-SWEPT_TOKENS_MIN = 128
+SWEPT_TOKENS_MIN = 8
 JOURNAL_BYTES_MAX = 8 * 1024 * 1024
 STOOD_STILL_MS = 1000
 UNLIMITED_BYTES = 1 << 62
@@ -328,7 +328,7 @@ class Partitions:
     def _sweep(self, batch: Batch, view: Snapshot) -> None:
         """Forget tokens that count no more: the more is written, the more of them, so that they never pile up, and
         nobody is held up by what was once written in a rush."""
-        left = SWEPT_TOKENS_MIN + len(batch)
+        left = SWEPT_TOKENS_MIN + len(batch) // 2
         for partition in self._collected:
             if left > 0:
                 left -= partition.sweep(batch, view, left)

@@ -354,7 +354,7 @@ def test_tokens_of_a_rush_are_swept_a_few_with_each_batch_until_all_are(
     story.pass_ms(TOKEN_KEEP_MS)
     story.beat()
     left = [tokens]
-    for number in range(30):
+    for number in range(60):
         n1.put(f"other{number}", b"other")
         story.settle(apply=True)
         left.append(sum(key[:1] == TOKEN for key in n1.rows(Table.IDEMPOTENCY)))
