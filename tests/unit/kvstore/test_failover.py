@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 from unit.kvstore.story import ALL_GRACE_MS, PID, TICK_MS, Story, StoryNode, alone, code, returned, taken_over, version
 
 from kvstore.candidate import ASK_AGAIN_MS, GRACE_MS, GRACE_STEP_MS, PASSED_ON
@@ -11,19 +10,6 @@ from kvstore.leases import PING_MS
 from kvstore.messages import Acked, Append, Ping, Pong, Reconcile, Refused
 from kvstore.replication.leader import LATER
 from kvstore.replication.peer import LEASE_MS, SILENCE_MS
-
-
-@pytest.fixture
-def story() -> Story:
-    return Story()
-
-
-@pytest.fixture
-def n1(story: Story) -> StoryNode:
-    n1 = story.lead()
-    n1.put("w", b"k", b"v")
-    story.settle()
-    return n1
 
 
 def pongs(node: StoryNode) -> list[Pong]:

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 from unit.kvstore.story import Story, StoryNode, code, returned, version
 
 from kvstore.candidate import PASSED_ON
 from kvstore.leader_asks import PASS_ON_AFTER_MS
 from kvstore.leases import PING_MS
-
-
-@pytest.fixture
-def story() -> Story:
-    return Story()
-
-
-@pytest.fixture
-def n1(story: Story) -> StoryNode:
-    n1 = story.lead()
-    n1.put("w", b"k", b"v")
-    story.settle()
-    return n1
 
 
 def test_leadership_returns_to_the_first_replica_when_it_was_calm_for_a_while(story: Story, n1: StoryNode) -> None:

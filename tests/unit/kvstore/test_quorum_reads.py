@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code, plain
 
 from kvstore.confirmations import ASK_AGAIN_MS, WAIT_MS_MAX
@@ -12,19 +11,6 @@ from kvstore.replication.leader import LATER
 from kvstore.replication.peer import LEASE_MS
 
 FOR_EVER_MS = 100 * LEASE_MS
-
-
-@pytest.fixture
-def story() -> Story:
-    return Story()
-
-
-@pytest.fixture
-def n1(story: Story) -> StoryNode:
-    n1 = story.lead()
-    n1.put("w", b"k", b"v")
-    story.settle()
-    return n1
 
 
 def test_a_read_waits_for_the_confirmation_and_not_for_a_lease(story: Story, n1: StoryNode) -> None:
