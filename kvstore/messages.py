@@ -2,7 +2,8 @@
 
 Guarantees: every message is an immutable value whose types are checked when it is decoded, so a handler never meets a
 field of a wrong type. Each kind has a tag that is never reused. Leaves to others: bytes (`codec`), meaning (the
-handlers). Sans-IO.
+handlers). Sans-IO. One long file, for it is a catalogue without logic: who looks for a message or its tag finds it
+here.
 
 Words: `pid` is a partition's uid, never reused in a cluster; `ver` is the version of its map entry; a *copy* is named
 by a `Rid`, a node and the uuid that was drawn when the copy was made. PROTOCOL "Identity".
