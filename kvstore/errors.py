@@ -44,6 +44,10 @@ class BadBody(BadRequest):
     code, title = "bad_body", "Bad body"
 
 
+class BadCursor(BadRequest):
+    code, title = "bad_cursor", "Bad cursor"
+
+
 class KeyNotFound(KvError):
     """`lag_ms`: of a stale read, at most so long ago it was not there."""
 

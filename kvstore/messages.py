@@ -24,12 +24,16 @@ NodeId = NewType("NodeId", str)
 # What a row can hold: a request beyond it would fail where it can no longer be refused.
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 TTL_MS_MAX = 315_576_000_000
+# A bound may be the key after the longest one.
+Bound = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX + 1)]
 Key = Annotated[bytes, msgspec.Meta(min_length=1, max_length=KEY_BYTES_MAX)]
 StoredBytes = Annotated[bytes, msgspec.Meta(max_length=VALUE_BYTES_MAX)]
 ContentType = Annotated[str, msgspec.Meta(max_length=255)]
 TtlMs = Annotated[int, msgspec.Meta(ge=1, le=TTL_MS_MAX)]
 Token = Annotated[bytes, msgspec.Meta(max_length=255)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
+ItemFormNumber = Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
@@ -279,6 +283,46 @@ class Written(Value, frozen=True, tag=2):
 
 class WriteResult(Message, frozen=True, tag=13):
     results: list[Written | Fault]
+
+
+class CountKeys(Message, frozen=True, tag=14):
+    """How many keys are from `start` of each part to `end` (empty: no end), asked of the parts' leader. Answer:
+    `Counted`."""
+
+    parts: list[tuple[int, int, Bound]]
+    end: Bound
+
+
+class Counted(Message, frozen=True, tag=15):
+    """Keys of each part, and the key from which it is to be asked again, None where it is counted to the end. Parts
+    that are neither there nor among the faults were not begun."""
+
+    counts: list[tuple[int, int, bytes | None]]
+    faults: list[tuple[int, Fault]]
+
+
+class Scan(Message, frozen=True, tag=18):
+    """The next page of what a node leads of these (pid, ver), between `start` and `end` (empty: no end), from the end
+    down if `reverse`. `form` is one of `scan.items.ItemForm`. Answer: `Scanned`."""
+
+    parts: list[tuple[int, int]]
+    start: Bound
+    end: Bound
+    limit: AtLeastOne
+    bytes_max: AtLeastOne
+    reverse: bool
+    form: ItemFormNumber
+    keys_only: bool
+
+
+class Scanned(Message, frozen=True, tag=19):
+    """Keys in the order of the scan, and each one's item as the user gets it: all there are up to the last key, or to
+    the end of the range if `is_done`, but those of the parts with a fault."""
+
+    keys: list[bytes]
+    items: list[bytes]
+    is_done: bool
+    faults: list[tuple[int, Fault]]
 
 
 class ReadStale(Message, frozen=True, tag=16):
@@ -609,6 +653,10 @@ Body = (
     | ReadResult
     | Write
     | WriteResult
+    | CountKeys
+    | Counted
+    | Scan
+    | Scanned
     | ReadStale
     | StaleResult
     | CreateCopies

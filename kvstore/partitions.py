@@ -81,13 +81,13 @@ class Partitions:
         self.backfills = 0
         self._new_store_id = new_store_id
         self.leaders = NodeLeaders(pending_bytes_max)
-        self._by_pid: dict[int, Partition] = {}
-        self._leases = Leases(self._by_pid, state.boot)
+        self.by_pid: dict[int, Partition] = {}
+        self._leases = Leases(self.by_pid, state.boot)
         self._dirty: set[Partition] = set()
-        self.reads = Reads(self._by_pid, self._dirty)
-        self.filling = Filling(self._by_pid)
-        self.truncation = Truncation(self._by_pid, self._dirty)
-        self.verifications = Verifications(self._by_pid, self._dirty)
+        self.reads = Reads(self.by_pid, self._dirty)
+        self.filling = Filling(self.by_pid)
+        self.truncation = Truncation(self.by_pid, self._dirty)
+        self.verifications = Verifications(self.by_pid, self._dirty)
         self._gone = GoneCopies()
         self._journal = Journal()
         self._kept: list[tuple[int, bytes]] = []
@@ -125,14 +125,14 @@ class Partitions:
         return effects
 
     def __iter__(self) -> Iterator[Partition]:
-        return iter(self._by_pid.values())
+        return iter(self.by_pid.values())
 
     def get(self, pid: int) -> Partition | None:
-        return self._by_pid.get(pid)
+        return self.by_pid.get(pid)
 
     def _add(self, copy: Copy) -> Partition:
         partition = Partition(copy, self.state.boot, self.leaders, self._renumber)
-        self._by_pid[partition.pid] = partition
+        self.by_pid[partition.pid] = partition
         return partition
 
     def _new_number(self) -> int:
@@ -158,7 +158,7 @@ class Partitions:
         if not self.state.cluster_id:
             boot = max(self.state.boot, boot_floor + 1)
             self.state = msgspec.structs.replace(self.state, cluster_id=cluster_id, boot=boot)
-            self._leases = Leases(self._by_pid, boot)
+            self._leases = Leases(self.by_pid, boot)
             self._state_changed = True
 
     def retire(self) -> None:
@@ -171,7 +171,7 @@ class Partitions:
         durable."""
         rids = []
         for pid in pids:
-            partition = self._by_pid.get(pid)
+            partition = self.by_pid.get(pid)
             if partition is None or partition.is_quarantined:
                 number = self._new_number() if partition is None else self._renumber(partition.copy.number)
                 rid = Rid(self.state.node_id, self._new_store_id())
@@ -184,7 +184,7 @@ class Partitions:
         """Map entries arrived, by an update or as the answer to a compare-and-set."""
         effects: list[Effect] = []
         for entry in entries:
-            partition = self._by_pid.get(entry.pid)
+            partition = self.by_pid.get(entry.pid)
             named = entry.holds(self.state.node_id)
             if partition is not None and named != partition.copy.name.rid and entry.ver > partition.ver:
                 effects += partition.resign()
@@ -206,11 +206,11 @@ class Partitions:
         pieces."""
         effects: list[Effect] = []
         for entry in entries:
-            partition = self._by_pid.get(entry.pid)
+            partition = self.by_pid.get(entry.pid)
             if partition is None or not partition.copy.is_dropped_by(entry):
                 continue
             effects += partition.resign()
-            del self._by_pid[entry.pid]
+            del self.by_pid[entry.pid]
             self._gone.add(partition.copy.number)
             self._dirty.discard(partition)
             self.reads.forget(partition)
@@ -222,7 +222,7 @@ class Partitions:
 
     def read(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
         """Answer one read, or `LATER`."""
-        found = find_leader(self._by_pid, read.pid, read.ver)
+        found = find_leader(self.by_pid, read.pid, read.ver)
         if isinstance(found, Fault):
             return found
         partition, leader = found
@@ -233,7 +233,7 @@ class Partitions:
 
     def write(self, ticket: object, write: WriteOne, view: Snapshot, now: Instant) -> Written | Fault | Later:
         """Take one write, or say why not."""
-        found = find_leader(self._by_pid, write.pid, write.ver)
+        found = find_leader(self.by_pid, write.pid, write.ver)
         if isinstance(found, Fault):
             return found
         partition, leader = found
@@ -254,7 +254,7 @@ class Partitions:
         if isinstance(message, PullChunk):
             self.filling.on_pull(node, message)
             return []
-        partition = self._by_pid.get(message.pid)
+        partition = self.by_pid.get(message.pid)
         if partition is None:
             return []
         self._now = now
@@ -282,11 +282,11 @@ class Partitions:
 
     def reachable(self, node: str, now: Instant) -> list[Effect]:
         """A connection to `node` stands."""
-        return [effect for partition in self._by_pid.values() for effect in partition.reachable(node, now)]
+        return [effect for partition in self.by_pid.values() for effect in partition.reachable(node, now)]
 
     def unreachable(self, node: str, now: Instant) -> None:
         """The connection to `node` is gone."""
-        for partition in self._by_pid.values():
+        for partition in self.by_pid.values():
             partition.unreachable(node, now)
 
     # ---- batches ------------------------------------------------------------------------------------------------
@@ -360,13 +360,13 @@ class Partitions:
     def tick(self, view: Snapshot, now: Instant) -> list[Effect]:
         """Time has passed."""
         if self._ticked_ms is not None and now.mono_ms - self._ticked_ms > STOOD_STILL_MS:
-            for partition in self._by_pid.values():
+            for partition in self.by_pid.values():
                 partition.stood_still(now)
         self._ticked_ms = now.mono_ms
         self._now = now
         self._gone.sweep(view)
         effects: list[Effect] = [*self._leases.pings(now)]
-        for partition in self._by_pid.values():
+        for partition in self.by_pid.values():
             effects += partition.tick(view, now)
             if partition.needs_batch:
                 self._dirty.add(partition)
@@ -376,7 +376,7 @@ class Partitions:
 
     def report(self) -> NodeReport:
         """How the copies are, and which are missing or damaged."""
-        partitions = self._by_pid.values()
+        partitions = self.by_pid.values()
         damaged = {one.pid: one.copy.name.rid for one in partitions if one.is_quarantined}
         lost = [(pid, rid.store) for pid, rid in {**damaged, **self._lost}.items()]
         return NodeReport([partition.report(self._now) for partition in partitions], lost)

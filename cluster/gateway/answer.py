@@ -8,11 +8,13 @@ close, and the writing itself (`http_protocol`). Header text given to an `Answer
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
 from email.utils import formatdate
 from http import HTTPStatus
 
 _BODILESS = frozenset((204, 304))
 _STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\nDate: " for status in HTTPStatus}
+LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -38,6 +40,22 @@ class Answer:
         self.closes = closes
 
 
+class StreamedAnswer(Answer):
+    """An answer of unknown length.
+
+    Args:
+        body: the first piece.
+        pieces: the others; whoever has the answer closes it. What it raises cuts the answer off before its end, so that
+            nobody takes it for whole.
+    """
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, status: int, headers: str, body: bytes, pieces: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(status, headers, body)
+        self.pieces = pieces
+
+
 def json_answer(status: int, body: bytes) -> Answer:
     """An answer in JSON that no cache keeps."""
     return Answer(status, "Content-Type: application/json\r\nCache-Control: no-store\r\n", body)
@@ -59,10 +77,20 @@ class Renderer:
             self._date_s = now_s
             self._date = formatdate(now_s, usegmt=True)
         status, body = answer.status, answer.body
-        length = "" if status in _BODILESS else f"Content-Length: {len(body)}\r\n"
+        if isinstance(answer, StreamedAnswer):
+            length = "" if is_http10 else "Transfer-Encoding: chunked\r\n"
+            body = body if is_http10 else as_chunk(body)
+        else:
+            length = "" if status in _BODILESS else f"Content-Length: {len(body)}\r\n"
         connection = "Connection: close\r\n" if closes else "Connection: keep-alive\r\n" if is_http10 else ""
         head = (
             f"{_STATUS_LINES[status]}{self._date}\r\nX-Request-Id: {request_id}\r\n"
             f"{answer.headers}{length}{connection}\r\n"
         ).encode("latin-1")
         return head if is_head or not body else head + body
+
+
+def as_chunk(data: bytes) -> bytes:
+    """`data` as a chunk of the chunked transfer coding (RFC 9112, section 7.1); nothing for nothing, which would be
+    the end."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -36,6 +36,8 @@ from cluster.gateway.metrics import Metrics
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.router import Router
 from cluster.gateway.routes import Routes
+from cluster.gateway.scan_routes import ScanRoutes
+from cluster.gateway.scans import Scans
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
 from cluster.gateway.verifier import Verifier
@@ -152,6 +154,12 @@ def _routes(
     )
     keys = KeyRoutes(service, max_value_bytes=settings.max_value_bytes, batch_bytes_max=settings.batch_bytes_max)
     imports = ImportRoutes(service, max_value_bytes=settings.max_value_bytes, patience_s=settings.import_patience_s)
+    scans = ScanRoutes(
+        Scans(dispatcher, router, page_bytes_max=settings.batch_answer_bytes_max),
+        service,
+        cluster_id=control.cluster_id,
+        patience_s=settings.import_patience_s,
+    )
     breakers = dispatcher.links.breakers
     metrics.add_gauges(
         "kvstore_gateway_breaker_open",
@@ -161,7 +169,7 @@ def _routes(
     )
     verifier = Verifier(router, dispatcher.links)
     cluster = ClusterRoutes(control, verifier, metrics, openapi=OPENAPI.read_bytes(), breakers=breakers)
-    return Routes(keys, imports, cluster, RebalanceRoutes(control))
+    return Routes(keys, scans, imports, cluster, RebalanceRoutes(control))
 
 
 async def _serve_http(

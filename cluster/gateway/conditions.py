@@ -32,12 +32,19 @@ def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:
     Raises:
         BadParameter: one is unknown, given twice, or not UTF-8 in clean percent-encoding.
     """
-    if not query:
-        return {}
-    parameters: dict[str, str] = {}
-    for part in query.split("&"):
+    return {name: _as_text(value) for name, value in parse_raw_query(query, allowed).items()} if query else {}
+
+
+def parse_raw_query(query: str, allowed: Collection[str]) -> dict[str, bytes]:
+    """The parameters of a query string, their values as the bytes that they stand for.
+
+    Raises:
+        BadParameter: one is unknown, given twice, or not in clean percent-encoding.
+    """
+    parameters: dict[str, bytes] = {}
+    for part in query.split("&") if query else ():
         raw_name, _, raw_value = part.partition("=")
-        name, value = _unquote(raw_name), _unquote(raw_value)
+        name, value = _as_text(_unquote(raw_name)), _unquote(raw_value)
         if name not in allowed:
             known = f"; known here: {', '.join(sorted(allowed))}" if allowed else "; this request takes none"
             raise BadParameter(f"unknown parameter {name[:64]!r}{known}")
@@ -47,13 +54,27 @@ def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:
     return parameters
 
 
-def _unquote(text: str) -> str:
+def _unquote(text: str) -> bytes:
     if _LONE_PERCENT.search(text):
         raise BadParameter(f"{text[:64]!r}: '%' is followed by two hexadecimal digits")
     try:
-        return unquote_to_bytes(text.encode("ascii")).decode()
+        return unquote_to_bytes(text.encode("ascii"))
+    except UnicodeError as error:
+        raise BadParameter("parameters are percent-encoded") from error
+
+
+def _as_text(value: bytes) -> str:
+    try:
+        return value.decode()
     except UnicodeError as error:
         raise BadParameter("parameters are UTF-8, percent-encoded") from error
+
+
+def parse_flag(name: str, text: str) -> bool:
+    """A parameter that is `true` or `false`; raises BadParameter."""
+    if text not in ("true", "false"):
+        raise BadParameter(f"{name} is true or false")
+    return text == "true"
 
 
 def parse_ttl_ms(text: str) -> int:

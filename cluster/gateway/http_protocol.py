@@ -14,46 +14,33 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Protocol
 
 from aiohttp import hdrs
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from cluster.gateway.answer import CONTINUE, Answer, Renderer
+from cluster.gateway.answer import CONTINUE, Answer, Renderer, StreamedAnswer
+from cluster.gateway.http_phase import Phase
+from cluster.gateway.http_pieces import send_pieces
+from cluster.gateway.http_refusals import refusal_of
 from cluster.gateway.http_request import Budget, Pace, Request
 from cluster.gateway.problem import problem
 from cluster.gateway.settings import GatewaySettings
 from kvstore.errors import (
     BadBody,
     BadRequest,
-    HeadersTooLarge,
     KvError,
     NotBuiltYet,
     Overloaded,
     RequestTimeout,
     ShuttingDown,
-    UriTooLong,
 )
 
 READ_BUFFER_BYTES = 64 * 1024
 PIPELINED_MAX = 32
-TOO_MANY_HEADERS = "Too many headers received"
-
-
-class Phase(Enum):
-    """What a connection is waiting for; each phase has its own deadline."""
-
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    HANDLER = auto()
-    READER = auto()
-    CLOSING = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +175,7 @@ class HttpProtocol(BaseProtocol):
         try:
             messages, is_upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            self._refuse(_refusal(error, self._server.settings.line_bytes_max))
+            self._refuse(refusal_of(error, self._server.settings.line_bytes_max))
             return
         if is_upgraded:
             self._is_closing = True
@@ -279,7 +266,13 @@ class HttpProtocol(BaseProtocol):
         closes = answer.closes or message.should_close or message.upgrade or has_rest or self._server.is_stopping
         if self._is_closing and not self._queue:
             closes = True
-        size = self._write(answer, request, closes=closes)
+        if isinstance(answer, StreamedAnswer):
+            # Without chunks, only its end tells the client where the answer ends.
+            closes = closes or request.is_http10
+            size, is_whole = 0, await self._stream(answer, request, closes=closes)
+            closes = closes or not is_whole
+        else:
+            size = self._write(answer, request, closes=closes)
         now_s = self._loop.time()
         self._server.observe(request.operation, answer.outcome, now_s - started_s)
         if self._paused:
@@ -317,6 +310,28 @@ class HttpProtocol(BaseProtocol):
         )
         transport.write(data)
         return len(data)
+
+    async def _stream(self, answer: StreamedAnswer, request: Request, *, closes: bool) -> bool:
+        """Write an answer piece by piece, as fast as the client takes it; False where it was cut off before its end."""
+        size = self._write(answer, request, closes=closes)
+        try:
+            is_whole = await send_pieces(answer, request, self._send_piece, size)
+        except KvError as error:
+            answer.outcome, is_whole = error.code, False
+            self._server.report(request, error)
+        if not is_whole and request.is_http10:
+            # Without chunks, only a reset tells a body that was cut off from a whole one.
+            self.abort()
+        return is_whole
+
+    async def _send_piece(self, data: bytes, size: int) -> bool:
+        """Write more of an answer, of `size` bytes with what was written before; False where nobody takes it."""
+        if self.transport is not None and data:
+            self.transport.write(data)
+        if self._paused:
+            await self._wait_for_reader(size)
+        self._enter(Phase.HANDLER)
+        return self.transport is not None and not self._server.is_stopping
 
     async def _wait_for_reader(self, size: int) -> None:
         self._enter(Phase.READER)
@@ -379,18 +394,3 @@ class HttpProtocol(BaseProtocol):
                 self._body.set_exception(RequestTimeout("the body came too slowly"))
         elif self.phase is not Phase.HANDLER and elapsed_s > limits.body_timeout_s:
             self.abort()
-
-
-def _refusal(error: HttpProcessingError, line_bytes_max: int) -> KvError:
-    """The contract's word for what aiohttp's parser did not take.
-
-    The error tells which limit was passed, not in which line: that of fields is one byte above the request line's.
-    """
-    if isinstance(error, LineTooLong):
-        if int(error.args[1]) == line_bytes_max:
-            return UriTooLong("the request line is too long")
-        return HeadersTooLarge("a header field is too long")
-    text = error.message
-    if text == TOO_MANY_HEADERS:
-        return HeadersTooLarge("too many header fields")
-    return BadRequest("not a valid HTTP/1.1 request: " + text.split("\n", 1)[0].rstrip(":"))

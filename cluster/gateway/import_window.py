@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from cluster.gateway.import_stream import Item
-from cluster.gateway.operations import Change, Operation, Result, Stored
+from cluster.gateway.operations import Change, Deleted, Operation, Result, Stored
 from kvstore.errors import KvError
 
 CHUNKS_MAX = 8
@@ -123,7 +123,7 @@ class ImportWindow:
             failed = {
                 change.key: _as_error(result)
                 for change, result in zip(changes, results, strict=True)
-                if not isinstance(result, Stored)
+                if not isinstance(result, Stored | Deleted)
             }
             if not failed:
                 return frozenset()

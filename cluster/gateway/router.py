@@ -48,8 +48,18 @@ class Router:
             raise self._missing(keyspace)
         entry = self.map.entries.get(partitioner.locate(key))
         if entry is None:
-            raise NoLeader(f"the partitions of keyspace {keyspace!r} are not placed yet: too few nodes have joined")
+            raise self._not_placed(keyspace)
         return entry
+
+    def entries(self, keyspace: str) -> list[Entry]:
+        """The map entries of all partitions of a keyspace; raises as `route`."""
+        info = self._keyspaces.get(keyspace)
+        if info is None:
+            raise self._missing(keyspace)
+        entries = [self.map.entries[pid] for pid in info.pids if pid in self.map.entries]
+        if len(entries) < len(info.pids):
+            raise self._not_placed(keyspace)
+        return entries
 
     def explain(self, keyspace: str, key: bytes) -> tuple[Entry, str, list[str]]:
         """The entry, the key's hash as 16 hex digits, and one sentence per step of the choice; raises as `route`."""
@@ -64,6 +74,9 @@ class Router:
         followers = [rid.node for rid in entry.replicas if rid != leader]
         why.append(f"followers: {', '.join(followers) or 'none'}")
         return entry, f"{key_hash(key):016x}", why
+
+    def _not_placed(self, keyspace: str) -> NoLeader:
+        return NoLeader(f"the partitions of keyspace {keyspace!r} are not placed yet: too few nodes have joined")
 
     def _missing(self, keyspace: str) -> NotFound | NoLeader:
         if keyspace == "default":

@@ -2,7 +2,7 @@
 
 Guarantees: works on the raw path, so that a key is decoded once and by its own rules; parts of the contract that this
 version does not have answer 501 and name themselves; anything else 404, or 405 with `Allow`. Leaves to others:
-answering (`key_routes`, `import_routes`, `cluster_routes`, `rebalance_routes`), bytes on the connection
+answering (`key_routes`, `scan_routes`, `import_routes`, `cluster_routes`, `rebalance_routes`), bytes on the connection
 (`http_protocol`).
 """
 
@@ -20,6 +20,7 @@ from cluster.gateway.http_request import Request
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes, check_framing
 from cluster.gateway.rebalance_routes import RebalanceRoutes
+from cluster.gateway.scan_routes import ScanRoutes
 from kvstore.errors import BadBody, MethodNotAllowed, NotBuiltYet, NotFound, UnsupportedEncoding
 from kvstore.keys import decode_key
 
@@ -29,7 +30,6 @@ NOT_BUILT = {
     "keyspaces": ("the administration of keyspaces", ("GET",)),
 }
 NOT_BUILT_ON_KEYS = {
-    "kv": ("scans", ("GET", "HEAD")),
     "txn": ("transactions", ("POST",)),
 }
 
@@ -40,9 +40,15 @@ class Routes:
     """The handler of all requests."""
 
     def __init__(
-        self, keys: KeyRoutes, imports: ImportRoutes, cluster: ClusterRoutes, rebalance: RebalanceRoutes
+        self,
+        keys: KeyRoutes,
+        scans: ScanRoutes,
+        imports: ImportRoutes,
+        cluster: ClusterRoutes,
+        rebalance: RebalanceRoutes,
     ) -> None:
         self._keys = keys
+        self._scans = scans
         self._imports = imports
         self._rebalance = rebalance
         self._fixed: dict[str, dict[str, FixedHandler]] = {
@@ -105,6 +111,8 @@ class Routes:
             return await self._keys.one_key(request, keyspace, rest, query)
         if part == "locate" and slash:
             return self._keys.locate(request, keyspace, rest, query)
+        if path == "kv":
+            return await self._scans.range(request, keyspace, query)
         if path == "batch":
             return await self._keys.batch(request, keyspace, query)
         if path == "import":

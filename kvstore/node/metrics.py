@@ -29,6 +29,7 @@ class NodeMetrics(Collector):
         self.reads = 0
         self.quorum_reads = 0
         self.stale_reads = 0
+        self.scanned = 0
         self.writes = 0
         self.acks = 0
         self.alarms = 0
@@ -68,6 +69,7 @@ class NodeMetrics(Collector):
         led = sum(report.serving for report in self._partitions.report().copies)
         yield CounterMetricFamily("kvstore_node_reads", "Keys asked for", self.reads)
         yield self._by_consistency()
+        yield CounterMetricFamily("kvstore_node_scanned_keys", "Keys in pages of scans", self.scanned)
         yield CounterMetricFamily("kvstore_node_writes", "Writes taken", self.writes)
         yield CounterMetricFamily(
             "kvstore_node_stored_results",

@@ -5,6 +5,7 @@ Guarantees: it is answered once, when every part is settled. Leaves to others: w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kvstore.messages import Failed, Fault, ReadResult, StaleResult, WriteResult
@@ -52,3 +53,19 @@ class PendingStale(PendingCall):
         row = self.results[0]
         body = Failed(row) if isinstance(row, Fault) else StaleResult(self._now_ms or 0, 0, row)
         self._connection.answer(self._call, body)
+
+
+class PendingEnds(PendingCall):
+    """Reads of overdue keys that are asked only to have the keys' ends committed. Args: resume: called after that."""
+
+    __slots__ = ("_resume",)
+
+    def __init__(self, resume: Callable[[], None], asked_ms: int) -> None:
+        self._resume = resume
+        self.asked_ms = asked_ms
+        self.results: list[Any] = [None]
+        self.open_parts = 0
+
+    def send(self) -> None:
+        """Go on with what waited."""
+        self._resume()

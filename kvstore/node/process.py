@@ -130,6 +130,7 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.close()
+        await service.scanner.close()
         await shell.close()
 
 

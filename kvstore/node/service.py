@@ -19,6 +19,7 @@ from kvstore.messages import (
     Confirm,
     Confirmed,
     CopiesCreated,
+    CountKeys,
     CreateCopies,
     CutTail,
     Digests,
@@ -38,12 +39,14 @@ from kvstore.messages import (
     Reconcile,
     Refused,
     Retire,
+    Scan,
     Verify,
     Welcome,
     Write,
 )
 from kvstore.node.bulk import ROLE
 from kvstore.node.pending import PendingCall, PendingStale
+from kvstore.node.scanner import Scanner
 from kvstore.node.shell import Shell
 from kvstore.replication.leader import LATER, Later
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection
@@ -77,15 +80,22 @@ class Service:
         self._on_admitted = on_admitted
         self._on_retired = on_retired
         self._shell: Shell | None = None
+        self._scanner: Scanner | None = None
 
     def bind(self, shell: Shell) -> None:
         """Serve with this shell."""
         self._shell = shell
+        self._scanner = Scanner(shell)
 
     @property
     def shell(self) -> Shell:
         assert self._shell is not None, "bound before the first connection"
         return self._shell
+
+    @property
+    def scanner(self) -> Scanner:
+        assert self._scanner is not None, "bound before the first connection"
+        return self._scanner
 
     def handle(self, connection: Connection, envelope: Envelope) -> None:
         """A call or a one-way message arrived."""
@@ -98,6 +108,8 @@ class Service:
             self.shell.receive(connection.peer, body)
         elif isinstance(body, ReadStale):
             self._read_stale(connection, envelope.call, body)
+        elif isinstance(body, Scan | CountKeys) and connection.role == "gateway":
+            self.scanner.ask(connection, envelope.call, body, envelope.deadline_ms)
         elif isinstance(body, PullChunk) and connection.role == ROLE:
             self.shell.bulk.asked(connection)
             self.shell.receive(connection.peer, body)

@@ -24,6 +24,7 @@ from kvstore.replication.followers import Followers
 from kvstore.replication.log import Change, Held, data_row, replaced, slices, weight
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.replication.outcomes_at_end import OutcomesAtEnd, outcome_record
+from kvstore.replication.overlay import Overlay
 from kvstore.replication.peer import NEVER_MS
 from kvstore.replication.windows import Kind, Outcome
 from kvstore.storage.engine import Snapshot, Table
@@ -74,10 +75,8 @@ class Leader:
         self._shared = shared
         self._copy = copy
         self._queue: list[Change] = []
-        self._at_end: dict[bytes, tuple[int, bytes | None]] = {}
-        self._overlay: dict[bytes, tuple[int, bytes | None]] = {}
+        self.overlay = Overlay()
         self._uncommitted: deque[list[Change]] = deque()
-        self._unapplied: deque[tuple[int, bytes]] = deque()
         self._waiting: deque[tuple[int, object, Written | Fault]] = deque()
         self._reading: deque[tuple[int, object, bytes, bool]] = deque()
         self._outcomes = OutcomesAtEnd(copy)
@@ -103,20 +102,25 @@ class Leader:
         Returns:
             `LATER` when the key's time is over: the answer waits until that is committed.
         """
-        if not self.is_serving:
-            return NO_LEADER
-        if (now.mono_ms >= self.followers.lease_end_ms or self.is_passing_on) and not is_confirmed:
-            return NO_LEASE
-        held = self._overlay.get(key)
+        refusal = self.refuses_reads(now)
+        if refusal is not None and (refusal is NO_LEADER or not is_confirmed):
+            return refusal
+        held = self.overlay.committed.get(key)
         row = view.get(Table.DATA, self._copy.prefix + key) if held is None else held[1]
         if row is None:
             return None
         expiry_ms = expiry_of(row)
-        if expiry_ms and expiry_ms <= self._time_ms(now):
+        if expiry_ms and expiry_ms <= self.time_ms(now):
             self._expire(key, view, now)
             self._reading.append((self._next_seq - 1, ticket, key, is_confirmed))
             return LATER
         return row
+
+    def refuses_reads(self, now: Instant) -> Fault | None:
+        """Why this leader may not conclude, from its clock alone, that what it sees is the newest state."""
+        if not self.is_serving:
+            return NO_LEADER
+        return NO_LEASE if now.mono_ms >= self.followers.lease_end_ms or self.is_passing_on else None
 
     def write(
         self, ticket: object, write: WriteOne, view: Snapshot, now: Instant, full: bool
@@ -132,7 +136,7 @@ class Leader:
         """
         if not self.is_serving or self.is_passing_on:
             return PASSING_ON if self.is_serving else NO_LEADER
-        known = self._outcomes.find(write, view, self._time_ms(now))
+        known = self._outcomes.find(write, view, self.time_ms(now))
         if known is not None:
             if isinstance(known, Fault):
                 return known
@@ -145,7 +149,7 @@ class Leader:
         row = self._end_row(key, view)
         if row is not None:
             expiry_ms = expiry_of(row)
-            if expiry_ms and expiry_ms <= self._time_ms(now):
+            if expiry_ms and expiry_ms <= self.time_ms(now):
                 self._expire(key, view, now)
                 row = None
         if not self._conditions_hold(write, row):
@@ -167,7 +171,7 @@ class Leader:
             seq = self._propose(outcome_record(write, kind), now)
             self._waiting.append((seq, ticket, self._told((self.epoch, seq, kind))))
             return LATER
-        seen = self._at_end.get(write.key)
+        seen = self.overlay.at_end.get(write.key)
         return self._answer(ticket, 0 if seen is None else seen[0], self._told((0, 0, kind)), now)
 
     def _told(self, outcome: Outcome) -> Written | Fault:
@@ -226,15 +230,16 @@ class Leader:
 
     # ---- records ------------------------------------------------------------------------------------------------
 
-    def _time_ms(self, now: Instant) -> int:
+    def time_ms(self, now: Instant) -> int:
+        """The partition's time, by which keys end: it never goes back."""
         return max(now.wall_ms, self._copy.log.time_ms)
 
     def _end_row(self, key: bytes, view: Snapshot) -> bytes | None:
-        seen = self._at_end.get(key)
+        seen = self.overlay.at_end.get(key)
         return view.get(Table.DATA, self._copy.prefix + key) if seen is None else seen[1]
 
     def _put(self, write: WriteOne, row: bytes | None, now: Instant) -> Record:
-        expiry_ms = 0 if write.ttl_ms is None else self._time_ms(now) + write.ttl_ms
+        expiry_ms = 0 if write.ttl_ms is None else self.time_ms(now) + write.ttl_ms
         replaced_bytes, replaced_expiry_ms = replaced(write.key, row)
         return Record(
             RecordType.PUT,
@@ -257,7 +262,7 @@ class Leader:
     def _expire(self, key: bytes, view: Snapshot, now: Instant) -> None:
         """Append the end of an overdue key, unless the log's end has already gone past it."""
         row = self._end_row(key, view)
-        if row is not None and 0 < expiry_of(row) <= self._time_ms(now):
+        if row is not None and 0 < expiry_of(row) <= self.time_ms(now):
             self._propose(self._removal(RecordType.EXPIRE, key, row), now)
 
     def _propose(self, record: Record, now: Instant) -> int:
@@ -266,10 +271,10 @@ class Leader:
         row = data_row(self.epoch, seq, record)
         self._queue.append((seq, record, row))
         if record.key:
-            self._at_end[record.key] = (seq, row)
+            self.overlay.at_end[record.key] = (seq, row)
             self._shared.used_bytes += weight(record)
         if record.origin or record.token:
-            self._outcomes.take(record, self.epoch, seq, self._time_ms(now))
+            self._outcomes.take(record, self.epoch, seq, self.time_ms(now))
         return seq
 
     def append_verify(self, record: Record, now: Instant) -> int:
@@ -294,7 +299,7 @@ class Leader:
         for changes in slices(self._queue):
             log = copy.log
             records = [record for _, record, _ in changes]
-            row, head = encode_log_row(self.epoch, changes[0][0], self._time_ms(now), log.end_checksum, records)
+            row, head = encode_log_row(self.epoch, changes[0][0], self.time_ms(now), log.end_checksum, records)
             copy.append(Held(row, head, changes))
             self._uncommitted.append(changes)
             self._outcomes.windows.pass_to(head.time_ms)
@@ -340,20 +345,13 @@ class Leader:
     def forget_applied(self) -> None:
         """Drop from the overlay what `data` now holds."""
         self._outcomes.forget_applied()
-        applied = self._copy.applied_seq
-        unapplied = self._unapplied
-        while unapplied and unapplied[0][0] <= applied:
-            _, key = unapplied.popleft()
-            for index in (self._overlay, self._at_end):
-                seen = index.get(key)
-                if seen is not None and seen[0] <= applied:
-                    del index[key]
+        self.overlay.forget(self._copy.applied_seq)
 
     def _take(self, held: Held, committed: bool) -> None:
         """Index a row that a former leader left in the log."""
         for seq, record, row in held.changes:
             if record.key:
-                self._at_end[record.key] = (seq, row)
+                self.overlay.at_end[record.key] = (seq, row)
                 self._shared.used_bytes += weight(record)
         self._outcomes.take_row(held)
         if committed:
@@ -364,8 +362,7 @@ class Leader:
     def _commit_changes(self, changes: list[Change]) -> None:
         for seq, record, row in changes:
             if record.key:
-                self._overlay[record.key] = (seq, row)
-                self._unapplied.append((seq, record.key))
+                self.overlay.commit(seq, record.key, row)
                 self._shared.used_bytes -= weight(record)
 
     # ---- time ---------------------------------------------------------------------------------------------------
@@ -378,7 +375,7 @@ class Leader:
 
     def _sweep(self, view: Snapshot, now: Instant) -> None:
         prefix = self._copy.prefix
-        due = view.scan(Table.EXPIRY, prefix, expiry_key(prefix, self._time_ms(now) + 1, b""))
+        due = view.scan(Table.EXPIRY, prefix, expiry_key(prefix, self.time_ms(now) + 1, b""))
         for (row_key, _), _ in zip(due, range(SWEEP_KEYS_MAX), strict=False):
             expiry_ms, key = split_expiry_key(row_key)
             row = self._end_row(key, view)

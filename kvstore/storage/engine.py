@@ -72,8 +72,11 @@ class Snapshot(Protocol):
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
 
-    def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < end in byte order."""
+    def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < end in byte order, or the other way round."""
+
+    def keys(self, table: Table, start: bytes, end: bytes, count_max: int) -> list[bytes]:
+        """The first `count_max` keys with start <= key < end, in byte order."""
 
     def last(self, table: Table, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
         """The row with the greatest key in start <= key < end."""

@@ -8,7 +8,9 @@ only (`writer`), and the lock that keeps a second process away (`data_dir`).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,24 @@ class LmdbSnapshot:
         row: bytes | None = self._transaction.get(key, None, self._tables[table])
         return row
 
-    def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         with self._transaction.cursor(self._tables[table]) as cursor:
+            if reverse:
+                yield from _downwards(cursor, start, end)
+                return
             if not cursor.set_range(start):
                 return
             for key, value in cursor.iternext():
                 if key >= end:
                     return
                 yield key, value
+
+    def keys(self, table: Table, start: bytes, end: bytes, count_max: int) -> list[bytes]:
+        with self._transaction.cursor(self._tables[table]) as cursor:
+            if not cursor.set_range(start):
+                return []
+            keys = list(islice(cursor.iternext(keys=True, values=False), count_max))
+            return keys[: bisect_left(keys, end)]
 
     def last(self, table: Table, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
         with self._transaction.cursor(self._tables[table]) as cursor:
@@ -103,6 +115,16 @@ class LmdbEngine:
 
     def close(self) -> None:
         self._env.close()
+
+
+def _downwards(cursor: Any, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    found = cursor.prev() if cursor.set_range(end) else cursor.last()
+    if not found:
+        return
+    for key, value in cursor.iterprev():
+        if key < start:
+            return
+        yield key, value
 
 
 def _change(transaction: Any, table: Any, changes: dict[bytes, bytes | None]) -> None:

@@ -43,11 +43,17 @@ class MemorySnapshot:
     def get(self, table: Table, key: bytes) -> bytes | None:
         return self._tables[table].rows.get(key)
 
-    def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         rows = self._tables[table]
-        for position in range(bisect_left(rows.keys, start), bisect_left(rows.keys, end)):
+        positions = range(bisect_left(rows.keys, start), bisect_left(rows.keys, end))
+        for position in reversed(positions) if reverse else positions:
             key = rows.keys[position]
             yield key, rows.rows[key]
+
+    def keys(self, table: Table, start: bytes, end: bytes, count_max: int) -> list[bytes]:
+        keys = self._tables[table].keys
+        first = bisect_left(keys, start)
+        return keys[first : min(first + count_max, bisect_left(keys, end))]
 
     def last(self, table: Table, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
         rows = self._tables[table]

@@ -162,7 +162,11 @@ def test_a_snapshot_is_closed_as_often_as_one_likes(engine: Engine) -> None:
 def test_a_range_holds_its_start_and_not_its_end(engine: Engine, start: bytes, end: bytes, found: list[bytes]) -> None:
     commit(engine, {(Table.LOG, key): key.upper() for key in (b"d", b"b", b"bb")})
     view = engine.snapshot()
-    assert list(view.scan(Table.LOG, start, end)) == [(key, key.upper()) for key in found]
+    pairs = [(key, key.upper()) for key in found]
+    assert list(view.scan(Table.LOG, start, end)) == pairs
+    assert list(view.scan(Table.LOG, start, end, reverse=True)) == pairs[::-1]
+    assert view.keys(Table.LOG, start, end, 10) == found
+    assert view.keys(Table.LOG, start, end, 1) == found[:1]
     assert view.last(Table.LOG, start, end) == ((found[-1], found[-1].upper()) if found else None)
     view.close()
 
@@ -311,6 +315,8 @@ class Engines(RuleBasedStateMachine):
         for view in (memory, lmdb):
             assert view.get(table, start) == model[table].get(start)
             assert list(view.scan(table, start, end)) == inside
+            assert list(view.scan(table, start, end, reverse=True)) == inside[::-1]
+            assert view.keys(table, start, end, len(inside) + 1) == [key for key, _ in inside]
             assert view.last(table, start, end) == (inside[-1] if inside else None)
 
     @invariant()

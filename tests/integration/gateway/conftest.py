@@ -25,6 +25,8 @@ from cluster.gateway.metrics import Metrics
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.router import Router
 from cluster.gateway.routes import Routes
+from cluster.gateway.scan_routes import ScanRoutes
+from cluster.gateway.scans import Scans
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
 from cluster.gateway.verifier import Verifier
@@ -133,7 +135,13 @@ class Gateway:
         links = self.dispatcher.links
         verifier = Verifier(self.router, links)
         cluster = ClusterRoutes(self.control, verifier, metrics, openapi=b"openapi: 3", breakers=links.breakers)
-        routes = Routes(keys, imports, cluster, RebalanceRoutes(self.control))
+        scans = ScanRoutes(
+            Scans(self.dispatcher, self.router, page_bytes_max=self.settings.batch_answer_bytes_max),
+            service,
+            cluster_id=CLUSTER,
+            patience_s=self.settings.import_patience_s,
+        )
+        routes = Routes(keys, scans, imports, cluster, RebalanceRoutes(self.control))
         self.server = HttpServer(routes.handle, self.settings, metrics.observe)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from cluster.partitioning.hash import HashPartitioner
 from kvstore.messages import (
+    Counted,
+    CountKeys,
     DigestedCopy,
     Entry,
     Envelope,
@@ -16,6 +19,8 @@ from kvstore.messages import (
     ReadResult,
     ReadStale,
     Rid,
+    Scan,
+    Scanned,
     StaleResult,
     Verified,
     Verify,
@@ -27,6 +32,7 @@ from kvstore.messages import (
 )
 from kvstore.rpc.connection import Connection
 from kvstore.rpc.server import Server
+from kvstore.scan.items import ItemForm, item_encoder
 from kvstore.storage.records import decode_value, encode_value
 from kvstore.versions import etag, matches
 
@@ -56,6 +62,7 @@ class MemoryNode:
         self.stale_reads: list[int | None] = []
         self.stale_fault: Fault | None = None
         self.lag_ms = 0
+        self.scans: list[Scan | CountKeys] = []
         self.verifies: list[Verify] = []
         self.verdict: Callable[[Verify], Verified] = lambda asked: Verified(
             asked.pid, 1, 9, "clean", copies=[DigestedCopy(node, 3, 30) for node in ("n1", "n2")]
@@ -89,12 +96,14 @@ class MemoryNode:
             fault = self._fault_of(body.pid, body.ver)
             connection.answer(envelope.call, Failed(fault) if fault else self.verdict(body))
             return
-        assert isinstance(body, Read | ReadStale | Write)
+        assert isinstance(body, Read | ReadStale | Write | Scan | CountKeys)
         if isinstance(body, Read):
             self.reads += len(body.reads)
             self.quorum_reads += body.is_quorum
         elif isinstance(body, ReadStale):
             self.stale_reads.append(body.max_stale_ms)
+        elif isinstance(body, Scan | CountKeys):
+            self.scans.append(body)
         else:
             self.writes += len(body.writes)
             self.asked += body.writes
@@ -119,12 +128,31 @@ class MemoryNode:
             fault = self.stale_fault
             row = StaleResult(NOW_MS, self.lag_ms, self.rows.get(body.read.key))
             connection.answer(envelope.call, row if fault is None else Failed(fault))
+        elif isinstance(body, Scan):
+            connection.answer(envelope.call, self._scan(body))
+        elif isinstance(body, CountKeys):
+            faults = [(pid, fault) for pid, ver, _ in body.parts if (fault := self._fault_of(pid, ver))]
+            starts = {pid: start for pid, ver, start in body.parts if not self._fault_of(pid, ver)}
+            counts = [(pid, len(self._keys_of((pid,), start, body.end)), None) for pid, start in starts.items()]
+            connection.answer(envelope.call, Counted(counts, faults))
         elif isinstance(body, Write):
             answers = [self._fault_of(one.pid, one.ver) or self._write_once(one) for one in body.writes]
             if self.cuts_after_writes:
                 connection.close("cut")
                 return
             connection.answer(envelope.call, WriteResult(answers))
+
+    def _scan(self, asked: Scan) -> Scanned:
+        faults = [(pid, fault) for pid, ver in asked.parts if (fault := self._fault_of(pid, ver))]
+        served = {pid for pid, _ in asked.parts} - {pid for pid, _ in faults}
+        found = sorted(self._keys_of(served, asked.start, asked.end), reverse=asked.reverse)
+        keys = found[: asked.limit]
+        encode = item_encoder(ItemForm(asked.form), asked.keys_only, NOW_MS)
+        return Scanned(keys, [encode(1, key, self.rows[key]) for key in keys], len(keys) == len(found), faults)
+
+    def _keys_of(self, pids: Collection[int], start: bytes, end: bytes) -> list[bytes]:
+        locate = HashPartitioner(sorted(self.entries)).locate
+        return [key for key in self.rows if start <= key and (not end or key < end) and locate(key) in pids]
 
     def _fault_of(self, pid: int, ver: int) -> Fault | None:
         if self.fault is not None:

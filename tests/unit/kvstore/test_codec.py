@@ -17,7 +17,9 @@ from kvstore.keys import KEY_BYTES_MAX
 from kvstore.messages import (
     TTL_MS_MAX,
     Append,
+    AtLeastOne,
     Body,
+    Bound,
     ContentType,
     Count,
     Done,
@@ -27,6 +29,7 @@ from kvstore.messages import (
     Fault,
     Frame,
     Hello,
+    ItemFormNumber,
     Key,
     KeyspaceInfo,
     MapUpdate,
@@ -56,12 +59,15 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     type(None): st.none(),
 }
 LIMITED: dict[Any, st.SearchStrategy[Any]] = {
+    Bound: st.binary(max_size=KEY_BYTES_MAX + 1),
     Key: st.binary(min_size=1, max_size=KEY_BYTES_MAX),
     StoredBytes: st.binary(max_size=100),
     ContentType: st.text(max_size=255),
     TtlMs: st.integers(1, TTL_MS_MAX),
     Token: st.binary(max_size=255),
     Count: st.integers(0, 2**62 - 1),
+    AtLeastOne: st.integers(1, 2**62 - 1),
+    ItemFormNumber: st.integers(0, 1),
 }
 
 

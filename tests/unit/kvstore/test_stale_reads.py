@@ -221,5 +221,5 @@ def test_a_quarantined_copy_refuses(story: Story, n2: StoryNode) -> None:
 
 
 def test_a_node_without_the_partition_refuses(story: Story, n2: StoryNode) -> None:
-    n2.partitions._by_pid.clear()
+    n2.partitions.by_pid.clear()
     assert code(n2.partitions.reads.stale("t", ASKED, n2.engine.snapshot(), story.now)) == "no_leader"

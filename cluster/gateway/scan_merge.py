@@ -1,0 +1,231 @@
+"""Merging what nodes answer to a scan into one ordered stream.
+
+Guarantees: items leave in the order of keys, each key once, and only up to where every partition that is asked is
+known, so nothing is left out in silence: a partition is waited for until a node answers for it, or somebody gives it
+up. A node has at most one page under way and is not asked for much more than is wanted of it. What a partition's new
+leader is asked for begins behind the last key that left. Leaves to others: who leads what, and the calls (`scans`).
+Sans-IO. PROTOCOL "Range scans".
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
+from operator import itemgetter
+
+import msgspec
+
+from kvstore.messages import Fault, Scan, Scanned
+from kvstore.scan.items import ItemForm
+
+NO_LIMIT = 1 << 40
+
+
+class KeyRange(msgspec.Struct, frozen=True, array_like=True):
+    """Keys from `start` up to but not including `end`, without an end where that is empty; `reverse`: from the end
+    down."""
+
+    start: bytes = b""
+    end: bytes = b""
+    reverse: bool = False
+
+    def after(self, key: bytes) -> KeyRange:
+        """What is left of the range when the scan has come to `key`."""
+        if self.reverse:
+            return KeyRange(self.start, key, True)
+        return KeyRange(key + b"\x00", self.end)
+
+    @property
+    def is_empty(self) -> bool:
+        return bool(self.end) and self.start >= self.end
+
+
+class ItemStyle(msgspec.Struct, frozen=True):
+    """How items are written."""
+
+    form: ItemForm
+    keys_only: bool
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A run of the scan: keys in order, and the item of each. The last one names the partitions that were given up."""
+
+    keys: list[bytes]
+    items: list[bytes]
+    missing: tuple[int, ...] = ()
+
+
+class _Source:
+    """A node, the partitions it is asked for, and what of its pages has not left yet."""
+
+    def __init__(self, parts: dict[int, int], rest: KeyRange) -> None:
+        self.parts = parts
+        self.rest = rest
+        self.covered: bytes | None = None
+        self.is_done = False
+        self.is_asked = False
+        self.keys: list[bytes] = []
+        self.items: list[bytes] = []
+        self.held_bytes = 0
+
+    def add(self, page: Scanned) -> None:
+        self.keys += page.keys
+        self.items += page.items
+        self.held_bytes += sum(map(len, page.items))
+        self.is_done = page.is_done
+        if page.keys:
+            self.covered = page.keys[-1]
+            self.rest = self.rest.after(self.covered)
+
+    def take(self, count: int) -> list[tuple[bytes, bytes]]:
+        items = self.items[:count]
+        taken = list(zip(self.keys[:count], items, strict=True))
+        del self.keys[:count], self.items[:count]
+        self.held_bytes -= sum(map(len, items))
+        return taken
+
+
+class ScanMerge:
+    """One scan.
+
+    Args:
+        pids: the partitions of the keyspace.
+        limit: how many items are wanted.
+        page_bytes: about how large a node's page may be.
+        reads_ahead: whether a node is asked for its next page before the last one has left.
+
+    Attributes:
+        unassigned: partitions that no node is asked for.
+        missing: partitions that were given up.
+    """
+
+    def __init__(
+        self,
+        pids: Collection[int],
+        keys: KeyRange,
+        style: ItemStyle,
+        *,
+        limit: int = NO_LIMIT,
+        page_bytes: int,
+        reads_ahead: bool = False,
+    ) -> None:
+        self.unassigned = set(pids)
+        self.missing: set[int] = set()
+        self._partitions = max(1, len(self.unassigned))
+        self._rest = keys
+        self._style = style
+        self._left = limit
+        self._page_bytes = page_bytes
+        self._reads_ahead = reads_ahead
+        self._sources: dict[str, _Source] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything that is wanted has left."""
+        if self._left <= 0 or self._rest.is_empty:
+            return True
+        return not self.unassigned and all(one.is_done and not one.keys for one in self._sources.values())
+
+    def assign(self, node: str, parts: Iterable[tuple[int, int]]) -> None:
+        """Ask `node` for these partitions, by these versions of their map entries; nothing is under way there."""
+        former = self._sources.get(node)
+        given = dict(parts)
+        self.unassigned -= given.keys()
+        if former is not None:
+            given = {**former.parts, **given}
+        self._sources[node] = _Source(given, self._rest)
+
+    def give_up(self, pids: Iterable[int]) -> None:
+        """Go on without these unassigned partitions."""
+        given_up = set(pids)
+        self.unassigned -= given_up
+        self.missing |= given_up
+
+    def asks(self) -> list[tuple[str, Scan]]:
+        """What to ask now; each is to be answered by `take_page` or `lose`."""
+        if self.is_over:
+            return []
+        held_bytes_max = self._page_bytes // 2 if self._reads_ahead else 0
+        asked = [
+            (node, source)
+            for node, source in self._sources.items()
+            if not source.is_done and not source.is_asked and source.held_bytes <= held_bytes_max
+        ]
+        for _, source in asked:
+            source.is_asked = True
+        return [(node, self._ask(source)) for node, source in asked]
+
+    def _ask(self, source: _Source) -> Scan:
+        rest, style = source.rest, self._style
+        parts = list(source.parts.items())
+        return Scan(
+            parts,
+            rest.start,
+            rest.end,
+            self._share(len(parts)),
+            self._page_bytes,
+            rest.reverse,
+            int(style.form),
+            style.keys_only,
+        )
+
+    def _share(self, parts: int) -> int:
+        """How many items of a node with so many partitions are likely to be enough: its share and two deviations."""
+        share = self._left * parts / self._partitions
+        return min(self._left, math.ceil(share + 2 * math.sqrt(share)) + 2)
+
+    def take_page(self, node: str, page: Scanned) -> list[tuple[int, Fault]]:
+        """The answer of a node; returns what it does not answer for, which is unassigned again."""
+        source = self._sources[node]
+        source.is_asked = False
+        if page.faults and source.keys:
+            # What waits holds keys of the partitions that failed, which begin anew behind the last key that left.
+            self.lose(node)
+            return page.faults
+        for pid, _ in page.faults:
+            if source.parts.pop(pid, None) is not None:
+                self.unassigned.add(pid)
+        source.add(page)
+        if not source.parts:
+            del self._sources[node]
+        return page.faults
+
+    def lose(self, node: str) -> None:
+        """A node gave no answer: its partitions are unassigned again."""
+        self.unassigned |= self._sources.pop(node).parts.keys()
+
+    def take(self) -> Piece:
+        """Everything that may leave now."""
+        sources = self._sources.values()
+        live = [one for one in sources if not one.is_done]
+        if self.unassigned or any(one.covered is None for one in live):
+            return Piece([], [])
+        reverse = self._rest.reverse
+        frontiers = [one.covered for one in live if one.covered is not None]
+        bound = (max(frontiers) if reverse else min(frontiers)) if frontiers else None
+        pairs: list[tuple[bytes, bytes]] = []
+        for source in sources:
+            pairs += source.take(_count_up_to(source.keys, bound, reverse))
+        pairs.sort(key=itemgetter(0), reverse=reverse)
+        del pairs[self._left :]
+        self._left -= len(pairs)
+        if pairs:
+            self._rest = self._rest.after(pairs[-1][0])
+        return Piece([key for key, _ in pairs], [item for _, item in pairs])
+
+
+def _count_up_to(keys: list[bytes], bound: bytes | None, reverse: bool) -> int:
+    """How many of these ordered keys are not beyond `bound`."""
+    if bound is None:
+        return len(keys)
+    if not reverse:
+        return bisect_left(keys, bound + b"\x00")
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] >= bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low

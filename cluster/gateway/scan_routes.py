@@ -1,0 +1,157 @@
+"""Requests on ranges of keys: pages, streams, counts, and the removal of a range.
+
+Guarantees: a page says where to go on; a stream that cannot be whole is cut off without its end, so that nobody takes
+it for whole; nothing more is read from the nodes than the client takes. Leaves to others: parameters (`scan_query`),
+scanning (`scans`), bytes on the connection (`http_streams`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import msgspec
+from aiohttp import hdrs
+
+from cluster.gateway.answer import Answer, StreamedAnswer, json_answer
+from cluster.gateway.bodies import media_type
+from cluster.gateway.cursors import Cursor, encode_cursor
+from cluster.gateway.http_request import Request
+from cluster.gateway.import_stream import Item
+from cluster.gateway.import_window import ImportWindow
+from cluster.gateway.operations import Change
+from cluster.gateway.scan_merge import ItemStyle, KeyRange, Piece
+from cluster.gateway.scan_query import ScanQuery, parse_removal, parse_scan
+from cluster.gateway.scans import Scans
+from cluster.gateway.service import KvService
+from kvstore.errors import BadBody, MethodNotAllowed
+from kvstore.scan.items import ItemForm
+
+LIMIT_DEFAULT = 100
+REMOVED_AT_ONCE = 256
+JSON, MSGPACK, NDJSON = "application/json", "application/msgpack", "application/x-ndjson"
+MEDIA_TYPES = {"*/*": JSON, "application/*": JSON, JSON: JSON, MSGPACK: MSGPACK, NDJSON: NDJSON}
+LINES = f"Content-Type: {NDJSON}\r\nCache-Control: no-store\r\n"
+METHODS = ("GET", "HEAD", "DELETE")
+
+_JSON = msgspec.json.Encoder()
+_MSGPACK = msgspec.msgpack.Encoder()
+
+
+class _Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    items: list[msgspec.Raw]
+    cursor: str | None = None
+    missing: list[int] = []
+
+
+class _Count(msgspec.Struct, frozen=True, omit_defaults=True):
+    count: int
+    missing: list[int] = []
+
+
+class _Missing(msgspec.Struct, frozen=True):
+    missing: Sequence[int]
+
+
+class _Removed(msgspec.Struct, frozen=True, omit_defaults=True):
+    deleted: int
+    done: bool = False
+
+
+class ScanRoutes:
+    """Args:
+    cluster_id: whose cursors are taken.
+    patience_s: how long a removal that is refused for now is tried again without progress, in seconds.
+    """
+
+    def __init__(self, scans: Scans, service: KvService, *, cluster_id: bytes, patience_s: float) -> None:
+        self._scans = scans
+        self._service = service
+        self._cluster_id = cluster_id
+        self._patience_s = patience_s
+
+    async def range(self, request: Request, keyspace: str, query: str) -> Answer:
+        """A request on the keys of a keyspace."""
+        if request.method not in METHODS:
+            raise MethodNotAllowed(METHODS)
+        if request.has_body:
+            raise BadBody(f"{request.method} takes no body")
+        if request.method == "DELETE":
+            request.operation = "remove_range"
+            return await _streamed(self._removed(keyspace, parse_removal(query)))
+        request.operation = "scan"
+        asked = parse_scan(query, keyspace, self._cluster_id)
+        if asked.is_count:
+            request.operation = "count"
+            count, missing = await self._scans.count(keyspace, asked.keys, asked.allow_partial)
+            return json_answer(200, _JSON.encode(_Count(count, missing)))
+        media = _accepted(request.headers.get(hdrs.ACCEPT, ""))
+        if media == NDJSON:
+            request.operation = "scan_stream"
+            return await _streamed(self._lines(keyspace, asked))
+        return await self._page(keyspace, asked, media)
+
+    async def _page(self, keyspace: str, asked: ScanQuery, media: str) -> Answer:
+        style = ItemStyle(ItemForm.MSGPACK if media == MSGPACK else ItemForm.JSON, asked.keys_only)
+        limit = LIMIT_DEFAULT if asked.limit is None else asked.limit
+        page = await self._scans.page(keyspace, asked.keys, style, limit, asked.allow_partial)
+        cursor = None
+        if page.last_key is not None:
+            cursor = encode_cursor(Cursor(keyspace, asked.keys, page.last_key), self._cluster_id)
+        encoder = _MSGPACK if media == MSGPACK else _JSON
+        body = encoder.encode(_Page([msgspec.Raw(item) for item in page.items], cursor, page.missing))
+        return Answer(200, f"Content-Type: {media}\r\nCache-Control: no-store\r\n", body)
+
+    async def _lines(self, keyspace: str, asked: ScanQuery) -> AsyncGenerator[bytes, None]:
+        style = ItemStyle(ItemForm.JSON, asked.keys_only)
+        pieces = self._scans.stream(keyspace, asked.keys, style, asked.limit, asked.allow_partial)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield _as_lines(piece)
+
+    async def _removed(self, keyspace: str, keys: KeyRange) -> AsyncGenerator[bytes, None]:
+        """Remove a range; yields how many keys are gone."""
+        window = self._service.open_import(self._patience_s)
+        numbers = itertools.count(1)
+        pieces = self._scans.stream(keyspace, keys, ItemStyle(ItemForm.JSON, True), None, False)
+        is_whole = False
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    for first in range(0, len(piece.keys), REMOVED_AT_ONCE):
+                        chunk = piece.keys[first : first + REMOVED_AT_ONCE]
+                        await window.put([Item(next(numbers), Change(keyspace, key, None)) for key in chunk])
+                    yield _progress(window)
+            is_whole = True
+        finally:
+            if not is_whole:
+                window.abandon()
+            await window.finish()
+        if window.failure is not None:
+            raise window.failure
+        yield _JSON.encode(_Removed(window.imported, done=True)) + b"\n"
+
+
+def _progress(window: ImportWindow) -> bytes:
+    return _JSON.encode(_Removed(window.imported)) + b"\n"
+
+
+def _as_lines(piece: Piece) -> bytes:
+    lines = [*piece.items, _JSON.encode(_Missing(piece.missing))] if piece.missing else piece.items
+    return b"\n".join(lines) + b"\n"
+
+
+async def _streamed(pieces: AsyncGenerator[bytes, None]) -> Answer:
+    """An answer whose first piece is made already: what goes wrong before it is an ordinary refusal."""
+    first = await anext(pieces, b"")
+    return StreamedAnswer(200, LINES, first, pieces)
+
+
+def _accepted(accept: str) -> str:
+    """The first media type in `Accept` that a scan has; JSON where it names none."""
+    for part in accept.split(","):
+        media = MEDIA_TYPES.get(media_type(part))
+        if media is not None:
+            return media
+    return JSON

@@ -1,0 +1,187 @@
+"""Answers scans and counts.
+
+Guarantees: the view of each is opened in the turn that captures what is newer, and is closed as soon as the page is
+made: nothing is held while it is sent. Pages are made on the event loop, in slices that hold it for about `SLICE_S`
+each, in turns where there are several; one that fits into a slice is answered at once. Where a page meets keys whose
+time is over their end is committed first, and the page made anew. What nobody waits for any more is dropped. Leaves to
+others: what is in a page (`scan`), who asks (`service`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import Protocol
+
+import structlog
+
+from kvstore.instant import Instant
+from kvstore.messages import Counted, CountKeys, Failed, Fault, ReadOne, Scan, Scanned
+from kvstore.node.metrics import NodeMetrics
+from kvstore.node.pending import PendingEnds
+from kvstore.partitions import Partitions
+from kvstore.replication.leader import LATER
+from kvstore.rpc.connection import Connection
+from kvstore.scan.capture import CapturedPart, capture
+from kvstore.scan.count import KeyCount
+from kvstore.scan.page import ScanPage
+from kvstore.storage.engine import Engine, Snapshot
+
+SLICE_S = 0.001
+WAITING_MAX = 256
+
+OVERLOADED = Fault("overloaded", "too many scans wait for this node")
+BROKEN = Fault("internal", "the node cannot read a row of this range; its log says more")
+
+log = structlog.get_logger("node")
+
+
+class Turns(Protocol):
+    """What is needed of the shell."""
+
+    engine: Engine
+    partitions: Partitions
+    metrics: NodeMetrics
+
+    def view(self) -> Snapshot: ...
+
+    def fresh_now(self) -> Instant: ...
+
+    def now_after_view(self) -> Instant: ...
+
+
+class _Job:
+    """One question: what was captured for it, and how far its answer is."""
+
+    def __init__(self, connection: Connection, call: int, asked: Scan | CountKeys, end_s: float) -> None:
+        self.connection = connection
+        self.call = call
+        self.asked = asked
+        self.end_s = end_s
+        self._times: dict[int, int] = {}
+        self._faults: list[tuple[int, Fault]] = []
+        self._view: Snapshot | None = None
+        self._made: ScanPage | KeyCount | None = None
+
+    def step(self, turns: Turns) -> bool:
+        """Go on; True when the answer is made, or has to wait for the end of keys."""
+        made = self._made if self._made is not None else self._begin(turns)
+        return made.step()
+
+    def _begin(self, turns: Turns) -> ScanPage | KeyCount:
+        asked, partitions = self.asked, turns.partitions
+        self._view = view = turns.engine.snapshot()
+        # Read after the view was opened: a lease that holds then covers what the view shows.
+        now = turns.fresh_now()
+        if isinstance(asked, Scan):
+            captured, self._faults = capture(partitions.by_pid, asked.parts, asked.start, asked.end, now, self._times)
+            self._made = ScanPage(captured, view, asked, now.wall_ms)
+        else:
+            starts = {pid: start for pid, _, start in asked.parts}
+            parts = [(pid, ver) for pid, ver, _ in asked.parts]
+            captured, self._faults = capture(partitions.by_pid, parts, b"", asked.end, now, self._times)
+            self._made = KeyCount([(part, starts[part.pid]) for part in captured], view, asked.end)
+        return self._made
+
+    @property
+    def overdue(self) -> list[tuple[CapturedPart, bytes]]:
+        """Keys whose end has to be committed before there can be an answer."""
+        return [] if self._made is None else self._made.overdue
+
+    def answer(self) -> Scanned | Counted:
+        made = self._made
+        if isinstance(made, ScanPage):
+            return Scanned(made.keys, made.items, made.is_done, self._faults)
+        assert made is not None, "answered when it is made"
+        return Counted(made.counts, self._faults)
+
+    def reset(self) -> None:
+        """Close the view; what was made is dropped."""
+        self._made = None
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+
+
+class Scanner:
+    """Args: turns: of the shell."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._loop = asyncio.get_running_loop()
+        self._jobs: deque[_Job] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, connection: Connection, call: int, asked: Scan | CountKeys, deadline_ms: int) -> None:
+        """A gateway asks; it waits for so long."""
+        if len(self._jobs) >= WAITING_MAX:
+            connection.answer(call, Failed(OVERLOADED))
+            return
+        self._enqueue(_Job(connection, call, asked, self._loop.time() + deadline_ms / 1000))
+
+    def _enqueue(self, job: _Job) -> None:
+        self._jobs.append(job)
+        if self._task is None:
+            self._slice()
+            if self._jobs:
+                self._task = self._loop.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop, and close every view."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        while self._jobs:
+            self._jobs.popleft().reset()
+
+    async def _run(self) -> None:
+        try:
+            while self._jobs:
+                await asyncio.sleep(0)
+                self._slice()
+        finally:
+            self._task = None
+
+    def _slice(self) -> None:
+        """Go on with the first job; it goes to the end of the queue until it is done."""
+        job = self._jobs[0]
+        started_s, is_made = time.perf_counter(), False
+        try:
+            if job.connection.is_open and self._loop.time() < job.end_s:
+                while not is_made and time.perf_counter() - started_s < SLICE_S:
+                    is_made = job.step(self._turns)
+                if not is_made:
+                    self._jobs.rotate(-1)
+                    return
+                self._finish(job)
+            else:
+                job.connection.answer(job.call, Failed(OVERLOADED))
+        except Exception as error:  # Rows that cannot be read must not stop the scans of others.
+            log.error("scan_failed", reason=repr(error))
+            job.connection.answer(job.call, Failed(BROKEN))
+        self._jobs.popleft()
+        job.reset()
+
+    def _finish(self, job: _Job) -> None:
+        if job.overdue:
+            self._end_overdue(job)
+            return
+        answer = job.answer()
+        if isinstance(answer, Scanned):
+            self._turns.metrics.scanned += len(answer.keys)
+        job.connection.answer(job.call, answer)
+
+    def _end_overdue(self, job: _Job) -> None:
+        """Have the leaders commit the end of these keys, as a read of each does; then the job begins anew."""
+        turns = self._turns
+        view, now = turns.view(), turns.now_after_view()
+        ends = PendingEnds(lambda: self._enqueue(job), now.mono_ms)
+        for part, key in job.overdue:
+            row = turns.partitions.read((ends, 0), ReadOne(part.pid, part.ver, key), view, now)
+            ends.open_parts += row is LATER
+        turns.metrics.queued += ends.open_parts
+        if not ends.open_parts:
+            self._loop.call_soon(ends.send)

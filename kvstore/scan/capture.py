@@ -1,0 +1,65 @@
+"""Which partitions of a node may answer a scan, and the state of each at one moment.
+
+Guarantees: what is captured is all that was committed of a partition when the view was opened, by a leader that held
+its lease afterwards; no copy that is filled, cleaned or behind is among it. Leaves to others: opening the view in the
+same turn (`node.scanner`), reading it (`page`, `count`). Sans-IO. PROTOCOL "Range scans".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kvstore.instant import Instant
+from kvstore.messages import Fault
+from kvstore.partition import Partition
+from kvstore.reads import find_leader
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedPart:
+    """One partition as it stood: its rows under `prefix` in the view, but for the keys in `overlay`, whose rows (None:
+    absent) are newer. Keys whose time was over at `time_ms` are overdue."""
+
+    pid: int
+    ver: int
+    prefix: bytes
+    overlay: Mapping[bytes, bytes | None]
+    time_ms: int
+
+
+Captured = tuple[list[CapturedPart], list[tuple[int, Fault]]]
+
+
+def capture(
+    partitions: Mapping[int, Partition],
+    parts: Iterable[tuple[int, int]],
+    start: bytes,
+    end: bytes,
+    now: Instant,
+    times: dict[int, int],
+) -> Captured:
+    """Capture partitions, each by its map entry's version, for the keys from `start` to `end` (empty: no end).
+
+    Args:
+        now: read after the view was opened.
+        times: the time of each partition when it was first captured for this answer, which this call adds to: what is
+            overdue stays the same when the answer is begun anew.
+
+    Returns:
+        What may be read, and why the others may not be.
+    """
+    captured: list[CapturedPart] = []
+    faults: list[tuple[int, Fault]] = []
+    for pid, ver in parts:
+        found = find_leader(partitions, pid, ver)
+        refusal = found if isinstance(found, Fault) else found[1].refuses_reads(now)
+        if refusal is not None:
+            faults.append((pid, refusal))
+        elif not isinstance(found, Fault):
+            partition, leader = found
+            overlay = leader.overlay.within(start, end)
+            captured.append(
+                CapturedPart(pid, ver, partition.copy.prefix, overlay, times.setdefault(pid, leader.time_ms(now)))
+            )
+    return captured, faults
