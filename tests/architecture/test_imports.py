@@ -70,6 +70,7 @@ SANS_IO = (
     "cluster.cluster_map",
     "cluster.control.controller",
     "cluster.control.id_windows",
+    "cluster.gateway.ids",
     "cluster.gateway.router",
     "cluster.partitioning.hash",
     "cluster.placement.balance",
