@@ -27,10 +27,10 @@ from cluster.control.events import (
     DialFailed,
     Disconnected,
     Draw,
+    Drawn,
     DropOrphans,
     Effect,
     Event,
-    IncarnationDrawn,
     Loaded,
     PidsAllocated,
     PlannerChosen,
@@ -52,9 +52,9 @@ from cluster.control.messages import (
     AdmitNode,
     ChangeNode,
     ClusterStatus,
+    DrawIdWindow,
     DrawIncarnation,
     ForcePromote,
-    Incarnation,
     MakePlan,
     RebalanceStatus,
     RemoveNode,
@@ -142,10 +142,10 @@ class Controller:
                 return self._standings.ask(ask, request, self.map, self._members.reached())
             case Asked(ask, ForcePromote() as request):
                 return self._force_promote(ask, request)
-            case Asked(ask, DrawIncarnation()):
-                return [Draw(ask)]
-            case IncarnationDrawn(ask, number):
-                return [Reply(ask, Incarnation(number))]
+            case Asked(ask, DrawIncarnation() | DrawIdWindow() as request):
+                return [Draw(ask, request)]
+            case Drawn(ask, drawn):
+                return [Reply(ask, drawn)]
             case Asked(ask):
                 return [Reply(ask, readiness(self.map, self._members.status(), self._settings.initial_nodes))]
             case Connected():

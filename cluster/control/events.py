@@ -15,7 +15,7 @@ from enum import Enum
 
 from cluster.cluster_map import Change, ClusterMap
 from cluster.control.map_store import Outcome
-from cluster.control.messages import Answer, Request
+from cluster.control.messages import Answer, DrawIdWindow, DrawIncarnation, IdWindow, Incarnation, Request
 from kvstore.errors import KvError
 from kvstore.messages import CasResult, Entry, Failed, MapUpdate, NodeReport, Rid
 
@@ -129,11 +129,11 @@ class PidsAllocated:
 
 
 @dataclass(frozen=True, slots=True)
-class IncarnationDrawn:
-    """`ask` numbers the question."""
+class Drawn:
+    """What the map store handed out, for good; `ask` numbers the question."""
 
     ask: int
-    number: int
+    drawn: Incarnation | IdWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ Event = (
     | CopiesFailed
     | Stored
     | PidsAllocated
-    | IncarnationDrawn
+    | Drawn
     | Compared
     | Retired
 )
@@ -268,9 +268,10 @@ class AllocatePids:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Draw an incarnation from the map store, for the question `ask`."""
+    """Have the map store hand out what is wanted, for the question `ask`."""
 
     ask: int
+    wanted: DrawIncarnation | DrawIdWindow
 
 
 @dataclass(frozen=True, slots=True)

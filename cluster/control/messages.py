@@ -53,6 +53,19 @@ class DrawIncarnation(ControlMessage, frozen=True, tag=True):
     """Asks for a number that no worker had before, higher than all. Answer: `Incarnation`, once the store answers."""
 
 
+class DrawIdWindow(ControlMessage, frozen=True, tag=True):
+    """Asks for a window of time in which no other process makes ids with this worker number. Answer: `IdWindow`, once
+    it is durable.
+
+    `not_before_ms`: the asker's clock, or the end of the window that it has; `is_first`: its process had none yet, and
+    this one is to lie behind all that any had. Times are in milliseconds since the epoch of ids.
+    """
+
+    worker: int
+    not_before_ms: int
+    is_first: bool = False
+
+
 class RemoveNode(ControlMessage, frozen=True, tag=True):
     """Let a node give up all it leads and holds, and then be no member any more. Answer: `NodeChanged`, before any of
     that is done.
@@ -126,6 +139,7 @@ Request = (
     | Readiness
     | ForcePromote
     | DrawIncarnation
+    | DrawIdWindow
     | RemoveNode
     | ChangeNode
     | MakePlan
@@ -174,6 +188,14 @@ class ForcePromoted(ControlMessage, frozen=True):
 
 class Incarnation(ControlMessage, frozen=True):
     number: int
+
+
+class IdWindow(ControlMessage, frozen=True):
+    """The milliseconds from `from_ms` on, before `until_ms`, are the asker's for ids with this worker number."""
+
+    worker: int
+    from_ms: int
+    until_ms: int
 
 
 class NodeView(ControlMessage, frozen=True):
@@ -293,4 +315,6 @@ class NodeChanged(ControlMessage, frozen=True):
     standing: str
 
 
-Answer = Admitted | ClusterView | Ready | ForcePromoted | Incarnation | RebalanceView | PlanView | NodeChanged
+Answer = (
+    Admitted | ClusterView | Ready | ForcePromoted | Incarnation | IdWindow | RebalanceView | PlanView | NodeChanged
+)

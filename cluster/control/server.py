@@ -29,11 +29,11 @@ from cluster.control.events import (
     Cut,
     Dial,
     Draw,
+    Drawn,
     DropOrphans,
     Effect,
     Event,
     HangUp,
-    IncarnationDrawn,
     Loaded,
     Note,
     PidsAllocated,
@@ -56,9 +56,11 @@ from cluster.control.messages import (
     ChangeNode,
     ClusterStatus,
     ClusterView,
+    DrawIdWindow,
     DrawIncarnation,
     ForcePromote,
     ForcePromoted,
+    IdWindow,
     Incarnation,
     MakePlan,
     NodeChanged,
@@ -173,6 +175,8 @@ class ControlServer:
     async def ask(self, request: ForcePromote) -> ForcePromoted: ...
     @overload
     async def ask(self, request: DrawIncarnation) -> Incarnation: ...
+    @overload
+    async def ask(self, request: DrawIdWindow) -> IdWindow: ...
     @overload
     async def ask(self, request: RemoveNode | ChangeNode) -> NodeChanged: ...
     @overload
@@ -329,17 +333,19 @@ class ControlServer:
         others = deque(one for one in waiting if not isinstance(one, Propose))
         while others:
             try:
-                event = await self._number(others[0])
+                event = await self._hand_out(others[0])
             except StoreUnavailable:
                 self._waiting.extend(others)
                 raise
             others.popleft()
             self._emit(event)
 
-    async def _number(self, effect: AllocatePids | Draw) -> PidsAllocated | IncarnationDrawn:
-        if isinstance(effect, Draw):
-            return IncarnationDrawn(effect.ask, await self._store.draw_incarnation())
-        return PidsAllocated(await self._store.allocate_pids(effect.count))
+    async def _hand_out(self, effect: AllocatePids | Draw) -> PidsAllocated | Drawn:
+        if isinstance(effect, AllocatePids):
+            return PidsAllocated(await self._store.allocate_pids(effect.count))
+        if isinstance(effect.wanted, DrawIdWindow):
+            return Drawn(effect.ask, await self._store.draw_id_window(effect.wanted))
+        return Drawn(effect.ask, Incarnation(await self._store.draw_incarnation()))
 
     async def _look_at_store(self) -> None:
         """See what other gateways changed, and who is to plan, where it is time."""

@@ -13,6 +13,7 @@ import gc
 import random
 import socket
 import sys
+import time
 from pathlib import Path
 
 import structlog
@@ -30,6 +31,9 @@ from cluster.gateway.breaker import State
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer, check_parser
+from cluster.gateway.id_routes import IdRoutes
+from cluster.gateway.id_source import IdSource
+from cluster.gateway.ids import EPOCH_MS, worker_of
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.metrics import Metrics
@@ -86,11 +90,12 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
         async def draw_incarnation() -> int:
             return (await control.ask(DrawIncarnation())).number
 
+        incarnation = await draw_incarnation()
         router = Router(control.cluster_id)
         dispatcher = Dispatcher(
             router,
             Identity(control.cluster_id, "gateway", "gateway"),
-            incarnation=await draw_incarnation(),
+            incarnation=incarnation,
             draw_incarnation=draw_incarnation,
             timeout_s=settings.request_timeout_s,
             max_value_bytes=settings.max_value_bytes,
@@ -98,8 +103,10 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(dispatcher.close)
         stack.callback(control.subscribe(dispatcher.take))
+        ids = IdSource(worker_of(incarnation), control.ask, now_ms=_ids_clock_ms, timeout_s=settings.request_timeout_s)
+        stack.push_async_callback(ids.close)
         metrics = Metrics()
-        routes = _routes(settings, dispatcher, router, control, metrics)
+        routes = _routes(settings, dispatcher, router, control, ids, metrics)
         server = HttpServer(routes.handle, settings, metrics.observe)
         metrics.add_gauge("kvstore_gateway_connections", "Open client connections.", lambda: server.connections_count)
         metrics.add_gauge(
@@ -144,7 +151,12 @@ def _control_settings(settings: GatewaySettings) -> ControlSettings:
 
 
 def _routes(
-    settings: GatewaySettings, dispatcher: Dispatcher, router: Router, control: ControlServer, metrics: Metrics
+    settings: GatewaySettings,
+    dispatcher: Dispatcher,
+    router: Router,
+    control: ControlServer,
+    ids: IdSource,
+    metrics: Metrics,
 ) -> Routes:
     service = KvService(
         dispatcher,
@@ -169,7 +181,11 @@ def _routes(
     )
     verifier = Verifier(router, dispatcher.links)
     cluster = ClusterRoutes(control, verifier, metrics, openapi=OPENAPI.read_bytes(), breakers=breakers)
-    return Routes(keys, scans, imports, cluster, RebalanceRoutes(control))
+    return Routes(keys, scans, imports, IdRoutes(ids), cluster, RebalanceRoutes(control))
+
+
+def _ids_clock_ms() -> int:
+    return time.time_ns() // 1_000_000 - EPOCH_MS
 
 
 async def _serve_http(

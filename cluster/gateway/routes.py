@@ -2,8 +2,8 @@
 
 Guarantees: works on the raw path, so that a key is decoded once and by its own rules; parts of the contract that this
 version does not have answer 501 and name themselves; anything else 404, or 405 with `Allow`. Leaves to others:
-answering (`key_routes`, `scan_routes`, `import_routes`, `cluster_routes`, `rebalance_routes`), bytes on the connection
-(`http_protocol`).
+answering (`key_routes`, `scan_routes`, `import_routes`, `id_routes`, `cluster_routes`, `rebalance_routes`), bytes on
+the connection (`http_protocol`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cluster.gateway.answer import Answer
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.conditions import parse_query
 from cluster.gateway.http_request import Request
+from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes, check_framing
 from cluster.gateway.rebalance_routes import RebalanceRoutes
@@ -26,7 +27,6 @@ from kvstore.keys import decode_key
 
 DEFAULT_KEYSPACE = "default"
 NOT_BUILT = {
-    "ids": ("ids", ("POST",)),
     "keyspaces": ("the administration of keyspaces", ("GET",)),
 }
 NOT_BUILT_ON_KEYS = {
@@ -44,12 +44,14 @@ class Routes:
         keys: KeyRoutes,
         scans: ScanRoutes,
         imports: ImportRoutes,
+        ids: IdRoutes,
         cluster: ClusterRoutes,
         rebalance: RebalanceRoutes,
     ) -> None:
         self._keys = keys
         self._scans = scans
         self._imports = imports
+        self._ids = ids
         self._rebalance = rebalance
         self._fixed: dict[str, dict[str, FixedHandler]] = {
             "/": {"GET": cluster.welcome},
@@ -96,6 +98,8 @@ class Routes:
         """Requests below `/v1/` that may also stand below `/v1/keyspaces/NAME/`."""
         if path in NOT_BUILT:
             _not_built(request, *NOT_BUILT[path])
+        if path == "ids":
+            return await self._ids.draw(request, query)
         if path.startswith("cluster/nodes/"):
             return await self._rebalance.node(request, path[14:], query)
         if path.startswith("cluster/rebalance/moves/"):

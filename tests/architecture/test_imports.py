@@ -69,6 +69,8 @@ SANS_IO = (
     "kvstore.storage.records",
     "cluster.cluster_map",
     "cluster.control.controller",
+    "cluster.control.id_windows",
+    "cluster.gateway.ids",
     "cluster.gateway.router",
     "cluster.partitioning.hash",
     "cluster.placement.balance",

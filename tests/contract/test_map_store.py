@@ -25,6 +25,7 @@ from cluster.control.map_store.embedded import EmbeddedMapStore
 from cluster.control.map_store.etcd import EtcdMapStore
 from cluster.control.map_store.etcd_client import EtcdClient
 from cluster.control.map_store.memory import MemoryMapStore
+from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, Move, MoveState, NodeInfo, Rebalance, Rid
 
 LANDED, CONFLICT = Outcome.LANDED, Outcome.CONFLICT
@@ -215,4 +216,32 @@ async def test_no_incarnation_is_drawn_again_after_a_restart(tmp_path: Path) -> 
     await first.close()
     second = EmbeddedMapStore(tmp_path)
     assert await second.draw_incarnation() == 2
+    await second.close()
+
+
+async def test_windows_for_ids_are_handed_out_once_and_take_no_other_number(store: MapStore) -> None:
+    before = await store.load()
+    first = await store.draw_id_window(DrawIdWindow(7, 5_000, is_first=True))
+    again = await store.draw_id_window(DrawIdWindow(7, 0))
+    other = await store.draw_id_window(DrawIdWindow(8, 0, is_first=True))
+    assert first == IdWindow(7, 5_000, first.until_ms)
+    assert first.from_ms < first.until_ms == again.from_ms < again.until_ms == other.from_ms < other.until_ms
+    assert (await store.draw_incarnation(), await store.allocate_pids(1)) == (1, 1)
+    assert await store.load() == before
+
+
+async def test_what_else_is_stored_forgets_no_window_for_ids(store: MapStore) -> None:
+    window = await store.draw_id_window(DrawIdWindow(7, 5_000, is_first=True))
+    await store.apply([PutNode(NODE, None)])
+    await store.allocate_pids(1)
+    await store.draw_incarnation()
+    assert (await store.draw_id_window(DrawIdWindow(7, 0))).from_ms == window.until_ms
+
+
+async def test_no_window_for_ids_is_handed_out_again_after_a_restart(tmp_path: Path) -> None:
+    first = EmbeddedMapStore(tmp_path)
+    window = await first.draw_id_window(DrawIdWindow(7, 5_000, is_first=True))
+    await first.close()
+    second = EmbeddedMapStore(tmp_path)
+    assert (await second.draw_id_window(DrawIdWindow(7, 0))).from_ms == window.until_ms
     await second.close()

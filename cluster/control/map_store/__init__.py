@@ -1,8 +1,9 @@
 """Where the cluster map is kept: the contract of all map stores.
 
 Guarantees of every store: `apply` decides each change by its guard alone and makes all that landed durable before it
-returns; a partition uid is handed out once. A store is asked one thing at a time. Leaves to others: which change to
-propose, and what to do about a conflict or an unknown outcome. One contract suite holds every store to this. Sans-IO.
+returns; a partition uid is handed out once, and so is a window for ids. A store is asked one thing at a time. Leaves
+to others: which change to propose, and what to do about a conflict or an unknown outcome. One contract suite holds
+every store to this. Sans-IO.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from enum import Enum
 from typing import Protocol
 
 from cluster.cluster_map import Change, ClusterMap
+from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.messages import MapUpdate
 
 
@@ -61,6 +63,10 @@ class MapStore(Protocol):
 
     async def draw_incarnation(self) -> int:
         """A number for a gateway's process, higher than any that was drawn before."""
+        ...
+
+    async def draw_id_window(self, asked: DrawIdWindow) -> IdWindow:
+        """A window for ids (`id_windows`), durably handed out when this returns."""
         ...
 
     async def may_plan(self) -> bool:

@@ -19,6 +19,7 @@ from cluster.cluster_map import (
     StartMoves,
 )
 from cluster.control.map_store import Applied, MapStore
+from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.crash_point import CrashPoint
 
 STEPS: dict[type[Change], str] = {
@@ -52,6 +53,9 @@ class CrashingMapStore:
 
     async def draw_incarnation(self) -> int:
         return await self._store.draw_incarnation()
+
+    async def draw_id_window(self, asked: DrawIdWindow) -> IdWindow:
+        return await self._store.draw_id_window(asked)
 
     async def may_plan(self) -> bool:
         return await self._store.may_plan()

@@ -22,6 +22,7 @@ import msgspec
 from cluster.cluster_map import Change, ClusterMap
 from cluster.control.map_store import Applied, Outcome
 from cluster.control.map_store.rows import CLUSTER_ID_BYTES, Head, decode_rows, encode_rows
+from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.errors import OperatorError
 from kvstore.messages import MapUpdate
 from kvstore.storage.data_dir import DataDir
@@ -72,6 +73,10 @@ class EmbeddedMapStore:
         """A higher incarnation than any before; raises as `apply` does."""
         return await self._in_thread(self._draw_incarnation)
 
+    async def draw_id_window(self, asked: DrawIdWindow) -> IdWindow:
+        """The next window for ids; raises as `apply` does."""
+        return await self._in_thread(lambda: self._draw_id_window(asked))
+
     async def may_plan(self) -> bool:
         """Always: there is no other gateway."""
         return True
@@ -116,6 +121,11 @@ class EmbeddedMapStore:
         drawn = self._head.next_incarnation
         self._write(msgspec.structs.replace(self._head, next_incarnation=drawn + 1))
         return drawn
+
+    def _draw_id_window(self, asked: DrawIdWindow) -> IdWindow:
+        ids, window = self._head.ids.drawn(asked)
+        self._write(msgspec.structs.replace(self._head, ids=ids))
+        return window
 
     def _write(self, head: Head, written: MapUpdate = NOTHING) -> None:
         with self._env.begin(write=True) as transaction:

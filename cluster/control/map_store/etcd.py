@@ -30,6 +30,7 @@ from cluster.control.map_store.etcd_client import (
     Transaction,
 )
 from cluster.control.map_store.rows import CLUSTER_ID_BYTES, HEAD_KEY, Head, decode_rows, encode_rows
+from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.errors import OperatorError
 from kvstore.messages import MapUpdate
 
@@ -105,6 +106,14 @@ class EtcdMapStore:
             drawn = self._head.next_incarnation
             if await self._swap(msgspec.structs.replace(self._head, next_incarnation=drawn + 1), NOTHING):
                 return drawn
+        raise StoreUnavailable("others kept changing the map")
+
+    async def draw_id_window(self, asked: DrawIdWindow) -> IdWindow:
+        """The next window for ids; raises as `load` does, and then one may be lost."""
+        for _ in range(SWAPS_MAX):
+            ids, window = self._head.ids.drawn(asked)
+            if await self._swap(msgspec.structs.replace(self._head, ids=ids), NOTHING):
+                return window
         raise StoreUnavailable("others kept changing the map")
 
     async def may_plan(self) -> bool:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from cluster.cluster_map import Change, ClusterMap
+from cluster.control.id_windows import IdWindows
 from cluster.control.map_store import Applied, Outcome
+from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.messages import MapUpdate
 
 
@@ -34,6 +36,7 @@ class MemoryMapStore:
         self._map = ClusterMap.empty(cluster_id)
         self._next_pid = 1
         self._next_incarnation = 1
+        self._ids = IdWindows()
         self._fault = fault
         self._late: list[tuple[Change, ...]] = []
 
@@ -71,6 +74,11 @@ class MemoryMapStore:
         """The next incarnation."""
         self._next_incarnation += 1
         return self._next_incarnation - 1
+
+    async def draw_id_window(self, asked: DrawIdWindow) -> IdWindow:
+        """The next window for ids."""
+        self._ids, window = self._ids.drawn(asked)
+        return window
 
     async def may_plan(self) -> bool:
         """Always: there is no other gateway."""

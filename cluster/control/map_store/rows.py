@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from cluster.control.id_windows import IdWindows
 from kvstore.codec import decode_entry, encode_entry
 from kvstore.messages import KeyspaceInfo, MapUpdate, Move, NodeInfo, Rebalance
 
@@ -22,13 +23,14 @@ _NODES, _KEYSPACES, _ENTRIES, _MOVES, _REBALANCE = b"n/", b"k/", b"p/", b"m/", b
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
     """The one row that is not about a node, keyspace or partition; `next_pid` is the first uid never handed out,
-    `next_incarnation` the first number of that kind."""
+    `next_incarnation` the first number of that kind, `ids` what is remembered of the windows for ids."""
 
     format: int
     cluster_id: bytes
     map_ver: int
     next_pid: int
     next_incarnation: int = 1
+    ids: IdWindows = IdWindows()
 
     @classmethod
     def first(cls, cluster_id: bytes) -> Head:

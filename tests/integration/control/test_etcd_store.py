@@ -16,6 +16,7 @@ from cluster.cluster_map import ClusterMap, PlaceKeyspace, PutEntry, PutNode
 from cluster.control.map_store import Outcome, StoreUnavailable
 from cluster.control.map_store.etcd import EtcdMapStore
 from cluster.control.map_store.etcd_client import EtcdClient, Operation, Put, Transaction
+from cluster.control.messages import DrawIdWindow
 from kvstore.errors import OperatorError
 from kvstore.messages import Entry, NodeInfo, Rid
 
@@ -126,6 +127,18 @@ async def test_no_uid_is_handed_out_by_two_gateways(two: tuple[EtcdMapStore, Etc
     assert [await first.allocate_pids(10), await second.allocate_pids(10), await first.allocate_pids(1)] == [1, 11, 21]
 
 
+async def test_windows_for_ids_of_one_worker_number_are_handed_out_in_turn_whichever_gateway_asks(
+    two: tuple[EtcdMapStore, EtcdMapStore],
+) -> None:
+    drawn = await asyncio.gather(*(store.draw_id_window(DrawIdWindow(7, 100, is_first=True)) for store in two))
+    drawn += [await store.draw_id_window(DrawIdWindow(7, 100)) for store in two]
+    (first, *others) = sorted(drawn, key=lambda window: window.from_ms)
+    assert first.from_ms == 100
+    for window in others:
+        assert window.from_ms == first.until_ms
+        first = window
+
+
 async def test_one_gateway_plans_and_the_other_when_it_has_gone(two: tuple[EtcdMapStore, EtcdMapStore]) -> None:
     first, second = two
     assert [await first.may_plan(), await second.may_plan(), await first.may_plan()] == [True, False, True]
@@ -182,6 +195,23 @@ async def test_uids_whose_answer_was_lost_are_not_handed_out_again(harmed: EtcdM
         await harmed.allocate_pids(10)
     relay.fault = None
     assert await harmed.allocate_pids(10) == 11
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.LANDS_LATE])
+async def test_a_window_for_ids_whose_answer_was_lost_is_nobodys_or_never_was(
+    harmed: EtcdMapStore, relay: Relay, etcd: Etcd, open_store: OpenStore, fault: Fault
+) -> None:
+    asked = DrawIdWindow(7, 100, is_first=True)
+    relay.fault = fault
+    with pytest.raises(StoreUnavailable):
+        await harmed.draw_id_window(asked)
+    relay.fault = None
+    second = await harmed.draw_id_window(asked)
+    await relay.land_late()
+    third = await (await open_store(*etcd.endpoints)).draw_id_window(DrawIdWindow(7, 0))
+    assert second.from_ms >= 100
+    assert third.from_ms == second.until_ms
+    assert (second.from_ms > 100) == (fault is Fault.ANSWER_LOST)
 
 
 async def test_a_dead_member_gives_way_to_another(etcd: Etcd, open_store: OpenStore) -> None:

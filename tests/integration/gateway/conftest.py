@@ -19,6 +19,8 @@ from integration.gateway.memory_node import CLUSTER, MemoryNode
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer
+from cluster.gateway.id_routes import IdRoutes
+from cluster.gateway.id_source import IdSource
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.metrics import Metrics
@@ -104,6 +106,7 @@ class Gateway:
         self.control = MemoryControl()
         self.port = 0
         self.incarnation = 0
+        self.clock_ms = 1_000_000
         self.entries: list[Entry] = []
         self.stray_errors: list[dict[str, Any]] = []
         self._clients: list[RawClient] = []
@@ -141,7 +144,10 @@ class Gateway:
             cluster_id=CLUSTER,
             patience_s=self.settings.import_patience_s,
         )
-        routes = Routes(keys, scans, imports, cluster, RebalanceRoutes(self.control))
+        self.ids = IdSource(
+            *(5, self.control.ask), now_ms=lambda: self.clock_ms, timeout_s=self.settings.request_timeout_s
+        )
+        routes = Routes(keys, scans, imports, IdRoutes(self.ids), cluster, RebalanceRoutes(self.control))
         self.server = HttpServer(routes.handle, self.settings, metrics.observe)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)
@@ -207,6 +213,7 @@ class Gateway:
         for client in self._clients:
             await client.close()
         await self.dispatcher.close()
+        await self.ids.close()
         for node in self.nodes:
             await node.stop()
         assert not self.stray_errors

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.control.id_windows import IdWindows
 from cluster.control.messages import (
     AbortMove,
     AdmitNode,
@@ -12,8 +14,10 @@ from cluster.control.messages import (
     ChangeNode,
     ClusterStatus,
     ClusterView,
+    DrawIdWindow,
     ForcePromote,
     ForcePromoted,
+    IdWindow,
     MakePlan,
     NodeChanged,
     PlanView,
@@ -36,12 +40,23 @@ class MemoryControl:
     ready: Ready = field(default_factory=lambda: Ready(True, ""))
     admitted: list[AdmitNode] = field(default_factory=list)
     steered: list[Request] = field(default_factory=list)
+    id_windows: IdWindows = field(default_factory=IdWindows)
+    drawn: list[IdWindow] = field(default_factory=list)
+    may_draw: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_draw.set()
 
     async def ask(self, request: Request) -> Any:
         if isinstance(request, AdmitNode):
             is_new = request.id not in {one.id for one in self.admitted}
             self.admitted.append(request)
             return Admitted(is_new)
+        if isinstance(request, DrawIdWindow):
+            await self.may_draw.wait()
+            self.id_windows, window = self.id_windows.drawn(request)
+            self.drawn.append(window)
+            return window
         if isinstance(request, ForcePromote):
             return ForcePromoted((Promoted(1, "n2", 3, 1),), ())
         if isinstance(request, RemoveNode | ChangeNode):

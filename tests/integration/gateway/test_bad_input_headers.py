@@ -117,7 +117,6 @@ async def test_what_is_not_built_yet_says_which_part(gateway: Any) -> None:
     for method, path, headers in (
         ("POST", "/v1/txn", {}),
         ("GET", "/v1/txn/1", {}),
-        ("POST", "/v1/ids?count=1", {}),
         ("GET", "/v1/keyspaces", {}),
         ("PUT", "/v1/keyspaces/x", {}),
         ("POST", "/v1/batch?consistent=true", {}),

@@ -37,8 +37,7 @@ async def test_every_operation_answers_as_the_contract_says(gateway: Any) -> Non
         target = path.format(key="a", keyspace="default", txn="t", node="n", move=1) if "{" in path else path
         for method in {"get", "head", "put", "post", "patch", "delete"} & set(item):
             operation = item[method]
-            takes_body = method in ("put", "post", "patch") and operation["operationId"] != "verify"
-            body = bodies.get(operation["operationId"], b"x") if takes_body else None
+            body = bodies.get(operation["operationId"], b"x") if "requestBody" in operation else None
             answer = await gateway.ask(method.upper(), target, body)
             assert str(answer.status) in operation["responses"], (method, path)
             assert (answer.status == 501) == operation.get("x-not-built", False), (method, path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from probe.up import Up
 
 README = Path(__file__).parents[3] / "README.md"
-CHANGING = re.compile(r"^(Date|X-Request-Id): .*$", re.MULTILINE)
+CHANGING = re.compile(r'^(Date|X-Request-Id): .*$|(?<=")\d{18,19}(?=")', re.MULTILINE)
 
 
 def examples() -> list[tuple[str, str]]:

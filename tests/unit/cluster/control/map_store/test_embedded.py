@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from cluster.cluster_map import PutNode
+from cluster.control.id_windows import WINDOW_MS
 from cluster.control.map_store.embedded import FILE_NAME, EmbeddedMapStore
+from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.errors import OperatorError
 from kvstore.messages import NodeInfo
 
@@ -45,6 +47,19 @@ async def test_a_store_of_another_format_is_refused(tmp_path: Path, row: bytes) 
         transaction.put(b"head", row)
     with pytest.raises(OperatorError, match="cannot open the cluster map"):
         EmbeddedMapStore(tmp_path)
+
+
+@pytest.mark.parametrize("numbers", [(), (4,)])
+async def test_a_store_that_was_written_before_there_were_ids_is_read(tmp_path: Path, numbers: tuple[int, ...]) -> None:
+    await EmbeddedMapStore(tmp_path).close()
+    head = msgspec.msgpack.encode((1, b"cluster1", 6, 65, *numbers))
+    with lmdb.open(str(tmp_path / FILE_NAME), subdir=False) as env, env.begin(write=True) as transaction:
+        transaction.put(b"head", head)
+    store = EmbeddedMapStore(tmp_path)
+    assert ((await store.load()).cluster_id, (await store.load()).map_ver) == (b"cluster1", 6)
+    assert await store.draw_incarnation() == (numbers[0] if numbers else 1)
+    assert await store.draw_id_window(DrawIdWindow(3, 9, is_first=True)) == IdWindow(3, 9, 9 + WINDOW_MS)
+    await store.close()
 
 
 async def test_a_refused_transaction_raises_and_changes_nothing(tmp_path: Path) -> None:
