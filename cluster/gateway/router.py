@@ -23,6 +23,7 @@ class Router:
         self.map = ClusterMap.empty(cluster_id)
         self._partitioners: dict[str, HashPartitioner] = {}
         self._keyspaces: dict[str, KeyspaceInfo] = {}
+        self._by_leader: dict[str, tuple[ClusterMap, dict[str, list[tuple[int, int]]]]] = {}
 
     def take(self, update: MapUpdate) -> None:
         """News from control."""
@@ -60,6 +61,18 @@ class Router:
         if len(entries) < len(info.pids):
             raise self._not_placed(keyspace)
         return entries
+
+    def by_leader(self, keyspace: str) -> dict[str, list[tuple[int, int]]]:
+        """All partitions of a keyspace, each as (pid, version of its entry), by the node that leads them; those without
+        leader under no name. Raises as `route`. Not to be changed."""
+        cached_map, by_leader = self._by_leader.get(keyspace, (None, {}))
+        if cached_map is not self.map:
+            by_leader = {}
+            for entry in self.entries(keyspace):
+                leader = "" if entry.leader is None else entry.leader.node
+                by_leader.setdefault(leader, []).append((entry.pid, entry.ver))
+            self._by_leader[keyspace] = self.map, by_leader
+        return by_leader
 
     def explain(self, keyspace: str, key: bytes) -> tuple[Entry, str, list[str]]:
         """The entry, the key's hash as 16 hex digits, and one sentence per step of the choice; raises as `route`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -59,7 +59,7 @@ class Piece(msgspec.Struct, frozen=True):
 class _Source:
     """A node, the partitions it is asked for, and what of its pages has not left yet."""
 
-    def __init__(self, parts: dict[int, int], rest: KeyRange) -> None:
+    def __init__(self, parts: Sequence[tuple[int, int]], rest: KeyRange) -> None:
         self.parts = parts
         self.rest = rest
         self.covered: bytes | None = None
@@ -90,7 +90,8 @@ class ScanMerge:
     """One scan.
 
     Args:
-        pids: the partitions of the keyspace.
+        by_leader: the partitions of the keyspace, as (pid, version of the map entry), by the node that leads them;
+            those without leader under no name.
         limit: how many items are wanted.
         page_bytes: about how large a node's page may be.
         reads_ahead: whether a node is asked for its next page before the last one has left.
@@ -102,7 +103,7 @@ class ScanMerge:
 
     def __init__(
         self,
-        pids: Collection[int],
+        by_leader: Mapping[str, Sequence[tuple[int, int]]],
         keys: KeyRange,
         style: ItemStyle,
         *,
@@ -110,15 +111,15 @@ class ScanMerge:
         page_bytes: int,
         reads_ahead: bool = False,
     ) -> None:
-        self.unassigned = set(pids)
+        self.unassigned = {pid for pid, _ in by_leader.get("", ())}
         self.missing: set[int] = set()
-        self._partitions = max(1, len(self.unassigned))
+        self._partitions = max(1, sum(map(len, by_leader.values())))
         self._rest = keys
         self._style = style
         self._left = limit
         self._page_bytes = page_bytes
         self._reads_ahead = reads_ahead
-        self._sources: dict[str, _Source] = {}
+        self._sources = {node: _Source(parts, keys) for node, parts in by_leader.items() if node}
 
     @property
     def is_over(self) -> bool:
@@ -130,10 +131,8 @@ class ScanMerge:
     def assign(self, node: str, parts: Iterable[tuple[int, int]]) -> None:
         """Ask `node` for these partitions, by these versions of their map entries; nothing is under way there."""
         former = self._sources.get(node)
-        given = dict(parts)
-        self.unassigned -= given.keys()
-        if former is not None:
-            given = {**former.parts, **given}
+        given = [*parts] if former is None else [*former.parts, *parts]
+        self.unassigned.difference_update(pid for pid, _ in given)
         self._sources[node] = _Source(given, self._rest)
 
     def give_up(self, pids: Iterable[int]) -> None:
@@ -158,12 +157,11 @@ class ScanMerge:
 
     def _ask(self, source: _Source) -> Scan:
         rest, style = source.rest, self._style
-        parts = list(source.parts.items())
         return Scan(
-            parts,
+            list(source.parts),
             rest.start,
             rest.end,
-            self._share(len(parts)),
+            self._share(len(source.parts)),
             self._page_bytes,
             rest.reverse,
             int(style.form),
@@ -171,9 +169,9 @@ class ScanMerge:
         )
 
     def _share(self, parts: int) -> int:
-        """How many items of a node with so many partitions are likely to be enough: its share and two deviations."""
+        """How many items of a node with so many partitions are mostly enough: its share and a little more."""
         share = self._left * parts / self._partitions
-        return min(self._left, math.ceil(share + 2 * math.sqrt(share)) + 2)
+        return min(self._left, math.ceil(share + 1.5 * math.sqrt(share)) + 1)
 
     def take_page(self, node: str, page: Scanned) -> list[tuple[int, Fault]]:
         """The answer of a node; returns what it does not answer for, which is unassigned again."""
@@ -183,9 +181,10 @@ class ScanMerge:
             # What waits holds keys of the partitions that failed, which begin anew behind the last key that left.
             self.lose(node)
             return page.faults
-        for pid, _ in page.faults:
-            if source.parts.pop(pid, None) is not None:
-                self.unassigned.add(pid)
+        if page.faults:
+            failed = {pid for pid, _ in page.faults}
+            self.unassigned.update(pid for pid, _ in source.parts if pid in failed)
+            source.parts = [part for part in source.parts if part[0] not in failed]
         source.add(page)
         if not source.parts:
             del self._sources[node]
@@ -193,7 +192,7 @@ class ScanMerge:
 
     def lose(self, node: str) -> None:
         """A node gave no answer: its partitions are unassigned again."""
-        self.unassigned |= self._sources.pop(node).parts.keys()
+        self.unassigned.update(pid for pid, _ in self._sources.pop(node).parts)
 
     def take(self) -> Piece:
         """Everything that may leave now."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from itertools import accumulate
 
 import msgspec
 
@@ -78,19 +79,19 @@ class Scans:
         """
         # One more tells whether this is the last page.
         merge = self._merge(keyspace, keys, style, limit=limit + 1)
-        found_keys: list[bytes] = []
+        found: list[bytes] = []
         items: list[bytes] = []
         left_bytes = self._page_bytes_max
         async with aclosing(self._pieces(merge, allow_partial)) as pieces:
             async for piece in pieces:
-                for key, item in zip(piece.keys, piece.items, strict=True):
-                    if left_bytes <= 0:
-                        return Page(items, found_keys[-1], sorted(merge.missing))
-                    found_keys.append(key)
-                    items.append(item)
-                    left_bytes -= len(item)
-        has_more = len(items) > limit
-        return Page(items[:limit], found_keys[limit - 1] if has_more else None, sorted(merge.missing))
+                count = _count_within(piece.items, left_bytes)
+                found += piece.keys[:count]
+                items += piece.items[:count]
+                if count < len(piece.items):
+                    return Page(items, found[-1], sorted(merge.missing))
+                left_bytes -= sum(map(len, piece.items))
+        last_key = found[limit - 1] if len(items) > limit else None
+        return Page(items[:limit], last_key, sorted(merge.missing))
 
     async def stream(
         self, keyspace: str, keys: KeyRange, style: ItemStyle, limit: int | None, allow_partial: bool
@@ -131,8 +132,8 @@ class Scans:
     def _merge(
         self, keyspace: str, keys: KeyRange, style: ItemStyle, *, limit: int, reads_ahead: bool = False
     ) -> ScanMerge:
-        pids = [entry.pid for entry in self._router.entries(keyspace)]
-        return ScanMerge(pids, keys, style, limit=limit, page_bytes=PAGE_BYTES, reads_ahead=reads_ahead)
+        by_leader = self._router.by_leader(keyspace)
+        return ScanMerge(by_leader, keys, style, limit=limit, page_bytes=PAGE_BYTES, reads_ahead=reads_ahead)
 
     async def _pieces(self, merge: ScanMerge, allow_partial: bool) -> AsyncGenerator[Piece, None]:
         patience = Patience(self._dispatcher)
@@ -157,6 +158,8 @@ class Scans:
                 future.cancel()
 
     def _assign(self, merge: ScanMerge, patience: Patience) -> None:
+        if not merge.unassigned:
+            return
         for node, entries in self._by_leader(merge.unassigned, patience).items():
             merge.assign(node, [(entry.pid, entry.ver) for entry in entries])
 
@@ -249,3 +252,10 @@ class Scans:
             patience.reasons[pid] = fault.detail
             if fault.entry is not None:
                 self._router.take_entry(fault.entry)
+
+
+def _count_within(items: list[bytes], bytes_max: int) -> int:
+    """How many of these items begin within so many bytes."""
+    if sum(map(len, items)) <= bytes_max:
+        return len(items)
+    return sum(end - len(item) < bytes_max for item, end in zip(items, accumulate(map(len, items)), strict=True))

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import structlog
 
+from kvstore.clock import Clock
 from kvstore.instant import Instant
 from kvstore.messages import Counted, CountKeys, Failed, Fault, ReadOne, Scan, Scanned
 from kvstore.node.metrics import NodeMetrics
@@ -44,10 +45,9 @@ class Turns(Protocol):
     engine: Engine
     partitions: Partitions
     metrics: NodeMetrics
+    clock: Clock
 
     def view(self) -> Snapshot: ...
-
-    def fresh_now(self) -> Instant: ...
 
     def now_after_view(self) -> Instant: ...
 
@@ -74,7 +74,7 @@ class _Job:
         asked, partitions = self.asked, turns.partitions
         self._view = view = turns.engine.snapshot()
         # Read after the view was opened: a lease that holds then covers what the view shows.
-        now = turns.fresh_now()
+        now = turns.clock.now()
         if isinstance(asked, Scan):
             captured, self._faults = capture(partitions.by_pid, asked.parts, asked.start, asked.end, now, self._times)
             self._made = ScanPage(captured, view, asked, now.wall_ms)

@@ -51,7 +51,7 @@ class Shell:
     ) -> None:
         self.engine = engine
         self.partitions = partitions
-        self._clock = clock
+        self.clock = clock
         self.metrics = metrics
         self.controls = Controls()
         self.peers: dict[str, Link] = {}
@@ -86,7 +86,7 @@ class Shell:
     def now(self) -> Instant:
         """The instant of this loop turn."""
         if self._now is None:
-            self._now = self._clock.now()
+            self._now = self.clock.now()
             self.schedule()
         return self._now
 

@@ -53,6 +53,7 @@ class Copy:
     def __init__(self, number: int, name: CopyName, entry: Entry | None = None) -> None:
         self.number = number
         self.prefix = copy_prefix(number)
+        self.prefix_end = copy_prefix(number + 1)
         self.name = name
         self.entry = entry
         self.promised = 0

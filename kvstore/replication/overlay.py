@@ -39,4 +39,6 @@ class Overlay:
 
     def within(self, start: bytes, end: bytes) -> dict[bytes, bytes | None]:
         """The committed rows of keys with start <= key < end; an empty `end` is none."""
+        if not self.committed:
+            return {}
         return {key: row for key, (_, row) in self.committed.items() if start <= key and (not end or key < end)}

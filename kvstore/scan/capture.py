@@ -8,7 +8,8 @@ same turn (`node.scanner`), reading it (`page`, `count`). Sans-IO. PROTOCOL "Ran
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from kvstore.instant import Instant
 from kvstore.messages import Fault
@@ -16,14 +17,14 @@ from kvstore.partition import Partition
 from kvstore.reads import find_leader
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedPart:
-    """One partition as it stood: its rows under `prefix` in the view, but for the keys in `overlay`, whose rows (None:
-    absent) are newer. Keys whose time was over at `time_ms` are overdue."""
+class CapturedPart(msgspec.Struct, frozen=True):
+    """One partition as it stood: its rows from `prefix` to `prefix_end` in the view, but for the keys in `overlay`,
+    whose rows (None: absent) are newer. Keys whose time was over at `time_ms` are overdue."""
 
     pid: int
     ver: int
     prefix: bytes
+    prefix_end: bytes
     overlay: Mapping[bytes, bytes | None]
     time_ms: int
 
@@ -53,13 +54,15 @@ def capture(
     faults: list[tuple[int, Fault]] = []
     for pid, ver in parts:
         found = find_leader(partitions, pid, ver)
-        refusal = found if isinstance(found, Fault) else found[1].refuses_reads(now)
+        if isinstance(found, Fault):
+            faults.append((pid, found))
+            continue
+        partition, leader = found
+        refusal = leader.refuses_reads(now)
         if refusal is not None:
             faults.append((pid, refusal))
-        elif not isinstance(found, Fault):
-            partition, leader = found
-            overlay = leader.overlay.within(start, end)
-            captured.append(
-                CapturedPart(pid, ver, partition.copy.prefix, overlay, times.setdefault(pid, leader.time_ms(now)))
-            )
+            continue
+        copy, overlay = partition.copy, leader.overlay.within(start, end)
+        time_ms = times.setdefault(pid, leader.time_ms(now))
+        captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms))
     return captured, faults

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 
 from kvstore.scan.capture import CapturedPart
 from kvstore.scan.page import OVERDUE_MAX
-from kvstore.storage.engine import Snapshot, Table, range_end
+from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import expiry_key, expiry_of
 
 KEYS_MAX = 256 * 1024
@@ -56,7 +56,7 @@ class KeyCount:
     def _keys(self, part: CapturedPart, start: bytes) -> Pieces:
         """Count keys without a look at their rows; returns where to go on."""
         prefix, head = part.prefix, len(part.prefix)
-        row_start, row_end = prefix + start, prefix + self._end if self._end else range_end(prefix)
+        row_start, row_end = prefix + start, prefix + self._end if self._end else part.prefix_end
         while True:
             keys = self._view.keys(Table.DATA, row_start, row_end, PIECE_KEYS)
             self._left -= len(keys)
@@ -70,7 +70,7 @@ class KeyCount:
     def _all(self, part: CapturedPart, start: bytes) -> Pieces:
         """Count rows, and note those that are overdue; returns where to go on."""
         prefix, head = part.prefix, len(part.prefix)
-        row_end = prefix + self._end if self._end else range_end(prefix)
+        row_end = prefix + self._end if self._end else part.prefix_end
         for number, (row_key, row) in enumerate(self._view.scan(Table.DATA, prefix + start, row_end), 1):
             self._left -= 1
             key, expiry_ms = row_key[head:], expiry_of(row)

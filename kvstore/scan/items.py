@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import msgspec
 
-from kvstore.storage.records import decode_value
+from kvstore.storage.records import expiry_of, split_value
 from kvstore.versions import etag
 
 
@@ -23,7 +23,7 @@ class ItemForm(IntEnum):
     MSGPACK = 1
 
 
-class _Item(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Item(msgspec.Struct, omit_defaults=True):
     key: str | bytes | None = None
     key_b64: str | None = None
     value: str | bytes | None = None
@@ -36,38 +36,57 @@ class _Item(msgspec.Struct, frozen=True, omit_defaults=True):
 _JSON = msgspec.json.Encoder()
 _MSGPACK = msgspec.msgpack.Encoder()
 
-EncodeItem = Callable[[int, bytes, bytes], bytes]
-Fields = tuple[str | bytes | None, str | None]
+# Of the partition's uid, its time, the key and its row: the item, or None where the key is overdue.
+EncodeItem = Callable[[int, int, bytes, bytes], bytes | None]
 
 
 def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
-    """What turns the partition, the key and the row of a live key into an item; raises DamagedRow.
+    """What turns live keys into items; raises DamagedRow.
 
     Args:
         now_ms: the wall clock, against which the seconds left are told.
     """
     encode = _JSON.encode if form is ItemForm.JSON else _MSGPACK.encode
-    text_of: Callable[[bytes], Fields] = _text if form is ItemForm.JSON else _binary
+    item_of = _text_item if form is ItemForm.JSON else _binary_item
 
-    def encode_key(_pid: int, key: bytes, _row: bytes) -> bytes:
-        return encode(_Item(*text_of(key)))
+    def encode_key(_pid: int, time_ms: int, key: bytes, row: bytes) -> bytes | None:
+        if 0 < expiry_of(row) <= time_ms:
+            return None
+        return encode(item_of(key, None, None, None, None))
 
-    def encode_whole(pid: int, key: bytes, row: bytes) -> bytes:
-        stored = decode_value(row)
-        ttl = max(0, stored.expiry_ms - now_ms) / 1000 if stored.expiry_ms else None
-        version = etag(pid, stored.epoch, stored.seq)
-        return encode(_Item(*text_of(key), *text_of(stored.value), version, stored.content_type, ttl))
+    def encode_whole(pid: int, time_ms: int, key: bytes, row: bytes) -> bytes | None:
+        epoch, seq, expiry_ms, content_type, value = split_value(row)
+        if not expiry_ms:
+            return encode(item_of(key, value, etag(pid, epoch, seq), content_type, None))
+        if expiry_ms <= time_ms:
+            return None
+        ttl = max(0, expiry_ms - now_ms) / 1000
+        return encode(item_of(key, value, etag(pid, epoch, seq), content_type, ttl))
 
     return encode_key if keys_only else encode_whole
 
 
-def _text(data: bytes) -> Fields:
+def _text_item(
+    key: bytes, value: bytes | None, version: str | None, content_type: str | None, ttl: float | None
+) -> _Item:
+    try:
+        text = None if value is None else str(value, "utf-8")
+        return _Item(str(key, "utf-8"), None, text, None, version, content_type, ttl)
+    except UnicodeDecodeError:
+        return _Item(*_text(key), *_text(value), version, content_type, ttl)
+
+
+def _text(data: bytes | None) -> tuple[str | None, str | None]:
     """The bytes as text, or else in base64."""
+    if data is None:
+        return None, None
     try:
         return str(data, "utf-8"), None
     except UnicodeDecodeError:
         return None, base64.b64encode(data).decode("ascii")
 
 
-def _binary(data: bytes) -> Fields:
-    return data, None
+def _binary_item(
+    key: bytes, value: bytes | None, version: str | None, content_type: str | None, ttl: float | None
+) -> _Item:
+    return _Item(key, None, value, None, version, content_type, ttl)

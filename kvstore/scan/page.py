@@ -1,29 +1,44 @@
 """One page of a scan over partitions of one node, merged in the order of keys.
 
 Guarantees: the page holds every live key of every captured partition from the range's beginning up to its last key, or
-up to the range's end when `is_done`, each once; little more is read than it takes; it is made piece by piece.
-Where keys are overdue the page is not valid: their end has to be committed first, then it is made anew. Leaves to
-others: the time it takes, and the waiting (`node.scanner`). Sans-IO. PROTOCOL "Range scans", "Time to live".
+up to the range's end when `is_done`, each once; of each partition one row more is read than it takes; it is made piece
+by piece. Where keys are overdue the page is not valid: their end has to be committed first, then it is made anew.
+Leaves to others: the time it takes, and the waiting (`node.scanner`). Sans-IO. PROTOCOL "Range scans", "Time to live".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from heapq import heapify, heappop, heapreplace
+from typing import Any
 
 from kvstore.messages import Scan
 from kvstore.scan.capture import CapturedPart
 from kvstore.scan.items import ItemForm, item_encoder
-from kvstore.scan.rows import PartRows, Row
-from kvstore.storage.engine import Snapshot
-from kvstore.storage.records import expiry_of
+from kvstore.scan.rows import Pair, bound_of, rows_of
+from kvstore.storage.engine import Snapshot, Table
 
-FILL_ROWS_MIN = 4
-FILL_ROWS_MAX = 64
 PIECE_ROWS = 128
 PIECE_BYTES = 128 * 1024
-ITEM_BYTES_GUESS = 200
+# A larger row is not kept while it waits for its turn, but read again.
+KEPT_BYTES_MAX = 64 * 1024
 OVERDUE_MAX = 1000
+
+
+class _Downwards:
+    """A key that compares the other way round."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+
+    def __lt__(self, other: _Downwards) -> bool:
+        return self.key > other.key
+
+
+# The next key of a partition, its row, the partition, where it ends, and its further rows.
+Head = tuple[Any, bytes | None, CapturedPart, bytes, Iterator[Pair]]
 
 
 class ScanPage:
@@ -34,11 +49,10 @@ class ScanPage:
         self.items: list[bytes] = []
         self.is_done = False
         self.overdue: list[tuple[CapturedPart, bytes]] = []
-        self._size_bytes = 0
         self._asked = asked
+        self._view = view
         self._encode = item_encoder(ItemForm(asked.form), asked.keys_only, now_ms)
-        self._sources = [PartRows(part, view, asked.start, asked.end, asked.reverse) for part in parts]
-        self._steps = self._make()
+        self._steps = self._make(parts)
 
     def step(self) -> bool:
         """Make the next piece; True when the page is made.
@@ -48,63 +62,53 @@ class ScanPage:
         """
         return next(self._steps, None) is None
 
-    def _make(self) -> Iterator[bool]:
+    def _make(self, parts: Sequence[CapturedPart]) -> Iterator[bool]:
         """Yields whenever a piece is done."""
-        reverse = self._asked.reverse
-        while not self._is_full:
-            yield from self._fill()
-            frontiers = [source.frontier for source in self._sources if source.frontier is not None]
-            bound = (max(frontiers) if reverse else min(frontiers)) if frontiers else None
-            rows: list[Row] = []
-            for source in self._sources:
-                rows += source.take(bound)
-            rows.sort(key=itemgetter(0), reverse=reverse)
-            yield from self._add(rows)
-            if bound is None and not self._is_full:
-                self.is_done = True
-                return
-
-    def _fill(self) -> Iterator[bool]:
-        """Read more of the partitions of which little is left to take."""
-        rows_max = self._rows_wanted()
-        rows = size = 0
-        for source in self._sources:
-            while source.frontier is not None and source.pending < max(1, rows_max // 2):
-                read, read_bytes = source.fill(rows_max)
-                rows, size = rows + read, size + read_bytes
-                if rows >= 2 * PIECE_ROWS or size >= PIECE_BYTES:
-                    rows = size = 0
-                    yield True
-                if read_bytes >= PIECE_BYTES // 4:
-                    break
-
-    def _rows_wanted(self) -> int:
-        """How many rows of each partition are likely to be taken yet."""
-        asked, made = self._asked, len(self.keys)
-        item_bytes = self._size_bytes // made + 1 if made else ITEM_BYTES_GUESS
-        left = min(asked.limit - made, (asked.bytes_max - self._size_bytes) // item_bytes + 1)
-        share = left // max(1, len(self._sources))
-        return max(FILL_ROWS_MIN, min(FILL_ROWS_MAX, share + share // 4 + 2))
-
-    @property
-    def _is_full(self) -> bool:
-        asked = self._asked
-        is_full = len(self.keys) >= asked.limit or self._size_bytes >= asked.bytes_max
-        return is_full or len(self.overdue) >= OVERDUE_MAX
-
-    def _add(self, rows: list[Row]) -> Iterator[bool]:
-        piece_bytes = self._size_bytes + PIECE_BYTES
-        for number, (key, row, part) in enumerate(rows, 1):
-            expiry_ms = expiry_of(row)
-            if expiry_ms and expiry_ms <= part.time_ms:
+        asked, keys, items, encode = self._asked, self.keys, self.items, self._encode
+        reverse, left_bytes, piece_bytes = asked.reverse, asked.bytes_max, 0
+        heads: list[Head] = []
+        yield from self._open(parts, heads)
+        while heads:
+            head, row, part, bound, rows = heads[0]
+            key = head.key if reverse else head
+            if row is None:
+                row = part.overlay.get(key) or self._view.get(Table.DATA, part.prefix + key) or b""
+            item = encode(part.pid, part.time_ms, key, row)
+            if item is None:
                 self.overdue.append((part, key))
             else:
-                item = self._encode(part.pid, key, row)
-                self.keys.append(key)
-                self.items.append(item)
-                self._size_bytes += len(item)
-            if self._is_full:
+                keys.append(key)
+                items.append(item)
+                left_bytes -= len(item)
+                piece_bytes += len(item)
+            if left_bytes <= 0 or len(keys) >= asked.limit or len(self.overdue) >= OVERDUE_MAX:
                 return
-            if number % PIECE_ROWS == 0 or self._size_bytes >= piece_bytes:
-                piece_bytes = self._size_bytes + PIECE_BYTES
+            for row_key, row in rows:
+                if row_key < bound if reverse else row_key >= bound:
+                    heappop(heads)
+                    break
+                key = row_key[4:]
+                kept = row if len(row) <= KEPT_BYTES_MAX else None
+                heapreplace(heads, (_Downwards(key) if reverse else key, kept, part, bound, rows))
+                break
+            else:
+                heappop(heads)
+            if piece_bytes >= PIECE_BYTES or not len(keys) % PIECE_ROWS:
+                piece_bytes = 0
                 yield True
+        self.is_done = True
+
+    def _open(self, parts: Sequence[CapturedPart], heads: list[Head]) -> Iterator[bool]:
+        """Find the first row of every partition."""
+        asked, reverse = self._asked, self._asked.reverse
+        for number, part in enumerate(parts, 1):
+            rows, bound = rows_of(part, self._view, asked), bound_of(part, asked)
+            for row_key, row in rows:
+                if row_key >= bound if reverse else row_key < bound:
+                    key = row_key[4:]
+                    kept = row if len(row) <= KEPT_BYTES_MAX else None
+                    heads.append((_Downwards(key) if reverse else key, kept, part, bound, rows))
+                break
+            if not number % PIECE_ROWS:
+                yield True
+        heapify(heads)

@@ -75,6 +75,9 @@ class Snapshot(Protocol):
     def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Rows with start <= key < end in byte order, or the other way round."""
 
+    def rows(self, table: Table, position: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """All rows from `position` on in byte order, or all before it the other way round."""
+
     def keys(self, table: Table, start: bytes, end: bytes, count_max: int) -> list[bytes]:
         """The first `count_max` keys with start <= key < end, in byte order."""
 

@@ -32,17 +32,21 @@ class LmdbSnapshot:
         row: bytes | None = self._transaction.get(key, None, self._tables[table])
         return row
 
+    def rows(self, table: Table, position: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        cursor = self._transaction.cursor(self._tables[table])
+        is_found = cursor.set_range(position)
+        if reverse:
+            is_found = cursor.prev() if is_found else cursor.last()
+        if not is_found:
+            return iter(())
+        rows: Iterator[tuple[bytes, bytes]] = cursor.iterprev() if reverse else cursor.iternext()
+        return rows
+
     def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        with self._transaction.cursor(self._tables[table]) as cursor:
-            if reverse:
-                yield from _downwards(cursor, start, end)
+        for key, value in self.rows(table, end if reverse else start, reverse):
+            if key < start if reverse else key >= end:
                 return
-            if not cursor.set_range(start):
-                return
-            for key, value in cursor.iternext():
-                if key >= end:
-                    return
-                yield key, value
+            yield key, value
 
     def keys(self, table: Table, start: bytes, end: bytes, count_max: int) -> list[bytes]:
         with self._transaction.cursor(self._tables[table]) as cursor:
@@ -115,16 +119,6 @@ class LmdbEngine:
 
     def close(self) -> None:
         self._env.close()
-
-
-def _downwards(cursor: Any, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-    found = cursor.prev() if cursor.set_range(end) else cursor.last()
-    if not found:
-        return
-    for key, value in cursor.iterprev():
-        if key < start:
-            return
-        yield key, value
 
 
 def _change(transaction: Any, table: Any, changes: dict[bytes, bytes | None]) -> None:

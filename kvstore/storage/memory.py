@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from kvstore.storage.engine import Batch, MapFull, Table, Usage
 
 ROW_OVERHEAD_BYTES = 16
+AFTER_ALL = b"\xff" * 512
 
 
 class _Sorted:
@@ -49,6 +50,9 @@ class MemorySnapshot:
         for position in reversed(positions) if reverse else positions:
             key = rows.keys[position]
             yield key, rows.rows[key]
+
+    def rows(self, table: Table, position: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        return self.scan(table, b"", position, True) if reverse else self.scan(table, position, AFTER_ALL)
 
     def keys(self, table: Table, start: bytes, end: bytes, count_max: int) -> list[bytes]:
         keys = self._tables[table].keys

@@ -25,6 +25,7 @@ ROW_FORMAT = 1
 _COPY = struct.Struct(">I")
 _SEQ = struct.Struct(">Q")
 _DATA = struct.Struct(">BQQQH")
+_DATA_BYTES = _DATA.size
 _LOG = struct.Struct(">BQQIQQ")
 _CHECKSUM = struct.Struct(">Q")
 
@@ -141,12 +142,17 @@ def decode_value(row: bytes) -> StoredValue:
     Raises:
         DamagedRow: it is too short, or of another format.
     """
+    return StoredValue(*split_value(row))
+
+
+def split_value(row: bytes) -> tuple[int, int, int, str, bytes]:
+    """The parts of a data row, in the order of `StoredValue`; raises as `decode_value`."""
     try:
         row_format, epoch, seq, expiry_ms, length = _DATA.unpack_from(row)
-        start = _DATA.size + length
+        start = _DATA_BYTES + length
         if row_format != ROW_FORMAT or len(row) < start:
             raise DamagedRow(f"data row of format {row_format}, {len(row)} bytes")
-        return StoredValue(epoch, seq, expiry_ms, str(row[_DATA.size : start], "utf-8"), row[start:])
+        return epoch, seq, expiry_ms, str(row[_DATA_BYTES:start], "utf-8"), row[start:]
     except (struct.error, UnicodeDecodeError) as error:
         raise DamagedRow(f"data row of {len(row)} bytes: {error}") from error
 

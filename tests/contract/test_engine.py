@@ -167,6 +167,9 @@ def test_a_range_holds_its_start_and_not_its_end(engine: Engine, start: bytes, e
     assert list(view.scan(Table.LOG, start, end, reverse=True)) == pairs[::-1]
     assert view.keys(Table.LOG, start, end, 10) == found
     assert view.keys(Table.LOG, start, end, 1) == found[:1]
+    stored = [(key, key.upper()) for key in (b"b", b"bb", b"d")]
+    assert list(view.rows(Table.LOG, start)) == [pair for pair in stored if pair[0] >= start]
+    assert list(view.rows(Table.LOG, end, reverse=True)) == [pair for pair in stored[::-1] if pair[0] < end]
     assert view.last(Table.LOG, start, end) == ((found[-1], found[-1].upper()) if found else None)
     view.close()
 

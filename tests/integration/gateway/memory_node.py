@@ -148,7 +148,9 @@ class MemoryNode:
         found = sorted(self._keys_of(served, asked.start, asked.end), reverse=asked.reverse)
         keys = found[: asked.limit]
         encode = item_encoder(ItemForm(asked.form), asked.keys_only, NOW_MS)
-        return Scanned(keys, [encode(1, key, self.rows[key]) for key in keys], len(keys) == len(found), faults)
+        return Scanned(
+            keys, [encode(1, 0, key, self.rows[key]) or b"" for key in keys], len(keys) == len(found), faults
+        )
 
     def _keys_of(self, pids: Collection[int], start: bytes, end: bytes) -> list[bytes]:
         locate = HashPartitioner(sorted(self.entries)).locate
