@@ -1,0 +1,166 @@
+"""However nodes cut their pages, fail and lose partitions to each other: every key once, in order, none in silence."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, ScanMerge
+from kvstore.messages import Fault, Scan, Scanned
+from kvstore.scan.items import ItemForm
+
+STYLE = ItemStyle(ItemForm.JSON, False)
+MOVED = Fault("wrong_leader", "moved")
+PARTS = 12
+NODES = ("n1", "n2", "n3")
+
+
+class Cluster:
+    """Keys in partitions, partitions on nodes; answers as nodes do, but for what `rng` lets fail."""
+
+    def __init__(self, rng: random.Random, keys: int, trouble: float) -> None:
+        self.rng = rng
+        self.trouble = trouble
+        self.keys = {b"%05d" % rng.randrange(100_000): rng.randrange(PARTS) for _ in range(keys)}
+        self.leaders = {pid: rng.choice(NODES) for pid in range(PARTS)}
+        self.asked: list[tuple[str, Scan]] = []
+
+    def by_leader(self) -> dict[str, list[tuple[int, int]]]:
+        groups: dict[str, list[tuple[int, int]]] = {}
+        for pid, node in self.leaders.items():
+            groups.setdefault("" if self.rng.random() < self.trouble / 4 else node, []).append((pid, 1))
+        return groups
+
+    def answer(self, node: str, scan: Scan) -> Scanned | None:
+        self.asked.append((node, scan))
+        if self.rng.random() < self.trouble:
+            pid = self.rng.randrange(PARTS)
+            self.leaders[pid] = self.rng.choice(NODES)
+        if self.rng.random() < self.trouble / 2:
+            return None
+        asked = {pid for pid, _ in scan.parts}
+        led = {pid for pid in asked if self.leaders[pid] == node}
+        found = sorted(
+            (
+                key
+                for key, pid in self.keys.items()
+                if pid in led and scan.start <= key and (not scan.end or key < scan.end)
+            ),
+            reverse=scan.reverse,
+        )
+        page = found[: min(scan.limit, self.rng.randint(1, 9))]
+        is_done = len(page) == len(found)
+        return Scanned(page, [b"<%b>" % key for key in page], is_done, [(pid, MOVED) for pid in sorted(asked - led)])
+
+
+def run(cluster: Cluster, merge: ScanMerge) -> list[bytes]:
+    """Carry a scan out; the keys in the order in which they left."""
+    found: list[bytes] = []
+    for _ in range(10_000):
+        if merge.is_over:
+            return found
+        for pid in sorted(merge.unassigned):
+            merge.assign(cluster.leaders[pid], [(pid, 1)])
+        asks = merge.asks()
+        cluster.rng.shuffle(asks)
+        for node, scan in asks:
+            page = cluster.answer(node, scan)
+            if page is None:
+                merge.lose(node)
+            else:
+                merge.take_page(node, page)
+        piece = merge.take()
+        assert piece.items == [b"<%b>" % key for key in piece.keys]
+        found += piece.keys
+    raise AssertionError("the scan does not end")
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 120),
+    st.sampled_from((0.0, 0.1, 0.5)),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.integers(1, 50),
+)
+def test_every_key_leaves_once_and_in_order(
+    seed: int, keys: int, trouble: float, reverse: bool, reads_ahead: bool, limit: int | None
+) -> None:
+    cluster = Cluster(random.Random(seed), keys, trouble)
+    wanted = KeyRange(b"1", b"8", reverse)
+    merge = ScanMerge(
+        cluster.by_leader(),
+        wanted,
+        STYLE,
+        limit=NO_LIMIT if limit is None else limit,
+        page_bytes=64,
+        reads_ahead=reads_ahead,
+    )
+    expected = sorted((key for key in cluster.keys if b"1" <= key < b"8"), reverse=reverse)
+    assert run(cluster, merge) == expected[:limit]
+
+
+def test_nothing_leaves_while_a_partition_is_not_answered_for() -> None:
+    merge = ScanMerge({"n1": [(1, 1)], "": [(2, 1)]}, KeyRange(), STYLE, page_bytes=100)
+    merge.asks()
+    merge.take_page("n1", Scanned([b"a"], [b"A"], True, []))
+    assert merge.take().keys == []
+    assert not merge.is_over
+    merge.give_up({2})
+    assert merge.take().keys == [b"a"]
+    assert merge.is_over
+    assert merge.missing == {2}
+
+
+def test_a_new_leader_is_asked_from_behind_the_last_key_that_left() -> None:
+    merge = ScanMerge({"n1": [(1, 1), (2, 1)]}, KeyRange(b"a", b"z"), STYLE, page_bytes=100)
+    merge.asks()
+    merge.take_page("n1", Scanned([b"b", b"c"], [b"B", b"C"], False, []))
+    assert merge.take().keys == [b"b", b"c"]
+    merge.asks()
+    merge.take_page("n1", Scanned([b"d"], [b"D"], True, [(2, MOVED)]))
+    assert merge.unassigned == {2}
+    assert merge.take().keys == []
+    merge.assign("n2", [(2, 3)])
+    [(node, scan)] = merge.asks()
+    assert (node, scan.parts, scan.start, scan.end) == ("n2", [(2, 3)], b"c\x00", b"z")
+
+
+def test_what_waits_of_a_node_is_dropped_when_it_loses_a_partition() -> None:
+    merge = ScanMerge({"n1": [(1, 1), (2, 1)], "n2": [(3, 1)]}, KeyRange(), STYLE, page_bytes=100, reads_ahead=True)
+    merge.asks()
+    merge.take_page("n1", Scanned([b"b", b"m"], [b"B", b"M"], False, []))
+    merge.take_page("n2", Scanned([b"c"], [b"C"], False, []))
+    assert merge.take().keys == [b"b", b"c"]
+    merge.asks()
+    merge.take_page("n1", Scanned([b"p"], [b"P"], True, [(2, MOVED)]))
+    assert merge.unassigned == {1, 2}
+
+
+def test_a_page_asks_each_node_for_little_more_than_its_share() -> None:
+    by_leader = {node: [(number * 3 + index, 1) for number in range(21)] for index, node in enumerate(NODES)}
+    merge = ScanMerge(by_leader, KeyRange(), STYLE, limit=101, page_bytes=1 << 20)
+    limits = [scan.limit for _, scan in merge.asks()]
+    assert max(limits) <= math.ceil(101 / 3 + 1.5 * math.sqrt(101 / 3)) + 1
+    assert sum(limits) >= 101
+
+
+@given(st.integers(0, 2**32))
+def test_a_node_is_asked_for_no_more_once_enough_of_it_waits(seed: int) -> None:
+    cluster = Cluster(random.Random(seed), 200, 0.0)
+    merge = ScanMerge(cluster.by_leader(), KeyRange(), STYLE, limit=30, page_bytes=1 << 20)
+    run(cluster, merge)
+    assert all(scan.limit <= 30 for _, scan in cluster.asked)
+    assert max(Counter(node for node, _ in cluster.asked).values()) <= 31
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_empty_range_is_over_before_anybody_is_asked(reverse: bool) -> None:
+    merge = ScanMerge({"n1": [(1, 1)]}, KeyRange(b"b", b"b", reverse), STYLE, page_bytes=100)
+    assert merge.is_over
+    assert merge.asks() == []
