@@ -74,6 +74,16 @@ class RawClient:
         body = await asyncio.wait_for(self.reader.readexactly(length), 10)
         return HttpAnswer(int(status_line.split(" ")[1]), headers, body)
 
+    async def chunks(self) -> tuple[bytes, bool]:
+        """A chunked body, and whether it came to its end."""
+        body = b""
+        try:
+            while size := int(await asyncio.wait_for(self.reader.readuntil(b"\r\n"), 10), 16):
+                body += (await asyncio.wait_for(self.reader.readexactly(size + 2), 10))[:-2]
+            return body, await self.reader.readexactly(2) == b"\r\n"
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return body, False
+
     async def is_closed(self) -> bool:
         """Whether the gateway ends the connection without another byte."""
         try:

@@ -63,6 +63,7 @@ class MemoryNode:
         self.stale_fault: Fault | None = None
         self.lag_ms = 0
         self.scans: list[Scan | CountKeys] = []
+        self.page_keys_max = 1000
         self.verifies: list[Verify] = []
         self.verdict: Callable[[Verify], Verified] = lambda asked: Verified(
             asked.pid, 1, 9, "clean", copies=[DigestedCopy(node, 3, 30) for node in ("n1", "n2")]
@@ -146,7 +147,7 @@ class MemoryNode:
         faults = [(pid, fault) for pid, ver in asked.parts if (fault := self._fault_of(pid, ver))]
         served = {pid for pid, _ in asked.parts} - {pid for pid, _ in faults}
         found = sorted(self._keys_of(served, asked.start, asked.end), reverse=asked.reverse)
-        keys = found[: asked.limit]
+        keys = found[: min(asked.limit, self.page_keys_max)]
         encode = item_encoder(ItemForm(asked.form), asked.keys_only, NOW_MS)
         return Scanned(
             keys, [encode(1, 0, key, self.rows[key]) or b"" for key in keys], len(keys) == len(found), faults

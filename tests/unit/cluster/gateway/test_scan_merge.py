@@ -159,6 +159,15 @@ def test_a_node_is_asked_for_no_more_once_enough_of_it_waits(seed: int) -> None:
     assert max(Counter(node for node, _ in cluster.asked).values()) <= 31
 
 
+def test_a_stream_asks_a_node_for_more_only_when_little_of_it_waits() -> None:
+    merge = ScanMerge({"n1": [(1, 1)], "n2": [(2, 1)]}, KeyRange(), STYLE, page_bytes=100, reads_ahead=True)
+    merge.asks()
+    merge.take_page("n1", Scanned([b"x", b"y"], [b"X" * 40, b"Y" * 40], False, []))
+    merge.take_page("n2", Scanned([b"a"], [b"A" * 100], False, []))
+    assert merge.take().keys == [b"a"]
+    assert [node for node, _ in merge.asks()] == ["n2"]
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_an_empty_range_is_over_before_anybody_is_asked(reverse: bool) -> None:
     merge = ScanMerge({"n1": [(1, 1)]}, KeyRange(b"b", b"b", reverse), STYLE, page_bytes=100)
