@@ -264,7 +264,7 @@ class History:
         self.counts = dict.fromkeys(
             (
                 *("done", "failed_condition", "refused", "unknown", "sent_again"),
-                *("stale_token", "strong", "quorum", "stale", "behind", "given_up", "verified", "unverified"),
+                *("stale_token", "strong", "quorum", "scan", "stale", "behind", "given_up", "verified", "unverified"),
             ),
             0,
         )

@@ -109,6 +109,11 @@ class Client:
             self._reads.read_stale(self._nodes[copy.node], ReadOne(pid, entry.ver, key), answered)
         else:
             node, ver = self._believer(pid, node, entry.ver)
+            if self._reads.is_scan_next():
+                keys = [b"p%d-k%d" % (pid, number) for number in range(KEYS_PER_PARTITION)]
+                self._reads.scan_led(node, pid, ver, keys, answered)
+                self.world.at(ANSWER_MS, give_up)
+                return
             self._reads.read_led(node, ReadOne(pid, ver, key), answered)
         self.world.at(ANSWER_MS, give_up)
 

@@ -23,6 +23,7 @@ from kvstore.replication.copy import Copy
 from kvstore.replication.follower import Follower
 from kvstore.replication.followers import FOR_EVER_MS, LEASE_GUARD_MS, Followers
 from kvstore.replication.outcomes_at_end import STALE, OutcomesAtEnd
+from kvstore.replication.overlay import Overlay
 from kvstore.replication.peer import LEASE_MS, Peer, Role
 from kvstore.replication.stale_reads import StaleReads
 from kvstore.replication.windows import Outcome
@@ -101,6 +102,11 @@ def _no_grace() -> AbstractContextManager[object]:
 def _lease_before_snapshot() -> AbstractContextManager[object]:
     """The clock that a lease is held against is read before the snapshot of the read is opened."""
     return patch.object(SimNode, "reads_clock_first", True)
+
+
+def _scan_without_overlay() -> AbstractContextManager[object]:
+    """A scan sees only what is applied."""
+    return patch.object(Overlay, "within", lambda _self, _start, _end: {})
 
 
 def _quorum_without_round() -> AbstractContextManager[object]:
@@ -216,6 +222,7 @@ PLANTED: Mapping[str, Planted] = {
     "no_grace": Planted(_no_grace, "cut_off_leader"),
     "lease_as_grace": Planted(_lease_as_grace, "cut_off_leader"),
     "lease_before_snapshot": Planted(_lease_before_snapshot, "cut_off_leader"),
+    "scan_without_overlay": Planted(_scan_without_overlay),
     "quorum_without_round": Planted(_quorum_without_round, "cut_off_leader"),
     "stale_without_applied": Planted(_stale_without_applied),
     "cut_twice": Planted(_cut_twice, "old_rows"),

@@ -1,20 +1,24 @@
 """Reads of simulated clients, and what their answers must be.
 
-A strong or quorum read shows what was committed at some moment between question and answer; a stale one, at some moment
-of the lag that it tells, counted by the clock of the node that answered.
+A strong or quorum read, and a scan, shows what was committed at some moment between question and answer; a stale one,
+at some moment of the lag that it tells, counted by the clock of the node that answered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgpack
 from simulation.checkers import History, Violation
 from simulation.sim_node import SimNode
 from simulation.timeline import Timeline
 from simulation.world import World
 
-from kvstore.messages import Fault, ReadOne, ReadStale, StaleResult
-from kvstore.storage.records import decode_value
+from kvstore.messages import Fault, ReadOne, ReadStale, Scan, StaleResult
+from kvstore.scan.items import ItemForm
+from kvstore.scan.page import ScanPage
+from kvstore.storage.records import decode_value, encode_value
 
 MAX_STALE_MS = (None, None, 20, 700, 2000, 8000)
 
@@ -43,6 +47,38 @@ class Reads:
             answered(row)
 
         node.read(read, check, is_quorum)
+
+    def is_scan_next(self) -> bool:
+        """Whether the next read of a leader is one of many keys."""
+        return self._world.rng.random() < 0.15
+
+    def scan_led(self, node: SimNode, pid: int, ver: int, keys: Sequence[bytes], answered: Any) -> None:
+        """Scan a partition, at the node that should lead it; `keys` are all that may be in it."""
+        asked_ms, rng = self._world.now_ms, self._world.rng
+        limit, is_reverse = rng.choice((3, 100)), rng.random() < 0.5
+        scan = Scan([(pid, ver)], b"", b"", limit, 1 << 20, is_reverse, ItemForm.MSGPACK, False)
+
+        def check(page: ScanPage | Fault) -> None:
+            if isinstance(page, ScanPage):
+                self._check_page(page, scan, keys, asked_ms)
+            answered(page)
+
+        node.scan(scan, check)
+
+    def _check_page(self, page: ScanPage, scan: Scan, keys: Sequence[bytes], asked_ms: float) -> None:
+        """All of a page, and all that it does not have, was so at some moment since it was asked for."""
+        if page.keys != sorted(set(page.keys), reverse=scan.reverse):
+            raise Violation(f"a page is not in order: {page.keys}")
+        rows: dict[bytes, bytes | None] = {}
+        for item in map(msgpack.unpackb, page.items):
+            _, epoch, seq = (int(part, 16) for part in item["etag"].split("."))
+            rows[item["key"]] = encode_value(epoch, seq, 0, item["content_type"], item["value"])
+        last = page.keys[-1] if page.keys else b""
+        for key in keys:
+            if page.is_done or (key >= last if scan.reverse else key <= last):
+                self._check("scan", key, rows.pop(key, None), asked_ms)
+        if rows:
+            raise Violation(f"a page has what is not in its partition: {sorted(rows)}")
 
     def read_stale(self, node: SimNode, read: ReadOne, answered: Any) -> None:
         """Ask a node that has a copy."""

@@ -12,13 +12,15 @@ from simulation.world import World
 
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, TakeDigests, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, Verify, WriteOne
+from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, Scan, Verify, WriteOne
 from kvstore.node.process import raise_boot
 from kvstore.partitions import Partitions
 from kvstore.replication.bucket_digests import BucketDigests
 from kvstore.replication.leader import LATER
 from kvstore.replication.peer import LEASE_MS
 from kvstore.replication.retention import Retention
+from kvstore.scan.capture import capture
+from kvstore.scan.page import ScanPage
 from kvstore.storage.memory import MemorySnapshot
 
 TICK_MS = 100
@@ -204,6 +206,26 @@ class SimNode:
     def read_stale(self, asked: ReadStale, answered: Answered) -> None:
         """A gateway's read of any copy."""
         self._read(lambda partitions, view, now: partitions.reads.stale(answered, asked, view, now), answered)
+
+    def scan(self, scan: Scan, answered: Answered) -> None:
+        """A gateway's scan of what this node should lead; the answer is a page, or why there is none."""
+        times: dict[int, int] = {}
+
+        def ask(partitions: Partitions, view: MemorySnapshot, now: Instant) -> Any:
+            captured, faults = capture(partitions.by_pid, scan.parts, scan.start, scan.end, now, times)
+            if faults:
+                return faults[0][1]
+            page = ScanPage(captured, view, scan, now.wall_ms)
+            while not page.step():
+                pass
+            if not page.overdue:
+                return page
+            for part, key in page.overdue:
+                partitions.read(lambda _: None, ReadOne(part.pid, part.ver, key), view, now)
+            self._world.at(self._world.rng.uniform(1, 200), lambda: self._read(ask, answered))
+            return LATER
+
+        self._read(ask, answered)
 
     def _read(self, ask: Callable[[Partitions, MemorySnapshot, Instant], Any], answered: Answered) -> None:
         """As the shell does it: the snapshot first, then the clock. The process may be stopped in between."""
