@@ -60,6 +60,12 @@ class Unreachable(KvError):
     code, status, title = "unreachable", 503, "Gateway unreachable"
 
 
+class StreamCut(KvError):
+    """Definite: a stream of items ended before its end. `numbers["exported"]` is how many of an export had come."""
+
+    code, status, title = "stream_cut", 503, "Stream cut"
+
+
 Outcome = Value | Written | Deleted | KvError
 
 

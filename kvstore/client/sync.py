@@ -22,8 +22,8 @@ T = TypeVar("T")
 class SyncClient:
     """Talks to one gateway; use it as `with SyncClient(...) as client`. Arguments and errors as for `Client`."""
 
-    def __init__(self, gateway: str = DEFAULT_GATEWAY, *, timeout_s: float = 10.0) -> None:
-        self._client = Client(gateway, timeout_s=timeout_s)
+    def __init__(self, gateway: str = DEFAULT_GATEWAY, *, timeout_s: float = 10.0, token: str | None = None) -> None:
+        self._client = Client(gateway, timeout_s=timeout_s, token=token)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kvstore-client", daemon=True)
 
@@ -47,8 +47,8 @@ class SyncClient:
             self._thread.join()
         self._loop.close()
 
-    def get(self, key: str | bytes, *, consistency: Consistency = "strong", max_stale_s: float | None = None) -> Value:
-        return self._run(self._client.get(key, consistency=consistency, max_stale_s=max_stale_s))
+    def get(self, key: str | bytes, *, consistency: Consistency | None = None, max_stale: float | None = None) -> Value:
+        return self._run(self._client.get(key, consistency=consistency, max_stale=max_stale))
 
     def put(
         self,

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kvstore.client import Client, SyncClient, Unreachable
 from kvstore.client.ops import Get, Put
-from kvstore.errors import KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
+from kvstore.errors import BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
 from kvstore.keys import decode_key
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -163,7 +163,7 @@ async def test_a_read_says_what_it_asks_of_the_answer_and_is_told_its_lag(gatewa
         assert (await client.get("k")).lag_ms is None
         assert (await client.get("k", consistency="quorum")).lag_ms is None
         assert (await client.get("k", consistency="stale")).lag_ms == 12
-        assert (await client.get("k", consistency="stale", max_stale_s=0.5)).lag_ms == 12
+        assert (await client.get("k", max_stale=0.5)).lag_ms == 12
         with pytest.raises(KeyNotFound) as absent:
             await client.get("absent", consistency="stale")
         assert absent.value.lag_ms == 12
@@ -176,6 +176,31 @@ async def test_a_read_says_what_it_asks_of_the_answer_and_is_told_its_lag(gatewa
         "consistency=stale",
         "consistency=stale&max_stale=0.500000",
     ]
+
+
+async def test_a_bound_of_staleness_beside_a_read_that_is_never_stale_is_refused_unsent(gateway: Gateway) -> None:
+    async with Client(gateway.url) as client:
+        for consistency in ("strong", "quorum"):
+            with pytest.raises(BadParameter):
+                await client.get("k", consistency=consistency, max_stale=1)  # type: ignore[arg-type]
+    assert not gateway.asked
+
+
+async def test_a_token_goes_with_every_request_and_one_that_would_break_the_header_is_refused(gateway: Gateway) -> None:
+    tokens: list[str | None] = []
+
+    async def note(request: web.BaseRequest) -> web.Response:
+        tokens.append(request.headers.get("Authorization"))
+        return web.Response(body=b"v")
+
+    gateway.handler = note
+    async with Client(gateway.url) as anyone, Client(gateway.url, token="secret") as someone:
+        await anyone.get("k")
+        await someone.get("k")
+    assert tokens == [None, "Bearer secret"]
+    for token in ("", "two words", "line\r\nX-Evil: 1", "ключ"):
+        with pytest.raises(ValueError, match="token"):
+            Client(gateway.url, token=token)
 
 
 async def test_a_write_that_was_refused_for_now_is_tried_again(gateway: Gateway) -> None:
