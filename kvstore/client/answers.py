@@ -17,6 +17,9 @@ from kvstore.client.ops import Delete, Op, Put
 from kvstore.errors import BY_CODE, KvError, OutcomeUnknown, from_code
 
 OCTET_STREAM = "application/octet-stream"
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+NDJSON = "application/x-ndjson"
 Consistency = Literal["strong", "quorum", "stale"]
 
 

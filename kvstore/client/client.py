@@ -1,7 +1,7 @@
 """The asynchronous client: one method a request of the contract, on one pool of connections.
 
-Guarantees: it is open between `async with` and its end, and is one set of calls. Leaves to others: the calls (`keys`,
-`operations`), deadlines and retries (`transport`).
+Guarantees: it is open between `async with` and its end, and is one set of calls. Leaves to others: the calls
+(`keys`, `ranges`, `operations`), deadlines and retries (`transport`).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from kvstore.client.keys import KeyCalls
 from kvstore.client.operations import OperationCalls
+from kvstore.client.ranges import RangeCalls
 from kvstore.client.transport import Transport
 
 DEFAULT_GATEWAY = "http://127.0.0.1:8000"
 
 
-class Client(KeyCalls, OperationCalls):
+class Client(RangeCalls, OperationCalls):
     """Talks to one gateway. Use it as `async with Client(...) as client`, within one event loop.
 
     Args:

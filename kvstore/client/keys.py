@@ -11,15 +11,11 @@ from collections.abc import AsyncIterable, Sequence
 import aiohttp
 
 from kvstore.client import answers
-from kvstore.client.answers import Consistency, Outcome, Value, Written
+from kvstore.client.answers import JSON, MSGPACK, NDJSON, Consistency, Outcome, Value, Written
 from kvstore.client.ops import Op, encode_batch, writes
 from kvstore.client.transport import CONNECT_TIMEOUT_S, SILENCE_S_MAX, Request, Transport
 from kvstore.client.urls import encode_key, key_bytes
 from kvstore.errors import BadParameter
-
-JSON = "application/json"
-MSGPACK = "application/msgpack"
-NDJSON = "application/x-ndjson"
 
 
 class KeyCalls:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvstore.client import answers
-from kvstore.client.answers import Readiness, Unreachable
+from kvstore.client.answers import JSON, Readiness, Unreachable
 from kvstore.client.transport import Request, Transport, within
-from kvstore.client.urls import encode_key, key_bytes
+from kvstore.client.urls import encode_key, key_bytes, query_of
 
 
 class OperationCalls:
@@ -21,6 +21,15 @@ class OperationCalls:
     async def locate(self, key: str | bytes) -> dict[str, Any]:
         """Where a key lives and why: `partition`, `leader`, `followers`, `hash`, `why`."""
         return await self._document(Request("GET", "/v1/locate/" + encode_key(key_bytes(key))))
+
+    async def ids(self, count: int = 1) -> list[int]:
+        """`count` new numbers of 63 bits, unique in the cluster for ever, rising per gateway."""
+        path = "/v1/ids" + query_of({"count": count})
+        document = await self._document(Request("POST", path))
+        try:
+            return [int(one) for one in document["ids"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreachable(f"{self._transport.gateway}{path} did not answer with ids") from error
 
     async def status(self) -> dict[str, Any]:
         """The state of the cluster, as `GET /v1/cluster` gives it."""
@@ -33,7 +42,7 @@ class OperationCalls:
             OutcomeUnknown: it may have been done: see `status`.
             KvError: any other refusal; nothing was done.
         """
-        headers = None if document is None else {"Content-Type": "application/json"}
+        headers = None if document is None else {"Content-Type": JSON}
         body = None if document is None else json.dumps(document).encode()
         request = Request(method, f"/v1/cluster/{path}", body, headers, is_write=method != "GET")
         return await self._document(request)
@@ -59,7 +68,7 @@ class OperationCalls:
         asked: dict[str, Any] = {"confirmed_stopped": list(confirmed_stopped)}
         asked |= {"partition": partition} if partition is not None else {}
         asked |= {"all_of": all_of} if all_of else {}
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": JSON}
         body = json.dumps(asked).encode()
         return await self._document(Request("POST", "/v1/cluster/force-promote", body, headers, is_write=True))
 

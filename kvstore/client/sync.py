@@ -7,14 +7,18 @@ may be called from any thread, and connections are watched between calls. Leaves
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 from kvstore.client.answers import Consistency, Outcome, Readiness, Value, Written
 from kvstore.client.client import DEFAULT_GATEWAY, Client
+from kvstore.client.exporting import Progress
+from kvstore.client.items import Item, Page
 from kvstore.client.ops import Op
+from kvstore.client.ranges import PAGE_SIZE
 
 T = TypeVar("T")
 
@@ -83,6 +87,86 @@ class SyncClient:
     def import_(self, pieces: Iterable[bytes], *, packed: bool = False) -> int:
         return self._run(self._client.import_(_in_threads(pieces), packed=packed))
 
+    def scan_page(
+        self,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        reverse: bool = False,
+        keys_only: bool = False,
+        limit: int | None = None,
+        cursor: str | None = None,
+        allow_partial: bool = False,
+    ) -> Page:
+        return self._run(
+            self._client.scan_page(
+                prefix=prefix,
+                start=start,
+                end=end,
+                reverse=reverse,
+                keys_only=keys_only,
+                limit=limit,
+                cursor=cursor,
+                allow_partial=allow_partial,
+            )
+        )
+
+    def scan(
+        self,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        reverse: bool = False,
+        keys_only: bool = False,
+        limit: int | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> Iterator[Item]:
+        pages = self._client.scan_pages(
+            prefix=prefix,
+            start=start,
+            end=end,
+            reverse=reverse,
+            keys_only=keys_only,
+            limit=limit,
+            page_size=page_size,
+        )
+        while (page := self._run(_next(pages))) is not None:
+            yield from page.items
+
+    def count(
+        self, *, prefix: str | bytes | None = None, start: str | bytes | None = None, end: str | bytes | None = None
+    ) -> int:
+        return self._run(self._client.count(prefix=prefix, start=start, end=end))
+
+    def delete_range(
+        self,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        return self._run(self._client.delete_range(prefix=prefix, start=start, end=end, progress=progress))
+
+    def export(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        return self._run(self._client.export(target, prefix=prefix, start=start, end=end, progress=progress))
+
+    def import_file(self, path: str | os.PathLike[str]) -> int:
+        return self._run(self._client.import_file(path))
+
+    def ids(self, count: int = 1) -> list[int]:
+        return self._run(self._client.ids(count))
+
     def locate(self, key: str | bytes) -> dict[str, Any]:
         return self._run(self._client.locate(key))
 
@@ -112,6 +196,10 @@ class SyncClient:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+
+async def _next(pages: AsyncIterator[Page]) -> Page | None:
+    return await anext(pages, None)
 
 
 async def _in_threads(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ import asyncio
 import io
 import random
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import NoReturn
@@ -162,7 +162,7 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._give_up(request, sending, error)
 
-    async def stream(self, request: Request, sending: Sending) -> AsyncIterator[bytes]:
+    async def stream(self, request: Request, sending: Sending) -> AsyncGenerator[bytes, None]:
         """Send a request once and give its answer piece by piece, read only as fast as the pieces are taken.
 
         Raises:

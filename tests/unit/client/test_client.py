@@ -4,60 +4,16 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from fakes.gateway import Gateway, cut, refuse
 
 from kvstore.client import Client, SyncClient, Unreachable
 from kvstore.client.ops import Get, Put
 from kvstore.errors import BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
 from kvstore.keys import decode_key
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class Gateway:
-    """Answers with `handler`, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-        self.handler: Handler | None = None
-        self.url = ""
-
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.asked.append((request.method, request.raw_path))
-        assert self.handler is not None
-        return await self.handler(request)
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    made = Gateway()
-    runner = web.ServerRunner(web.Server(made.answer))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    made.url = f"http://{host}:{port}"
-    yield made
-    await runner.cleanup()
-
-
-def refuse(code: str, status: int, **headers: str) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps({"code": code, "detail": code}),
-        headers={name: headers[name] for name in headers},
-    )
-
-
-async def cut(request: web.BaseRequest) -> web.Response:
-    """Read the request, then end the connection without an answer."""
-    await request.read()
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
 
 
 @pytest.mark.parametrize("key", [b"..", b"a//b/", b"\xff\x00", b"a/../b", b"%2F", b"q?x#y"])
