@@ -7,11 +7,14 @@ Guarantees: it is open between `async with` and its end, and is one set of calls
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kvstore.client.operations import OperationCalls
 from kvstore.client.ranges import RangeCalls
 from kvstore.client.transport import Transport
+
+if TYPE_CHECKING:
+    from kvstore.client.read_cache import ReadCache
 
 DEFAULT_GATEWAY = "http://127.0.0.1:8000"
 
@@ -24,9 +27,12 @@ class Client(RangeCalls, OperationCalls):
         timeout_s: the deadline of each call, retries included, in seconds.
         connections_max: how many connections are open at a time; further calls wait for one.
         token: sent as `Authorization: Bearer`, for what stands before a gateway; a gateway itself does not ask for it.
+        cache_bytes: keep answers to `get(max_stale=...)` in so many bytes, for others of that key; by default none is.
+        cache: a `ReadCache` to share with other clients, in the place of an own one.
 
     Raises:
-        ValueError: `gateway` is no such address, or `token` cannot stand in a header.
+        ValueError: `gateway` is no such address, `token` cannot stand in a header, or both caches are given.
+        ImportError: a cache needs what `pip install 'kvstore[client]'` installs.
     """
 
     def __init__(
@@ -36,8 +42,16 @@ class Client(RangeCalls, OperationCalls):
         timeout_s: float = 10.0,
         connections_max: int = 64,
         token: str | None = None,
+        cache_bytes: int | None = None,
+        cache: ReadCache | None = None,
     ) -> None:
-        self._transport = Transport(gateway, timeout_s=timeout_s, connections_max=connections_max, token=token)
+        if cache_bytes is not None:
+            if cache is not None:
+                raise ValueError("cache_bytes is for an own cache, cache for a shared one; not both")
+            cache = _own_cache(cache_bytes)
+        self._transport = Transport(
+            gateway, timeout_s=timeout_s, connections_max=connections_max, token=token, cache=cache
+        )
 
     @property
     def gateway(self) -> str:
@@ -55,3 +69,11 @@ class Client(RangeCalls, OperationCalls):
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
+
+
+def _own_cache(cache_bytes: int) -> ReadCache:
+    try:
+        from kvstore.client.read_cache import ReadCache
+    except ImportError as error:
+        raise ImportError("a cache needs aiohttp-client-cache: pip install 'kvstore[client]'") from error
+    return ReadCache(cache_bytes)

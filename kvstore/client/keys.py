@@ -12,7 +12,8 @@ import aiohttp
 
 from kvstore.client import answers
 from kvstore.client.answers import JSON, MSGPACK, NDJSON, Consistency, Outcome, Value, Written
-from kvstore.client.ops import Op, encode_batch, writes
+from kvstore.client.freshness import Reading
+from kvstore.client.ops import Get, Op, encode_batch
 from kvstore.client.transport import CONNECT_TIMEOUT_S, SILENCE_S_MAX, Request, Transport
 from kvstore.client.urls import encode_key, key_bytes
 from kvstore.errors import BadParameter
@@ -22,25 +23,36 @@ class KeyCalls:
     _transport: Transport
 
     async def get(
-        self, key: str | bytes, *, consistency: Consistency | None = None, max_stale: float | None = None
+        self,
+        key: str | bytes,
+        *,
+        consistency: Consistency | None = None,
+        max_stale: float | None = None,
+        revalidate: bool = False,
     ) -> Value:
         """Read one key.
 
         Args:
             consistency: `strong`, the default, is linearizable; `quorum` too, whatever the nodes' clocks do; `stale`
                 may be answered by a follower, and tells in `lag_ms` how far behind it may be.
-            max_stale: how many seconds the answer may be behind; the read is a stale one then.
+            max_stale: how many seconds the answer may be behind; the read is a stale one then, and where the client has
+                a cache it may be answered from there, as long as it was kept within that time.
+            revalidate: ask the server whether the value that the cache has is the newest, and have it sent only if not;
+                this is no stale read. Without a cache it is a plain read.
 
         Raises:
-            BadParameter: `max_stale` beside another consistency.
+            BadParameter: `max_stale` beside another consistency, or `revalidate` beside a stale read.
             KeyNotFound: there is no such key; of a stale read, `lag_ms` tells as of when.
             KvError: any other refusal.
         """
         if max_stale is not None and consistency not in {None, "stale"}:
             raise BadParameter(f"max_stale is for stale reads, not for consistency={consistency}")
+        if revalidate and (max_stale is not None or consistency == "stale"):
+            raise BadParameter("revalidate is for reads that are not stale")
         query = "?consistency=stale" if max_stale is not None else f"?consistency={consistency}" if consistency else ""
         query += f"&max_stale={max_stale:.6f}" if max_stale is not None else ""
-        answer = await self._transport.send(Request("GET", _key_path(key) + query))
+        reading = Reading(max_stale) if max_stale is not None or revalidate else None
+        answer = await self._transport.send(Request("GET", _key_path(key) + query, reading=reading))
         return answers.value_of(answer.headers, answer.body)
 
     async def put(
@@ -69,12 +81,15 @@ class KeyCalls:
         if content_type is not None:
             headers["Content-Type"] = content_type
         query = f"?ttl={ttl_s:.6f}" if ttl_s is not None else ""
-        answer = await self._transport.send(Request("PUT", _key_path(key) + query, value, headers, is_write=True))
+        path = _key_path(key)
+        request = Request("PUT", path + query, value, headers, is_write=True, changed=(path,))
+        answer = await self._transport.send(request)
         return answers.written_of(answer.status, answer.headers)
 
     async def delete(self, key: str | bytes, *, if_match: str | None = None) -> None:
         """Delete one key, whether or not it is there; `if_match` and errors as for `put`."""
-        await self._transport.send(Request("DELETE", _key_path(key), None, _conditions(if_match, None), is_write=True))
+        path, headers = _key_path(key), _conditions(if_match, None)
+        await self._transport.send(Request("DELETE", path, None, headers, is_write=True, changed=(path,)))
 
     async def batch(self, ops: Sequence[Op]) -> list[Outcome]:
         """Carry out independent operations, in order where keys are equal.
@@ -88,7 +103,8 @@ class KeyCalls:
             KvError: the batch as a whole was refused; nothing was applied.
         """
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
-        request = Request("POST", "/v1/batch", encode_batch(ops), headers, is_write=writes(ops))
+        changed = tuple(_key_path(op.key) for op in ops if not isinstance(op, Get))
+        request = Request("POST", "/v1/batch", encode_batch(ops), headers, is_write=bool(changed), changed=changed)
         return answers.outcomes_of(ops, (await self._transport.send(request)).body)
 
     async def batch_document(self, document: bytes) -> bytes:
@@ -116,7 +132,7 @@ class KeyCalls:
         """
         headers = {"Content-Type": MSGPACK if packed else NDJSON}
         request = Request("POST", "/v1/import", pieces, headers, is_write=True)
-        answer = await self._transport.attempt(
+        answer = await self._transport.send_once(
             request, aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S_MAX)
         )
         if answer.status != 200:

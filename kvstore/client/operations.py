@@ -81,7 +81,7 @@ class OperationCalls:
 
     async def ready(self) -> Readiness:
         """Ask once whether every partition has a reachable leader; raises Unreachable where no gateway answers."""
-        answer = await self._transport.attempt(Request("GET", "/readyz"), within(self._transport.timeout_s))
+        answer = await self._transport.send_once(Request("GET", "/readyz"), within(self._transport.timeout_s))
         return answers.readiness_of(answer.status, answer.body)
 
     async def _document(self, request: Request) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from kvstore.client.answers import Consistency, Outcome, Readiness, Value, Written
 from kvstore.client.client import DEFAULT_GATEWAY, Client
@@ -20,14 +20,25 @@ from kvstore.client.items import Item, Page
 from kvstore.client.ops import Op
 from kvstore.client.ranges import PAGE_SIZE
 
+if TYPE_CHECKING:
+    from kvstore.client.read_cache import ReadCache
+
 T = TypeVar("T")
 
 
 class SyncClient:
     """Talks to one gateway; use it as `with SyncClient(...) as client`. Arguments and errors as for `Client`."""
 
-    def __init__(self, gateway: str = DEFAULT_GATEWAY, *, timeout_s: float = 10.0, token: str | None = None) -> None:
-        self._client = Client(gateway, timeout_s=timeout_s, token=token)
+    def __init__(
+        self,
+        gateway: str = DEFAULT_GATEWAY,
+        *,
+        timeout_s: float = 10.0,
+        token: str | None = None,
+        cache_bytes: int | None = None,
+        cache: ReadCache | None = None,
+    ) -> None:
+        self._client = Client(gateway, timeout_s=timeout_s, token=token, cache_bytes=cache_bytes, cache=cache)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kvstore-client", daemon=True)
 

@@ -13,9 +13,10 @@ import io
 import random
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import aiohttp
 from yarl import URL
@@ -23,8 +24,12 @@ from yarl import URL
 from kvstore.client import answers
 from kvstore.client.answers import StreamCut, Unreachable
 from kvstore.client.attempts import RESERVE, TOKEN_S_MAX, pause_before_retry, retry_after_s, told
+from kvstore.client.freshness import Reading
 from kvstore.client.urls import base_url
 from kvstore.errors import KeyNotFound, KvError, OutcomeUnknown
+
+if TYPE_CHECKING:
+    from kvstore.client.read_cache import ReadCache
 
 CONNECT_TIMEOUT_S = 3.0
 PIECE_BYTES_MAX = 256 * 1024
@@ -40,6 +45,10 @@ class Request:
     body: bytes | AsyncIterable[bytes] | None = None
     headers: Mapping[str, str] | None = None
     is_write: bool = False
+    # Of a write the paths of the keys that it changes, None where nobody knows.
+    changed: tuple[str, ...] | None = None
+    # What a cache may answer instead.
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +107,31 @@ class Retries:
 
 
 class Transport:
-    """Sends to one gateway.
+    """Sends to one gateway; what is written is dropped from the cache, whatever comes of it.
 
     Args:
         gateway: its address, `http://HOST:PORT`.
         timeout_s: the deadline of each call, retries included, in seconds.
         connections_max: how many connections are open at a time; further calls wait for one.
         token: sent as `Authorization: Bearer` with every request.
+        cache: what reads that allow it may be answered from.
 
     Raises:
         ValueError: `gateway` is no such address, or `token` cannot stand in a header.
     """
 
-    def __init__(self, gateway: str, *, timeout_s: float, connections_max: int, token: str | None) -> None:
+    def __init__(
+        self, gateway: str, *, timeout_s: float, connections_max: int, token: str | None, cache: ReadCache | None
+    ) -> None:
         self.gateway = base_url(gateway)
         self.timeout_s = timeout_s
         self._connections_max = connections_max
+        self._cache = cache
         self._headers = {"Accept-Encoding": "identity", **_authorization(token)}
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        self._session = aiohttp.ClientSession(
+        self._session = self._new_session(
             connector=aiohttp.TCPConnector(limit=self._connections_max),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -133,8 +146,27 @@ class Transport:
             await self._session.close()
             self._session = None
 
+    def _new_session(self, **options: Any) -> aiohttp.ClientSession:
+        if self._cache is None:
+            return aiohttp.ClientSession(**options)
+        from kvstore.client.read_cache import cached_session
+
+        return cached_session(self._cache, **options)
+
+    def _writing(self, request: Request) -> AbstractContextManager[None]:
+        return nullcontext() if self._cache is None or not request.is_write else self._cache.writing(request.changed)
+
     async def send(self, request: Request) -> Answer:
         """Send a request until its outcome is known or its time is over; raises KvError."""
+        with self._writing(request):
+            return await self._send(request)
+
+    async def send_once(self, request: Request, timeout: aiohttp.ClientTimeout) -> Answer:
+        """Send a request once, whatever is answered; raises Unreachable, or OutcomeUnknown for a write."""
+        with self._writing(request):
+            return await self._attempt(request, timeout)
+
+    async def _send(self, request: Request) -> Answer:
         retries = Retries(self.timeout_s, has_token=request.is_write)
         if request.is_write:
             headers = {**(request.headers or {}), IDEMPOTENCY_KEY: secrets.token_hex(16)}
@@ -142,7 +174,7 @@ class Transport:
         while True:
             asked_s = 0.0
             try:
-                answer = await self.attempt(request, retries.timeout)
+                answer = await self._attempt(request, retries.timeout)
                 if answer.status < 300:
                     return answer
                 asked_s = retry_after_s(answer.headers.get("Retry-After"))
@@ -153,12 +185,30 @@ class Transport:
                 failure = error
             await retries.pause_after(failure, asked_s)
 
-    async def attempt(self, request: Request, timeout: aiohttp.ClientTimeout) -> Answer:
-        """Send a request once, whatever is answered; raises Unreachable, or OutcomeUnknown for a write."""
+    async def _attempt(self, request: Request, timeout: aiohttp.ClientTimeout) -> Answer:
+        if self._cache is not None and request.reading is not None:
+            return await self._attempt_cached(self._cache, request, request.reading, timeout)
         sending = Sending()
         try:
             async with await self._ask(request, timeout, sending) as answer:
                 return Answer(answer.status, answer.headers, await answer.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._give_up(request, sending, error)
+
+    async def _attempt_cached(
+        self, cache: ReadCache, request: Request, reading: Reading, timeout: aiohttp.ClientTimeout
+    ) -> Answer:
+        """As `_attempt`; the time that a read waits for another one of its key counts too."""
+        sending = Sending(has_connection=True)
+        # A 304 answers from the cache only where the library itself has asked for it.
+        revalidates = {"refresh": True} if reading.max_stale_s is None else {}
+        try:
+            with cache.reading(reading):
+                async with (
+                    asyncio.timeout(timeout.total),
+                    await self._ask(request, timeout, sending, **revalidates) as answer,
+                ):
+                    return Answer(answer.status, answer.headers, await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._give_up(request, sending, error)
 
@@ -170,6 +220,12 @@ class Transport:
             OutcomeUnknown: so did that of a write.
             KvError: any other refusal.
         """
+        with self._writing(request):
+            async with aclosing(self._stream(request, sending)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _stream(self, request: Request, sending: Sending) -> AsyncGenerator[bytes, None]:
         timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S_MAX)
         try:
             answer = await self._ask(request, timeout, sending)
@@ -198,7 +254,9 @@ class Transport:
             detail = f"the answer of {self.gateway} was cut: {_reason(error)}"
             raise (OutcomeUnknown(detail) if request.is_write else StreamCut(detail)) from error
 
-    async def _ask(self, request: Request, timeout: aiohttp.ClientTimeout, sending: Sending) -> aiohttp.ClientResponse:
+    async def _ask(
+        self, request: Request, timeout: aiohttp.ClientTimeout, sending: Sending, **of_session: Any
+    ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is not open; use it as `async with Client(...)`")
         return await self._session.request(
@@ -209,6 +267,7 @@ class Transport:
             timeout=timeout,
             allow_redirects=False,
             trace_request_ctx=sending,
+            **of_session,
         )
 
     def _give_up(self, request: Request, sending: Sending, error: Exception) -> NoReturn:

@@ -58,6 +58,7 @@ SANS_IO = (
     "kvstore.versions",
     "kvstore.client.answers",
     "kvstore.client.attempts",
+    "kvstore.client.freshness",
     "kvstore.client.items",
     "kvstore.client.ops",
     "kvstore.client.urls",

@@ -40,6 +40,7 @@ class StoredGateway(Gateway):
     lag_ms: int = 0
     cut_at: list[int] = field(default_factory=list)
     deleted_steps: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -61,12 +62,20 @@ class StoredGateway(Gateway):
         return sorted(chosen, reverse="reverse" in parameters)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        answer = await self.answer_of(request)
+        self.statuses.append(answer.status)
+        return answer
+
+    async def answer_of(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What it holds answers; a test may stand in between."""
         path, _, query = request.raw_path.partition("?")
         parameters = {
             name: unquote_to_bytes(value) for name, _, value in (part.partition("=") for part in query.split("&"))
         }
         if path == "/v1/import":
             return await self._import(request)
+        if path == "/v1/batch" and request.content_type == "application/json":
+            return web.json_response({"results": []})
         if path == "/v1/batch":
             return await self._batch(request)
         if path == "/v1/kv":
@@ -163,5 +172,25 @@ class StoredGateway(Gateway):
     async def _batch(self, request: web.BaseRequest) -> web.Response:
         results = []
         for op in msgpack.unpackb(await request.read())["ops"]:
-            results.append({"status": 204, "etag": self.put(op["key"], op["value"]).etag})
+            if op["op"] == "delete":
+                self.keys.pop(op["key"], None)
+                results.append({"status": 204})
+            else:
+                results.append({"status": 204, "etag": self.put(op["key"], op["value"]).etag})
         return web.Response(body=msgpack.packb({"results": results}))
+
+
+class Gate:
+    """Holds up the answers to some requests, which are made out before."""
+
+    def __init__(self, stored: StoredGateway, *methods: str) -> None:
+        self._stored, self._methods = stored, methods
+        self.arrived, self.open = asyncio.Event(), asyncio.Event()
+        stored.handler = self._answer
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        answer = await self._stored.answer_of(request)
+        if request.method in self._methods:
+            self.arrived.set()
+            await self.open.wait()
+        return answer

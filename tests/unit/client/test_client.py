@@ -11,8 +11,8 @@ from aiohttp import web
 from fakes.gateway import Gateway, cut, refuse
 
 from kvstore.client import Client, SyncClient, Unreachable
-from kvstore.client.ops import Get, Put
-from kvstore.errors import BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
+from kvstore.client.ops import Delete, Get, Put
+from kvstore.errors import BadBody, BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
 from kvstore.keys import decode_key
 
 
@@ -230,6 +230,21 @@ async def test_a_write_without_an_answer_in_time_has_an_unknown_outcome(gateway:
         with pytest.raises(Unreachable):
             await client.get("k")
     over.set()
+
+
+async def test_a_batch_that_only_reads_has_no_token(gateway: Gateway) -> None:
+    tokens: list[str | None] = []
+
+    async def note(request: web.BaseRequest) -> web.Response:
+        tokens.append(request.headers.get("Idempotency-Key"))
+        return refuse("bad_body", 400)
+
+    gateway.handler = note
+    async with Client(gateway.url) as client:
+        for ops in ([Get("a"), Get("b")], [Get("a"), Delete("b")]):
+            with pytest.raises(BadBody):
+                await client.batch(ops)
+    assert [token is None for token in tokens] == [True, False]
 
 
 async def test_a_redirect_is_not_followed(gateway: Gateway) -> None:
