@@ -62,8 +62,15 @@ class SyncClient:
             self._thread.join()
         self._loop.close()
 
-    def get(self, key: str | bytes, *, consistency: Consistency | None = None, max_stale: float | None = None) -> Value:
-        return self._run(self._client.get(key, consistency=consistency, max_stale=max_stale))
+    def get(
+        self,
+        key: str | bytes,
+        *,
+        consistency: Consistency | None = None,
+        max_stale: float | None = None,
+        revalidate: bool = False,
+    ) -> Value:
+        return self._run(self._client.get(key, consistency=consistency, max_stale=max_stale, revalidate=revalidate))
 
     def put(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -345,3 +346,11 @@ async def test_the_sync_face_gives_the_same_answers(gateway: Gateway) -> None:
             return client.get("k").data
 
     assert await asyncio.to_thread(ask) == b"v"
+
+
+def test_the_sync_face_has_every_call_with_the_same_arguments() -> None:
+    calls = {name for name, call in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
+    for name in calls - {"scan_pages"}:
+        asked, offered = (inspect.signature(getattr(face, name)).parameters for face in (Client, SyncClient))
+        assert list(asked) == list(offered), name
+        assert [one.default for one in asked.values()] == [one.default for one in offered.values()], name
