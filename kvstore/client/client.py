@@ -58,13 +58,17 @@ class Client(RangeCalls, OperationCalls):
         return self._transport.gateway
 
     async def __aenter__(self) -> Self:
-        await self._transport.open()
-        return self
+        return await self.open()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def open(self) -> Self:
+        """What `async with` does at its beginning, for a session in a shell; `close` ends it."""
+        await self._transport.open()
+        return self
 
     async def close(self) -> None:
         """Close all connections."""

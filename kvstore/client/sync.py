@@ -43,14 +43,18 @@ class SyncClient:
         self._thread = threading.Thread(target=self._loop.run_forever, name="kvstore-client", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._run(self._client.__aenter__())
-        return self
+        return self.open()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def open(self) -> Self:
+        """What `with` does at its beginning, for a session in a shell; `close` ends it."""
+        self._thread.start()
+        self._run(self._client.open())
+        return self
 
     def close(self) -> None:
         """Close all connections and end the thread."""
