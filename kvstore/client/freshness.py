@@ -49,12 +49,13 @@ def promise_of(cache_control: str, headers: Mapping[str, str]) -> Promise | None
     """The promise of an answer, None where it must not be kept: only `max-age` allows it, and only an answer that says
     how far behind it is, and of which version, is of use."""
     directives = {name.strip().lower(): value.strip() for name, _, value in _parts(cache_control)}
-    max_age, lag, ttl = directives.get("max-age", ""), headers.get("X-KV-Lag-Ms", ""), headers.get("X-KV-TTL")
+    max_age, lag = directives.get("max-age", ""), headers.get("X-KV-Lag-Ms", "")
     if {"no-store", "no-cache"} & set(directives) or not headers.get("ETag"):
         return None
     if not (_is_number(max_age) and _is_number(lag)) or int(max_age) == 0:
         return None
-    return Promise(int(lag) / 1000, float(int(max_age)), float(ttl) if ttl is not None else None)
+    ttl = headers.get("X-KV-TTL")
+    return Promise(int(lag) / 1000, float(max_age), float(ttl) if ttl is not None else None)
 
 
 def _parts(cache_control: str) -> list[tuple[str, str, str]]:

@@ -7,12 +7,13 @@ Leaves to others: how long an answer may be given again (`freshness`), HTTP.
 What is replaced, and why. `create_key`: the library's normalizes URLs (`a//b` is `a/b`) and leaves out `Authorization`.
 `is_cacheable`: its own keeps for ever what has no `Cache-Control`, and `no-cache` too. `get_response`: it knows no lag,
 and its clock may be set. `save_response`: its copy has the request's headers, with the token. `is_method_allowed`: all
-other requests pass by. The dictionary below is replaced by one with a bound. Its lock per key stays: the reads of a key
-wait for one answer, each within its own deadline (`transport`).
+other requests pass by. The dictionary below has no bound. The lock per key, held for as long as a request takes, would
+have reads of a key wait in a row, also where no answer may be kept.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp_client_cache.backends.base import CacheBackend
@@ -135,7 +136,15 @@ def _promise_of(response: AnyResponse) -> Promise | None:
     return promise_of(",".join(response.headers.getall("Cache-Control", [])), response.headers)
 
 
+class _NoLocks(dict[str, asyncio.Lock]):
+    """A lock of its own for each request."""
+
+    def __missing__(self, _key: str) -> asyncio.Lock:
+        return asyncio.Lock()
+
+
 def cached_session(cache: ReadCache, **options: Any) -> aiohttp.ClientSession:
     """A session that answers from the cache what may be."""
-    session: aiohttp.ClientSession = CachedSession(cache=cache, **options)
-    return session
+    session = CachedSession(cache=cache, **options)
+    session._locks = _NoLocks()
+    return cast(aiohttp.ClientSession, session)

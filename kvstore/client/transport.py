@@ -12,8 +12,8 @@ import asyncio
 import io
 import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -186,29 +186,10 @@ class Transport:
             await retries.pause_after(failure, asked_s)
 
     async def _attempt(self, request: Request, timeout: aiohttp.ClientTimeout) -> Answer:
-        if self._cache is not None and request.reading is not None:
-            return await self._attempt_cached(self._cache, request, request.reading, timeout)
         sending = Sending()
         try:
             async with await self._ask(request, timeout, sending) as answer:
                 return Answer(answer.status, answer.headers, await answer.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._give_up(request, sending, error)
-
-    async def _attempt_cached(
-        self, cache: ReadCache, request: Request, reading: Reading, timeout: aiohttp.ClientTimeout
-    ) -> Answer:
-        """As `_attempt`; the time that a read waits for another one of its key counts too."""
-        sending = Sending(has_connection=True)
-        # A 304 answers from the cache only where the library itself has asked for it.
-        revalidates = {"refresh": True} if reading.max_stale_s is None else {}
-        try:
-            with cache.reading(reading):
-                async with (
-                    asyncio.timeout(timeout.total),
-                    await self._ask(request, timeout, sending, **revalidates) as answer,
-                ):
-                    return Answer(answer.status, answer.headers, await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._give_up(request, sending, error)
 
@@ -254,21 +235,29 @@ class Transport:
             detail = f"the answer of {self.gateway} was cut: {_reason(error)}"
             raise (OutcomeUnknown(detail) if request.is_write else StreamCut(detail)) from error
 
-    async def _ask(
-        self, request: Request, timeout: aiohttp.ClientTimeout, sending: Sending, **of_session: Any
-    ) -> aiohttp.ClientResponse:
+    async def _ask(self, request: Request, timeout: aiohttp.ClientTimeout, sending: Sending) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is not open; use it as `async with Client(...)`")
-        return await self._session.request(
-            request.method,
-            URL(self.gateway + request.path, encoded=True),
-            data=_payload(request.body),
-            headers=request.headers,
-            timeout=timeout,
-            allow_redirects=False,
-            trace_request_ctx=sending,
-            **of_session,
-        )
+        with self._reading(request) as of_cache:
+            return await self._session.request(
+                request.method,
+                URL(self.gateway + request.path, encoded=True),
+                data=_payload(request.body),
+                headers=request.headers,
+                timeout=timeout,
+                allow_redirects=False,
+                trace_request_ctx=sending,
+                **of_cache,
+            )
+
+    @contextmanager
+    def _reading(self, request: Request) -> Iterator[dict[str, Any]]:
+        """Let a read be answered from the cache that may be; gives what the session is to be told for it."""
+        if self._cache is None or request.reading is None:
+            yield {}
+            return
+        with self._cache.reading(request.reading):
+            yield {"refresh": request.reading.max_stale_s is None}
 
     def _give_up(self, request: Request, sending: Sending, error: Exception) -> NoReturn:
         if not sending.has_connection:

@@ -181,16 +181,18 @@ class StoredGateway(Gateway):
 
 
 class Gate:
-    """Holds up the answers to some requests, which are made out before."""
+    """Holds up the answers to some requests, which are made out before; each of those releases `arrived` once."""
 
     def __init__(self, stored: StoredGateway, *methods: str) -> None:
         self._stored, self._methods = stored, methods
-        self.arrived, self.open = asyncio.Event(), asyncio.Event()
+        self.arrived, self.open = asyncio.Semaphore(0), asyncio.Event()
+        self.statuses: list[int] = []
         stored.handler = self._answer
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._stored.answer_of(request)
+        self.statuses.append(answer.status)
         if request.method in self._methods:
-            self.arrived.set()
+            self.arrived.release()
             await self.open.wait()
         return answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from probe.processes import KVSTORE, wait_until
 from probe.up import Up, kvstore
 
 from kvstore.client import Item, Put, SyncClient, Value
+from kvstore.client.items import key_of_line
 from kvstore.client.read_cache import ReadCache
 from kvstore.errors import KeyNotFound
 
@@ -34,6 +37,25 @@ def test_ranges_are_whole_in_order_and_come_back_from_an_export(start_up: Callab
         cached_reads(client, url)
         ids = client.ids(100)
         assert ids == sorted(set(ids))
+
+
+def test_an_export_goes_on_after_a_kill_of_the_gateway(start_up: Callable[..., Up], tmp_path: Path) -> None:
+    up = start_up().wait_ready()
+    value = bytes(20_000)
+    killed: list[int] = []
+
+    def kill_once(records: int, _size_bytes: int) -> None:
+        if not killed:
+            killed.append(records)
+            os.kill(up.members()["gateway"], signal.SIGKILL)
+
+    with SyncClient(up.url, timeout_s=30) as client:
+        for first in range(0, len(MANY), 300):
+            client.batch([Put(key, value) for key in MANY[first : first + 300]])
+        assert client.export(tmp_path / "all", progress=kill_once) == len(MANY)
+    assert 0 < killed[0] < len(MANY)
+    with (tmp_path / "all").open("rb") as lines:
+        assert [key_of_line(line) for line in lines] == MANY
 
 
 def parts(item: Item) -> tuple[bytes, str, bool]:

@@ -75,7 +75,7 @@ async def test_a_read_under_way_at_an_own_write_is_not_kept(
     stored.put(b"k", b"old")
     gate = Gate(stored, "GET")
     reading = asyncio.create_task(client.get("k", max_stale=60))
-    await gate.arrived.wait()
+    await gate.arrived.acquire()
     clock.now_s += 0.1
     await WRITES[name](client)
     clock.now_s += 0.1
@@ -91,7 +91,7 @@ async def test_a_read_that_began_during_an_own_write_is_not_kept_after_it(
     stored.copies = {b"k": stored.put(b"k", b"old")}
     gate = Gate(stored, "PUT")
     writing = asyncio.create_task(client.put("k", b"new"))
-    await gate.arrived.wait()
+    await gate.arrived.acquire()
     clock.now_s += 0.1
     assert (await client.get("k", max_stale=60)).data == b"old"
     clock.now_s += 0.1
@@ -123,7 +123,7 @@ async def test_an_own_write_that_is_cancelled_counts_as_one(
     await client.get("k", max_stale=60)
     gate = Gate(stored, "PUT")
     writing = asyncio.create_task(client.put("k", b"new"))
-    await gate.arrived.wait()
+    await gate.arrived.acquire()
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing

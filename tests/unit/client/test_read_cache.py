@@ -215,14 +215,30 @@ async def test_two_caches_know_nothing_of_each_other(stored: StoredGateway, clie
         assert (await client.get("k", max_stale=60)).data == b"v"
 
 
-async def test_reads_that_wait_for_one_another_end_within_their_own_time(stored: StoredGateway) -> None:
+async def test_reads_of_a_key_do_not_wait_for_one_another(stored: StoredGateway, client: Client) -> None:
     gate = Gate(stored, "GET")
     stored.put(b"k", b"v")
-    async with Client(stored.url, timeout_s=0.5, cache_bytes=MIB) as client:
-        ends = await asyncio.gather(*(client.get("k", max_stale=60) for _ in range(8)), return_exceptions=True)
+    reading = asyncio.gather(*(client.get("k", max_stale=60) for _ in range(8)))
+    for _ in range(8):
+        await gate.arrived.acquire()
     gate.open.set()
-    assert all(isinstance(end, Unreachable) for end in ends)
-    assert len(stored.asked) < 8
+    assert {value.data for value in await reading} == {b"v"}
+    gate.open.clear()
+    checking = asyncio.gather(*(client.get("k", revalidate=True) for _ in range(8)))
+    for _ in range(8):
+        await gate.arrived.acquire()
+    gate.open.set()
+    assert {value.data for value in await checking} == {b"v"}
+    assert gate.statuses == [200] * 8 + [304] * 8
+
+
+async def test_a_read_without_an_answer_ends_in_its_time(stored: StoredGateway) -> None:
+    gate = Gate(stored, "GET")
+    stored.put(b"k", b"v")
+    async with Client(stored.url, timeout_s=0.3, cache_bytes=MIB) as client:
+        with pytest.raises(Unreachable):
+            await client.get("k", max_stale=60)
+    gate.open.set()
 
 
 async def test_clients_of_several_threads_may_share_a_cache(stored: StoredGateway) -> None:
