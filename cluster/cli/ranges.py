@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
 from cluster.cli.exits import ExitCode, complain, exit_code
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
@@ -129,7 +129,7 @@ def export(
 
 
 async def _export(file: str, bounds: Mapping[str, bytes | None], gateway: str, timeout_s: float) -> int:
-    with _progress() as progress:
+    with _progress(TransferSpeedColumn()) as progress:
         task = progress.add_task("export", total=None, shown="")
 
         def show(records: int, size_bytes: int) -> None:
@@ -173,13 +173,8 @@ def delete_range(
     return ExitCode.DONE
 
 
-def _progress() -> Progress:
+def _progress(*more: ProgressColumn) -> Progress:
     """On standard error, and only where that is a terminal."""
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[shown]}"),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-    )
+    columns = (TextColumn("{task.description}"), TextColumn("{task.fields[shown]}"), *more, TimeElapsedColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -32,17 +32,15 @@ class Promise:
     max_age_s: float
     ttl_s: float | None = None
 
-    def is_alive(self, age_s: float) -> bool:
-        return self.ttl_s is None or age_s < self.ttl_s
-
     def is_kept(self, age_s: float, max_stale_s: float) -> bool:
         """Whether the answer, this old, is fresh enough for a read that asks for at most `max_stale_s`."""
-        return self.is_alive(age_s) and age_s <= self.max_age_s and self.lag_s + age_s <= max_stale_s
+        is_alive = self.ttl_s is None or age_s < self.ttl_s
+        return is_alive and age_s <= self.max_age_s and self.lag_s + age_s <= max_stale_s
 
     def headers(self, age_s: float) -> dict[str, str]:
         """What the headers of the answer are to say when it is this old."""
         headers = {"X-KV-Lag-Ms": str(math.ceil((self.lag_s + age_s) * 1000))}
-        return headers if self.ttl_s is None else {**headers, "X-KV-TTL": f"{self.ttl_s - age_s:.3f}"}
+        return headers if self.ttl_s is None else {**headers, "X-KV-TTL": f"{max(0.0, self.ttl_s - age_s):.3f}"}
 
 
 def promise_of(cache_control: str, headers: Mapping[str, str]) -> Promise | None:

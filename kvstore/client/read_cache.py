@@ -82,7 +82,6 @@ class ReadCache(CacheBackend):
         finally:
             with self.responses.lock:
                 self._writes.end(paths, self._clock())
-                self.responses.drop_paths(paths)
 
     def is_method_allowed(self, method: str) -> bool:
         return method == "GET" and _reading.get() is not None
@@ -104,7 +103,7 @@ class ReadCache(CacheBackend):
             return None
         age_s = read.sent_s - kept.born_s
         if read.max_stale_s is None:
-            return kept.at_age(age_s, is_stale=False) if kept.promise.is_alive(age_s) else None
+            return kept.at_age(age_s, is_stale=False)
         return kept.at_age(age_s, is_stale=True) if kept.promise.is_kept(age_s, read.max_stale_s) else None
 
     async def is_cacheable(self, response: AnyResponse | None, actions: CacheActions | None = None) -> bool:

@@ -45,6 +45,7 @@ def test_a_value_is_not_given_after_its_time_to_live() -> None:
     assert promise.is_kept(0.99, 60.0)
     assert not promise.is_kept(1.0, 60.0)
     assert promise.headers(0.25) == {"X-KV-Lag-Ms": "750", "X-KV-TTL": "0.750"}
+    assert promise.headers(1.25)["X-KV-TTL"] == "0.000"
     assert Promise(0.0, 5.0).headers(0.0011) == {"X-KV-Lag-Ms": "2"}
 
 

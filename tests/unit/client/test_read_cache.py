@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from fakes.clock import Clock
 from fakes.stored import Gate, StoredGateway
+from yarl import URL
 
 from kvstore.client import Client, SyncClient, Unreachable
 from kvstore.client.read_cache import ReadCache
@@ -171,6 +172,16 @@ async def test_keys_that_look_alike_have_entries_of_their_own(stored: StoredGate
     for key in KEYS:
         await client.get(key, max_stale=60)
     assert len(stored.asked) == len(KEYS) + 2
+
+
+def test_an_entry_is_of_one_exact_url_principal_and_method() -> None:
+    cache = ReadCache(MIB)
+    paths = ["a//b", "a/b", "a%2Fb", "a%2fb", "a/./b", "a/../a/b", "a/b/", "A/b", "a%20b", "a+b", "a b"]
+    urls = [URL(f"{host}/v1/kv/{path}", encoded=True) for path in paths for host in ("http://one", "http://two:80")]
+    headers: list[dict[str, str] | None] = [None, {"Authorization": "Bearer 1"}, {"Authorization": "Bearer 2"}]
+    keys = {cache.create_key(method, url, one) for url in urls for one in headers for method in ("GET", "HEAD")}
+    assert len(keys) == len(urls) * 3 * 2
+    assert cache.create_key("GET", urls[0].with_query("max_stale=2"), None) == cache.create_key("GET", urls[0], {})
 
 
 SEEN = {None: b"nobody", "Bearer secret-1": b"one", "Bearer secret-2": b"two"}
