@@ -189,7 +189,8 @@ class RangeCalls(KeyCalls):
     ) -> int:
         """Write all items of a range to a file, one a line, however long that takes, and return how many they are.
 
-        Where the stream is cut it is asked for what comes after its last whole line. `import_file` takes the file.
+        Where the stream is cut it is asked for what comes after its last whole line; `timeout_s` is for how long that
+        may bring nothing. `import_file` takes the file.
 
         Args:
             target: a path, which is replaced when the file is whole; or a binary file, which is written to.

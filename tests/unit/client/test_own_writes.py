@@ -58,7 +58,7 @@ async def test_so_does_one_whose_outcome_is_unknown(stored: StoredGateway, clock
 
     stored.fill(b"k")
     stored.handler = lose_writes
-    async with Client(stored.url, timeout_s=0.3, cache=ReadCache(MIB, clock=clock)) as client:
+    async with Client(stored.url, timeout_s=0.6, cache=ReadCache(MIB, clock=clock)) as client:
         await client.get("k", max_stale=60)
         clock.now_s += 1
         with pytest.raises(OutcomeUnknown):

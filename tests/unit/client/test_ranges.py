@@ -91,7 +91,7 @@ async def test_a_scan_that_meets_a_refusal_ends_in_it_and_never_early(gateway: G
         return await stored.handler(request) if len(gateway.asked) < 2 else refuse("no_leader", 503)
 
     gateway.handler = one_page
-    async with Client(gateway.url, timeout_s=0.3) as client:
+    async with Client(gateway.url, timeout_s=1) as client:
         items = client.scan(page_size=10)
         assert [(await anext(items)).key for _ in range(10)] == KEYS[:10]
         with pytest.raises(NoLeader):
