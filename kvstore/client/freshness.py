@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-WRITES_KEPT_MAX = 65_536
+WRITES_KEPT_MAX = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ def _is_number(text: str) -> bool:
 
 class OwnWrites:
     """When each path was last written by the clients of a cache. Memory is bounded: what is forgotten counts as written
-    when the last of the forgotten was."""
+    when the last of the forgotten was, and paths of one hash as one."""
 
     def __init__(self) -> None:
-        self._ended_s: OrderedDict[str, float] = OrderedDict()
+        self._ended_s: OrderedDict[int, float] = OrderedDict()
         self._under_way: Counter[str] = Counter()
         self._of_all_under_way = 0
         self._forgotten_s = -math.inf
@@ -92,8 +92,8 @@ class OwnWrites:
             self._under_way[path] -= 1
             if not self._under_way[path]:
                 del self._under_way[path]
-            self._ended_s[path] = now
-            self._ended_s.move_to_end(path)
+            self._ended_s[hash(path)] = now
+            self._ended_s.move_to_end(hash(path))
         while len(self._ended_s) > WRITES_KEPT_MAX:
             self._forgotten_s = self._ended_s.popitem(last=False)[1]
 
@@ -101,4 +101,4 @@ class OwnWrites:
         """Whether an answer of that time has every own write of `path` in it."""
         if self._of_all_under_way or self._under_way.get(path):
             return False
-        return as_of_s > self._ended_s.get(path, self._forgotten_s)
+        return as_of_s > self._ended_s.get(hash(path), self._forgotten_s)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,17 +46,22 @@ class _Read:
 _reading: ContextVar[_Read | None] = ContextVar("reading", default=None)
 
 
+def _clock_s() -> float:
+    # The monotonic clock of Linux stands still while the machine sleeps, and entries grow old.
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
+
+
 class ReadCache(CacheBackend):
     """A cache for one client, or for several that share it; each sees what its own token may see.
 
     Args:
         bytes_max: how many bytes it may take, counted with what each entry takes beside its value.
-        clock: seconds that only grow.
+        clock: seconds that only grow, also while the machine sleeps.
     """
 
     responses: KeptResponses
 
-    def __init__(self, bytes_max: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bytes_max: int, *, clock: Callable[[], float] = _clock_s) -> None:
         super().__init__(allowed_methods=("GET",))
         self.responses = KeptResponses(bytes_max)
         self._clock = clock
