@@ -9,7 +9,7 @@ import typer
 
 from kvstore.errors import NotBuiltYet
 
-COMMANDS = ("scan", "txn", "export")
+COMMANDS = ("txn",)
 
 
 def refuse(context: typer.Context) -> None:

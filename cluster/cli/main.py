@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from typer.main import get_command
 
-from cluster.cli import import_files, keys, later, members, operate, processes, promote, rebalance, up, verify
+from cluster.cli import import_files, keys, later, members, operate, processes, promote, ranges, rebalance, up, verify
 from cluster.cli.exits import ExitCode, complain, exit_code, explain_settings
 from kvstore.errors import KvError, OperatorError
 
@@ -31,6 +31,9 @@ app.command()(keys.get)
 app.command()(keys.put)
 app.command()(keys.delete)
 app.command()(keys.batch)
+app.command()(ranges.scan)
+app.command()(ranges.export)
+app.command("delete-range")(ranges.delete_range)
 app.command()(operate.status)
 app.command()(operate.wait)
 app.command()(verify.verify)

@@ -4,8 +4,9 @@ Guarantees: what `from kvstore.client import ...` offers is what a program needs
 operations of a batch and what the answers hold. Leaves to others: the errors, which are those of `kvstore.errors`.
 """
 
-from kvstore.client.answers import Deleted, Unreachable, Value, Written
+from kvstore.client.answers import Deleted, StreamCut, Unreachable, Value, Written
 from kvstore.client.client import Client
+from kvstore.client.items import Item, Page
 from kvstore.client.ops import Delete, Get, Op, Put
 from kvstore.client.sync import SyncClient
 
@@ -14,8 +15,11 @@ __all__ = [
     "Delete",
     "Deleted",
     "Get",
+    "Item",
     "Op",
+    "Page",
     "Put",
+    "StreamCut",
     "SyncClient",
     "Unreachable",
     "Value",

@@ -17,6 +17,9 @@ from kvstore.client.ops import Delete, Op, Put
 from kvstore.errors import BY_CODE, KvError, OutcomeUnknown, from_code
 
 OCTET_STREAM = "application/octet-stream"
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+NDJSON = "application/x-ndjson"
 Consistency = Literal["strong", "quorum", "stale"]
 
 
@@ -58,6 +61,12 @@ class Unreachable(KvError):
     """Definite: no gateway answered, and no write can have arrived."""
 
     code, status, title = "unreachable", 503, "Gateway unreachable"
+
+
+class StreamCut(KvError):
+    """Definite: a stream of items ended before its end. `numbers["exported"]` is how many of an export had come."""
+
+    code, status, title = "stream_cut", 503, "Stream cut"
 
 
 Outcome = Value | Written | Deleted | KvError

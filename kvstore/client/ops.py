@@ -50,11 +50,6 @@ def encode_batch(ops: Sequence[Op]) -> bytes:
     return body
 
 
-def writes(ops: Sequence[Op]) -> bool:
-    """Whether any of them changes something."""
-    return any(not isinstance(op, Get) for op in ops)
-
-
 def _document(op: Op) -> dict[str, object]:
     document: dict[str, object] = {"op": type(op).__name__.lower(), "key": key_bytes(op.key)}
     if isinstance(op, Put):

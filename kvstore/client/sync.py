@@ -7,14 +7,21 @@ may be called from any thread, and connections are watched between calls. Leaves
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from kvstore.client.answers import Consistency, Outcome, Readiness, Value, Written
 from kvstore.client.client import DEFAULT_GATEWAY, Client
+from kvstore.client.exporting import Progress
+from kvstore.client.items import Item, Page
 from kvstore.client.ops import Op
+from kvstore.client.ranges import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from kvstore.client.read_cache import ReadCache
 
 T = TypeVar("T")
 
@@ -22,20 +29,32 @@ T = TypeVar("T")
 class SyncClient:
     """Talks to one gateway; use it as `with SyncClient(...) as client`. Arguments and errors as for `Client`."""
 
-    def __init__(self, gateway: str = DEFAULT_GATEWAY, *, timeout_s: float = 10.0) -> None:
-        self._client = Client(gateway, timeout_s=timeout_s)
+    def __init__(
+        self,
+        gateway: str = DEFAULT_GATEWAY,
+        *,
+        timeout_s: float = 10.0,
+        token: str | None = None,
+        cache_bytes: int | None = None,
+        cache: ReadCache | None = None,
+    ) -> None:
+        self._client = Client(gateway, timeout_s=timeout_s, token=token, cache_bytes=cache_bytes, cache=cache)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kvstore-client", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._run(self._client.__aenter__())
-        return self
+        return self.open()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def open(self) -> Self:
+        """What `with` does at its beginning, for a session in a shell; `close` ends it."""
+        self._thread.start()
+        self._run(self._client.open())
+        return self
 
     def close(self) -> None:
         """Close all connections and end the thread."""
@@ -47,8 +66,15 @@ class SyncClient:
             self._thread.join()
         self._loop.close()
 
-    def get(self, key: str | bytes, *, consistency: Consistency = "strong", max_stale_s: float | None = None) -> Value:
-        return self._run(self._client.get(key, consistency=consistency, max_stale_s=max_stale_s))
+    def get(
+        self,
+        key: str | bytes,
+        *,
+        consistency: Consistency | None = None,
+        max_stale: float | None = None,
+        revalidate: bool = False,
+    ) -> Value:
+        return self._run(self._client.get(key, consistency=consistency, max_stale=max_stale, revalidate=revalidate))
 
     def put(
         self,
@@ -83,6 +109,86 @@ class SyncClient:
     def import_(self, pieces: Iterable[bytes], *, packed: bool = False) -> int:
         return self._run(self._client.import_(_in_threads(pieces), packed=packed))
 
+    def scan_page(
+        self,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        reverse: bool = False,
+        keys_only: bool = False,
+        limit: int | None = None,
+        cursor: str | None = None,
+        allow_partial: bool = False,
+    ) -> Page:
+        return self._run(
+            self._client.scan_page(
+                prefix=prefix,
+                start=start,
+                end=end,
+                reverse=reverse,
+                keys_only=keys_only,
+                limit=limit,
+                cursor=cursor,
+                allow_partial=allow_partial,
+            )
+        )
+
+    def scan(
+        self,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        reverse: bool = False,
+        keys_only: bool = False,
+        limit: int | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> Iterator[Item]:
+        pages = self._client.scan_pages(
+            prefix=prefix,
+            start=start,
+            end=end,
+            reverse=reverse,
+            keys_only=keys_only,
+            limit=limit,
+            page_size=page_size,
+        )
+        while (page := self._run(_next(pages))) is not None:
+            yield from page.items
+
+    def count(
+        self, *, prefix: str | bytes | None = None, start: str | bytes | None = None, end: str | bytes | None = None
+    ) -> int:
+        return self._run(self._client.count(prefix=prefix, start=start, end=end))
+
+    def delete_range(
+        self,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        return self._run(self._client.delete_range(prefix=prefix, start=start, end=end, progress=progress))
+
+    def export(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        prefix: str | bytes | None = None,
+        start: str | bytes | None = None,
+        end: str | bytes | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        return self._run(self._client.export(target, prefix=prefix, start=start, end=end, progress=progress))
+
+    def import_file(self, path: str | os.PathLike[str]) -> int:
+        return self._run(self._client.import_file(path))
+
+    def ids(self, count: int = 1) -> list[int]:
+        return self._run(self._client.ids(count))
+
     def locate(self, key: str | bytes) -> dict[str, Any]:
         return self._run(self._client.locate(key))
 
@@ -112,6 +218,10 @@ class SyncClient:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+
+async def _next(pages: AsyncIterator[Page]) -> Page | None:
+    return await anext(pages, None)
 
 
 async def _in_threads(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ Leaves to others: sending. Sans-IO.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote_from_bytes, urlsplit
 
 from kvstore.keys import check_key
@@ -29,6 +30,18 @@ def encode_key(key: bytes) -> str:
     if any(segment in {"", ".", ".."} for segment in segments):
         return quote_from_bytes(key, safe="").replace(".", "%2E")
     return encoded
+
+
+def query_of(parameters: Mapping[str, bytes | str | int | bool | None]) -> str:
+    """A query string of those parameters that are neither None nor False, empty where there are none."""
+    stated = {name: value for name, value in parameters.items() if value is not None and value is not False}
+    return ("?" if stated else "") + "&".join(f"{name}={_encode_value(value)}" for name, value in stated.items())
+
+
+def _encode_value(value: bytes | str | int | bool) -> str:
+    if value is True:
+        return "true"
+    return quote_from_bytes(value if isinstance(value, bytes) else str(value).encode(), safe="")
 
 
 def base_url(gateway: str) -> str:

@@ -58,6 +58,8 @@ SANS_IO = (
     "kvstore.versions",
     "kvstore.client.answers",
     "kvstore.client.attempts",
+    "kvstore.client.freshness",
+    "kvstore.client.items",
     "kvstore.client.ops",
     "kvstore.client.urls",
     "kvstore.replication.follower",

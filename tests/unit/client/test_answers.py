@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from kvstore.client.answers import Deleted, Unreachable, Value, Written, outcomes_of, readiness_of, refusal, value_of
-from kvstore.client.ops import Delete, Get, Put, encode_batch, writes
+from kvstore.client.ops import Delete, Get, Put, encode_batch
 from kvstore.errors import BadKey, KeyNotFound, NoLeader, OutcomeUnknown
 
 
@@ -90,8 +90,3 @@ def test_a_batch_carries_bytes_as_bytes_and_leaves_out_what_was_not_given() -> N
 def test_a_batch_with_a_bad_key_is_refused_before_it_is_sent() -> None:
     with pytest.raises(BadKey):
         encode_batch([Get("")])
-
-
-def test_only_gets_write_nothing() -> None:
-    assert not writes([Get("a"), Get("b")])
-    assert writes([Get("a"), Delete("b")])

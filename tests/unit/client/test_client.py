@@ -2,62 +2,19 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from fakes.gateway import Gateway, cut, refuse
 
 from kvstore.client import Client, SyncClient, Unreachable
-from kvstore.client.ops import Get, Put
-from kvstore.errors import KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
+from kvstore.client.ops import Delete, Get, Put
+from kvstore.errors import BadBody, BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
 from kvstore.keys import decode_key
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class Gateway:
-    """Answers with `handler`, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-        self.handler: Handler | None = None
-        self.url = ""
-
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.asked.append((request.method, request.raw_path))
-        assert self.handler is not None
-        return await self.handler(request)
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    made = Gateway()
-    runner = web.ServerRunner(web.Server(made.answer))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    made.url = f"http://{host}:{port}"
-    yield made
-    await runner.cleanup()
-
-
-def refuse(code: str, status: int, **headers: str) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps({"code": code, "detail": code}),
-        headers={name: headers[name] for name in headers},
-    )
-
-
-async def cut(request: web.BaseRequest) -> web.Response:
-    """Read the request, then end the connection without an answer."""
-    await request.read()
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
 
 
 @pytest.mark.parametrize("key", [b"..", b"a//b/", b"\xff\x00", b"a/../b", b"%2F", b"q?x#y"])
@@ -163,7 +120,7 @@ async def test_a_read_says_what_it_asks_of_the_answer_and_is_told_its_lag(gatewa
         assert (await client.get("k")).lag_ms is None
         assert (await client.get("k", consistency="quorum")).lag_ms is None
         assert (await client.get("k", consistency="stale")).lag_ms == 12
-        assert (await client.get("k", consistency="stale", max_stale_s=0.5)).lag_ms == 12
+        assert (await client.get("k", max_stale=0.5)).lag_ms == 12
         with pytest.raises(KeyNotFound) as absent:
             await client.get("absent", consistency="stale")
         assert absent.value.lag_ms == 12
@@ -176,6 +133,31 @@ async def test_a_read_says_what_it_asks_of_the_answer_and_is_told_its_lag(gatewa
         "consistency=stale",
         "consistency=stale&max_stale=0.500000",
     ]
+
+
+async def test_a_bound_of_staleness_beside_a_read_that_is_never_stale_is_refused_unsent(gateway: Gateway) -> None:
+    async with Client(gateway.url) as client:
+        for consistency in ("strong", "quorum"):
+            with pytest.raises(BadParameter):
+                await client.get("k", consistency=consistency, max_stale=1)  # type: ignore[arg-type]
+    assert not gateway.asked
+
+
+async def test_a_token_goes_with_every_request_and_one_that_would_break_the_header_is_refused(gateway: Gateway) -> None:
+    tokens: list[str | None] = []
+
+    async def note(request: web.BaseRequest) -> web.Response:
+        tokens.append(request.headers.get("Authorization"))
+        return web.Response(body=b"v")
+
+    gateway.handler = note
+    async with Client(gateway.url) as anyone, Client(gateway.url, token="secret") as someone:
+        await anyone.get("k")
+        await someone.get("k")
+    assert tokens == [None, "Bearer secret"]
+    for token in ("", "two words", "line\r\nX-Evil: 1", "ключ"):
+        with pytest.raises(ValueError, match="token"):
+            Client(gateway.url, token=token)
 
 
 async def test_a_write_that_was_refused_for_now_is_tried_again(gateway: Gateway) -> None:
@@ -249,6 +231,21 @@ async def test_a_write_without_an_answer_in_time_has_an_unknown_outcome(gateway:
         with pytest.raises(Unreachable):
             await client.get("k")
     over.set()
+
+
+async def test_a_batch_that_only_reads_has_no_token(gateway: Gateway) -> None:
+    tokens: list[str | None] = []
+
+    async def note(request: web.BaseRequest) -> web.Response:
+        tokens.append(request.headers.get("Idempotency-Key"))
+        return refuse("bad_body", 400)
+
+    gateway.handler = note
+    async with Client(gateway.url) as client:
+        for ops in ([Get("a"), Get("b")], [Get("a"), Delete("b")]):
+            with pytest.raises(BadBody):
+                await client.batch(ops)
+    assert [token is None for token in tokens] == [True, False]
 
 
 async def test_a_redirect_is_not_followed(gateway: Gateway) -> None:
@@ -349,3 +346,11 @@ async def test_the_sync_face_gives_the_same_answers(gateway: Gateway) -> None:
             return client.get("k").data
 
     assert await asyncio.to_thread(ask) == b"v"
+
+
+def test_the_sync_face_has_every_call_with_the_same_arguments() -> None:
+    calls = {name for name, call in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
+    for name in calls - {"scan_pages"}:
+        asked, offered = (inspect.signature(getattr(face, name)).parameters for face in (Client, SyncClient))
+        assert list(asked) == list(offered), name
+        assert [one.default for one in asked.values()] == [one.default for one in offered.values()], name

@@ -1,0 +1,95 @@
+"""Calls on the cluster as a whole: its state, members and moves, promotions, ids.
+
+Guarantees: an answer that is no JSON object is told as one that did not come. Leaves to others: sending (`transport`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kvstore.client import answers
+from kvstore.client.answers import JSON, Readiness, Unreachable
+from kvstore.client.transport import Request, Transport, within
+from kvstore.client.urls import encode_key, key_bytes, query_of
+
+
+class OperationCalls:
+    _transport: Transport
+
+    async def locate(self, key: str | bytes) -> dict[str, Any]:
+        """Where a key lives and why: `partition`, `leader`, `followers`, `hash`, `why`."""
+        return await self._document(Request("GET", "/v1/locate/" + encode_key(key_bytes(key))))
+
+    async def ids(self, count: int = 1) -> list[int]:
+        """`count` new numbers of 63 bits, unique in the cluster for ever, rising per gateway."""
+        path = "/v1/ids" + query_of({"count": count})
+        document = await self._document(Request("POST", path))
+        try:
+            return [int(one) for one in document["ids"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreachable(f"{self._transport.gateway}{path} did not answer with ids") from error
+
+    async def status(self) -> dict[str, Any]:
+        """The state of the cluster, as `GET /v1/cluster` gives it."""
+        return await self._document(Request("GET", "/v1/cluster"))
+
+    async def operate(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A request on members and moves, below `/v1/cluster/`, as the contract describes it.
+
+        Raises:
+            OutcomeUnknown: it may have been done: see `status`.
+            KvError: any other refusal; nothing was done.
+        """
+        headers = None if document is None else {"Content-Type": JSON}
+        body = None if document is None else json.dumps(document).encode()
+        request = Request(method, f"/v1/cluster/{path}", body, headers, is_write=method != "GET")
+        return await self._document(request)
+
+    async def force_promote(
+        self, *, partition: int | None = None, all_of: str = "", confirmed_stopped: Sequence[str]
+    ) -> dict[str, Any]:
+        """Let a copy lead that was not in sync, because all that were are dead; acknowledged writes may be lost.
+
+        Args:
+            partition: the partition, or
+            all_of: every one whose last in-sync copy was on this node.
+            confirmed_stopped: the nodes of the in-sync copies, of which you know that they do not run.
+
+        Returns:
+            `promoted` and `refused`, partition by partition.
+
+        Raises:
+            Conflict: nothing may be promoted.
+            OutcomeUnknown: it may have been done: see `status`.
+            KvError: any other refusal; nothing was done.
+        """
+        asked: dict[str, Any] = {"confirmed_stopped": list(confirmed_stopped)}
+        asked |= {"partition": partition} if partition is not None else {}
+        asked |= {"all_of": all_of} if all_of else {}
+        headers = {"Content-Type": JSON}
+        body = json.dumps(asked).encode()
+        return await self._document(Request("POST", "/v1/cluster/force-promote", body, headers, is_write=True))
+
+    async def verify(self) -> dict[str, Any]:
+        """Compare the copies of every partition, as `POST /v1/cluster/verify` does: `ok`, `partitions`, `differences`.
+
+        It takes as long as reading all data slowly does; `timeout_s` is for all of it.
+        """
+        return await self._document(Request("POST", "/v1/cluster/verify", None))
+
+    async def ready(self) -> Readiness:
+        """Ask once whether every partition has a reachable leader; raises Unreachable where no gateway answers."""
+        answer = await self._transport.send_once(Request("GET", "/readyz"), within(self._transport.timeout_s))
+        return answers.readiness_of(answer.status, answer.body)
+
+    async def _document(self, request: Request) -> dict[str, Any]:
+        path, body = request.path, (await self._transport.send(request)).body
+        try:
+            document = json.loads(body)
+        except ValueError as error:
+            raise Unreachable(f"{self._transport.gateway}{path} did not answer with JSON") from error
+        if not isinstance(document, dict):
+            raise Unreachable(f"{self._transport.gateway}{path} did not answer with a JSON object")
+        return document
