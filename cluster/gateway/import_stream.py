@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import msgpack
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cluster.gateway.conditions import CONTENT_TYPE_BYTES_MAX, check_content_type
 from cluster.gateway.item_fields import TEXT_BYTES_MAX, bytes_of, distinct_fields, required, ttl_ms_of
@@ -34,15 +35,15 @@ class Item(msgspec.Struct, frozen=True):
 
 class _Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     content_type: str = ""
-    ttl: float | None = None
+    ttl: float | UnsetType = UNSET
     etag: str = ""
 
 
 class _JsonFields(_Fields, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    key: str | None = None
-    key_b64: str | None = None
-    value: str | None = None
-    value_b64: str | None = None
+    key: str | UnsetType = UNSET
+    key_b64: str | UnsetType = UNSET
+    value: str | UnsetType = UNSET
+    value_b64: str | UnsetType = UNSET
 
 
 class _PackedFields(_Fields, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -10,6 +10,7 @@ import re
 from typing import Protocol, overload
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cluster.control.messages import (
     AbortMove,
@@ -28,6 +29,7 @@ from cluster.gateway.answer import Answer, json_answer
 from cluster.gateway.conditions import parse_query
 from cluster.gateway.documents import decoded_json
 from cluster.gateway.http_request import Request
+from cluster.gateway.item_fields import or_none
 from kvstore.errors import BadParameter, MethodNotAllowed, NotFound
 from kvstore.keys import decode_key
 
@@ -62,13 +64,14 @@ class _StartBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _LimitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    max_bytes_per_second: int
+    # A float, for JSON knows only one kind of number: 5000.0 is 5000.
+    max_bytes_per_second: float
 
 
 class _NodeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    zone: str | None = None
-    weight: float | None = None
-    draining: bool | None = None
+    zone: str | UnsetType = UNSET
+    weight: float | UnsetType = UNSET
+    draining: bool | UnsetType = UNSET
 
 
 _PLAN = msgspec.json.Decoder(_PlanBody)
@@ -103,9 +106,10 @@ class RebalanceRoutes:
     async def limit(self, request: Request) -> Answer:
         """Bound the bytes per second of moves."""
         body = await decoded_json(request, _LIMIT)
-        if not 0 <= body.max_bytes_per_second <= RATE_MAX:
-            raise BadParameter(f"max_bytes_per_second: a number from 0 (no bound) to {RATE_MAX}")
-        return await self._told(request, SetRebalance(max_bytes_per_second=body.max_bytes_per_second))
+        rate = body.max_bytes_per_second
+        if not 0 <= rate <= RATE_MAX or not rate.is_integer():
+            raise BadParameter(f"max_bytes_per_second: a whole number from 0 (no bound) to {RATE_MAX}")
+        return await self._told(request, SetRebalance(max_bytes_per_second=int(rate)))
 
     async def pause(self, request: Request) -> Answer:
         """Stop moves where they stand."""
@@ -137,7 +141,7 @@ class RebalanceRoutes:
             return json_answer(202, _JSON.encode(await self._control.ask(RemoveNode(node, force == "true"))))
         parse_query(query, ())
         body = await decoded_json(request, _NODE)
-        asked = ChangeNode(node, body.zone, body.weight, body.draining)
+        asked = ChangeNode(node, or_none(body.zone), or_none(body.weight), or_none(body.draining))
         return json_answer(200, _JSON.encode(await self._control.ask(asked)))
 
     async def _told(self, request: Request, asked: StartPlan | RebalanceStatus | SetRebalance | AbortMove) -> Answer:
