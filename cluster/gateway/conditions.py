@@ -23,7 +23,8 @@ _TOKEN = re.compile(r"[\x20-\x7e]{1,255}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _ETAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*')
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_VISIBLE = re.compile(r"[\x20-\x7e\t]+")
+# A media type and its parameters (RFC 9110, section 8.3.1), without spaces at its ends, which a header would lose.
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;(?:[ -~\t]*[!-~])?)?")
 
 
 def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:
@@ -139,10 +140,10 @@ def check_content_type(text: str) -> str:
     """The content type to store for the one given; curl's default means none.
 
     Raises:
-        BadRequest: too long, or with characters that a header field cannot carry.
+        BadRequest: too long, or no media type, so that it would not come back in a header as it was.
     """
     if not text or text.partition(";")[0].strip().lower() == FORM_CONTENT_TYPE:
         return DEFAULT_CONTENT_TYPE
-    if len(text) > CONTENT_TYPE_BYTES_MAX or not _VISIBLE.fullmatch(text):
-        raise BadRequest(f"Content-Type is visible ASCII, at most {CONTENT_TYPE_BYTES_MAX} bytes")
+    if len(text) > CONTENT_TYPE_BYTES_MAX or not _MEDIA_TYPE.fullmatch(text):
+        raise BadRequest(f"Content-Type is type/subtype in visible ASCII, at most {CONTENT_TYPE_BYTES_MAX} bytes")
     return text
