@@ -1,0 +1,50 @@
+"""What is sent to try the contract stays on this machine, and what may refuse it is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from schema.confined import NOBODY, confined
+from schema.refusals import is_undecidable, may_be_unbuilt
+
+NODES = {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["example.com:80", "10.0.0.1:22", "[2001:db8::1]:1", "127.0.0.1:2379", "localhost:1", "a:1"],
+)
+@pytest.mark.parametrize("node", [*(f"node{number}" for number in range(20)), "n1", "", "ü", 5, None])
+def test_a_gateway_dials_only_the_nodes_of_its_cluster(address: str, node: Any) -> None:
+    body = confined({"id": node, "address": address}, NODES)
+    assert body["address"] in {NOBODY, *NODES.values()}
+    assert body["address"] == NODES.get(body["id"], NOBODY)
+
+
+def test_some_admissions_are_of_members() -> None:
+    drawn = [confined({"id": f"node{number}", "address": "a:1"}, NODES) for number in range(100)]
+    assert {body["id"] for body in drawn} > set(NODES)
+
+
+@pytest.mark.parametrize("body", [{}, {"id": "a"}, {"id": "a", "address": 5}, {"id": "a", "address": "nonsense"}])
+def test_what_control_refuses_unseen_stays_as_it_is(body: dict[str, Any]) -> None:
+    assert confined(body, NODES) == body
+
+
+def test_a_refusal_counts_for_its_operation_code_and_detail_only() -> None:
+    problem = {"code": "bad_parameter", "detail": "start is after end"}
+    assert is_undecidable("scan", problem)
+    assert is_undecidable("headScanIn", problem)
+    assert not is_undecidable("getKey", problem)
+    assert not is_undecidable("scan", {**problem, "code": "bad_request"})
+    assert not is_undecidable("scan", {**problem, "detail": "limit is a whole number"})
+
+
+def test_not_built_is_only_what_the_contract_says_is_not() -> None:
+    problem = {"code": "not_implemented"}
+    assert may_be_unbuilt({"operationId": "transact", "x-not-built": True}, None, problem)
+    assert may_be_unbuilt({"operationId": "batch"}, {"consistent": True}, problem)
+    assert not may_be_unbuilt({"operationId": "batch"}, {}, problem)
+    assert not may_be_unbuilt({"operationId": "getKey"}, None, problem)
+    assert not may_be_unbuilt({"operationId": "transact", "x-not-built": True}, None, {"code": "internal"})
