@@ -199,6 +199,7 @@ class PackedItems(ItemParser):
 def _flat_map(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
     """A map without maps in it: nothing of an item nests, and what does costs many times its bytes."""
     fields = distinct_fields(pairs)
-    if any(type(value) is dict for value in fields.values()):
-        raise ValueError("a field is a map")
+    nested = [name for name, value in fields.items() if type(value) is dict]
+    if nested:
+        raise ValueError(f"{nested[0]} is a map")
     return fields

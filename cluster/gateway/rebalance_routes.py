@@ -26,12 +26,11 @@ from cluster.control.messages import (
     StartPlan,
 )
 from cluster.gateway.answer import Answer, json_answer
-from cluster.gateway.conditions import parse_query
-from cluster.gateway.documents import decoded_json
+from cluster.gateway.conditions import parse_name, parse_query
+from cluster.gateway.documents import check_no_body, decoded_json
 from cluster.gateway.http_request import Request
 from cluster.gateway.item_fields import or_none
 from kvstore.errors import BadParameter, MethodNotAllowed, NotFound
-from kvstore.keys import decode_key
 
 RATE_MAX = 1 << 40
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -113,10 +112,12 @@ class RebalanceRoutes:
 
     async def pause(self, request: Request) -> Answer:
         """Stop moves where they stand."""
+        check_no_body(request)
         return await self._told(request, SetRebalance(paused=True))
 
     async def resume(self, request: Request) -> Answer:
         """Let moves go on."""
+        check_no_body(request)
         return await self._told(request, SetRebalance(paused=False))
 
     async def move(self, request: Request, number: str, query: str) -> Answer:
@@ -124,6 +125,7 @@ class RebalanceRoutes:
         if request.method != "DELETE":
             raise MethodNotAllowed(("DELETE",))
         parse_query(query, ())
+        check_no_body(request)
         if not _NUMBER.fullmatch(number):
             raise NotFound("there is no such move")
         return await self._told(request, AbortMove(int(number)))
@@ -133,11 +135,12 @@ class RebalanceRoutes:
         if request.method not in ("DELETE", "PATCH"):
             raise MethodNotAllowed(("DELETE", "PATCH"))
         request.operation = "change_node"
-        node = decode_key(raw_id).decode("utf-8", "backslashreplace")
+        node = parse_name("node", raw_id)
         if request.method == "DELETE":
             force = parse_query(query, ("force",)).get("force", "false")
             if force not in ("true", "false"):
                 raise BadParameter("force: true or false")
+            check_no_body(request)
             return json_answer(202, _JSON.encode(await self._control.ask(RemoveNode(node, force == "true"))))
         parse_query(query, ())
         body = await decoded_json(request, _NODE)
