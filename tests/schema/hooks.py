@@ -29,15 +29,18 @@ from schemathesis.openapi.checks import RejectedPositiveData
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from schema.confined import confined
-from schema.refusals import is_undecidable, may_be_unbuilt
+from schema.refusals import may_be_unbuilt, undecidable
 
 NDJSON = "application/x-ndjson"
 MSGPACK = "application/msgpack"
-STATUSES = os.environ.get("SCHEMA_STATUSES", "")
+OF_ANY_REQUEST = ("414", "431")
+TOLD = os.environ.get("SCHEMA_TOLD", "")
 SECONDS = frozenset({"ttl", "max_stale"})
 NODES = json.loads(os.environ["SCHEMA_NODES"])
 
 statuses: defaultdict[str, Counter[int]] = defaultdict(Counter)
+# Refusals that are no failures, by the reason why, and failures under the empty one.
+passed_over: Counter[str] = Counter()
 
 
 @schemathesis.serializer(NDJSON)
@@ -110,11 +113,15 @@ def _as_text(value: Any) -> Any:
 
 @schemathesis.hook
 def before_load_schema(_context: Any, raw_schema: dict[str, Any]) -> None:
-    """In the contract a stream's schema is that of one line or item, as in OpenAPI 3.1; here that of all of them."""
+    """Say of each operation what the contract says of all; and give the schema of all lines or items of a stream, where
+    it has that of one, as is the way of OpenAPI 3.1."""
     for item in raw_schema["paths"].values():
-        for operation in item.values():
+        for method, operation in item.items():
             if not isinstance(operation, dict):
                 continue
+            problem = {"$ref": f"#/components/responses/problem{'Head' if method == 'head' else ''}"}
+            for status in OF_ANY_REQUEST:
+                operation["responses"].setdefault(status, problem)
             streams = [(NDJSON, response) for response in operation["responses"].values()]
             if operation["operationId"].startswith("importItems"):
                 streams += [(NDJSON, operation["requestBody"]), (MSGPACK, operation["requestBody"])]
@@ -158,9 +165,10 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
 
 
 @atexit.register
-def tell_statuses() -> None:
-    if STATUSES:
-        Path(STATUSES).write_text(json.dumps(statuses), encoding="utf-8")
+def tell() -> None:
+    if TOLD:
+        told = {"statuses": statuses, "passed_over": passed_over}
+        Path(TOLD).write_text(json.dumps(told), encoding="utf-8")
 
 
 @schemathesis.hook
@@ -168,9 +176,14 @@ def filter_failure(_context: Any, failure: Failure, case: Any, response: Any) ->
     """Whether it stands as a failure."""
     problem = _problem(response)
     is_rejection = isinstance(failure, RejectedPositiveData)
+    reason = ""
     if response.status_code == 501 and (is_rejection or isinstance(failure, ServerError | AcceptedNegativeData)):
-        return not may_be_unbuilt(case.operation.definition.raw, case.query, problem)
-    return not is_rejection or (headers_are_valid(case) and not is_undecidable(operation_id(case), problem))
+        reason = "not built" if may_be_unbuilt(case.operation.definition.raw, case.query, problem) else ""
+    elif is_rejection:
+        reason = "" if headers_are_valid(case) else "not valid after all"
+        reason = reason or undecidable(operation_id(case), problem)
+    passed_over[reason] += 1
+    return not reason
 
 
 def headers_are_valid(case: Any) -> bool:

@@ -44,14 +44,13 @@ UNDECIDABLE = (
 )
 
 
-def is_undecidable(operation: str, problem: Mapping[str, Any]) -> bool:
-    """Whether this problem may answer a request of this operation that fits its schema."""
-    return any(
-        re.fullmatch(one.operations, operation)
-        and problem.get("code") == one.code
-        and re.match(one.detail, str(problem.get("detail")))
-        for one in UNDECIDABLE
-    )
+def undecidable(operation: str, problem: Mapping[str, Any]) -> str:
+    """Why this problem may answer a request of this operation that fits its schema; empty where it may not."""
+    for one in UNDECIDABLE:
+        is_said = problem.get("code") == one.code and re.match(one.detail, str(problem.get("detail")))
+        if is_said and re.fullmatch(one.operations, operation):
+            return f"{one.code}, {one.detail or 'any detail'}: {one.why}"
+    return ""
 
 
 def may_be_unbuilt(operation: Mapping[str, Any], query: Mapping[str, Any] | None, problem: Mapping[str, Any]) -> bool:

@@ -36,6 +36,7 @@ NEVER_DONE = frozenset({"removeNode", "forcePromote", "abortMove"})
 # Succeed only behind another operation, which takes more cases than a short run has.
 RARELY_DONE = frozenset({"startPlan"})
 MANY_EXAMPLES = 200
+SOME_KEYS = 200
 
 
 def main() -> int:
@@ -60,16 +61,18 @@ def run(up: Up, work: Path, arguments: argparse.Namespace) -> int:
     """Try the contract; the exit code says whether all was as it says."""
     up.wait_ready()
     wait_until(lambda: ask(up.url, "GET", "/v1/cluster")["state"] == "healthy")
+    store_some(up.url)
     before, members = up.members(), nodes(up.url)
     began_s = time.monotonic()
     done = subprocess.run(
         command(up.url, arguments),
         cwd=HERE,
         check=False,
-        env={**os.environ, "SCHEMA_NODES": json.dumps(members), "SCHEMA_STATUSES": str(work / "statuses.json")},
+        env={**os.environ, "SCHEMA_NODES": json.dumps(members), "SCHEMA_TOLD": str(work / "told.json")},
     )
-    statuses = json.loads((work / "statuses.json").read_text(encoding="utf-8"))
-    tell(statuses, time.monotonic() - began_s)
+    told = json.loads((work / "told.json").read_text(encoding="utf-8"))
+    statuses = told["statuses"]
+    tell(statuses, told["passed_over"], time.monotonic() - began_s)
     wrong = [] if done.returncode == 0 else ["answers do not fit the contract"]
     if not arguments.only:
         wrong += unreached(statuses, NEVER_DONE if arguments.examples >= MANY_EXAMPLES else NEVER_DONE | RARELY_DONE)
@@ -95,11 +98,14 @@ def command(url: str, arguments: argparse.Namespace) -> list[str]:
     return line
 
 
-def tell(statuses: Mapping[str, Mapping[str, int]], seconds: float) -> None:
-    """How often each operation answered what."""
+def tell(statuses: Mapping[str, Mapping[str, int]], passed_over: Mapping[str, int], seconds: float) -> None:
+    """How often each operation answered what, and what was no failure for which reason."""
     for operation, counts in sorted(statuses.items()):
         listed = "  ".join(f"{status}: {count}" for status, count in sorted(counts.items()))
         print(f"{operation:<18} {sum(counts.values()):>6}   {listed}")
+    for reason, count in sorted(passed_over.items()):
+        if reason:
+            print(f"passed over {count:>6}   {reason}")
     print(f"{sum(sum(counts.values()) for counts in statuses.values())} requests in {seconds:.0f} s", flush=True)
 
 
@@ -130,6 +136,13 @@ def settle(up: Up, members: Mapping[str, str]) -> list[str]:
     if not verified["ok"] or verified["left_out"]:
         wrong.append(f"copies differ: {verified}")
     return wrong
+
+
+def store_some(url: str) -> None:
+    """Keys to be found: text and other bytes, with a time to live and without."""
+    ops: list[dict[str, object]] = [{"op": "put", "key": f"user/{n}", "value": "x" * n} for n in range(SOME_KEYS)]
+    ops += [{"op": "put", "key_b64": "/w==", "value_b64": "/gA=", "ttl": 5000, "content_type": "text/plain"}]
+    ask(url, "POST", "/v1/batch", {"ops": ops})
 
 
 def nodes(url: str) -> dict[str, str]:

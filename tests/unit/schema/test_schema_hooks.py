@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from schema.confined import NOBODY, confined
-from schema.refusals import is_undecidable, may_be_unbuilt
+from schema.refusals import may_be_unbuilt, undecidable
 
 NODES = {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"}
 
@@ -34,11 +34,11 @@ def test_what_control_refuses_unseen_stays_as_it_is(body: dict[str, Any]) -> Non
 
 def test_a_refusal_counts_for_its_operation_code_and_detail_only() -> None:
     problem = {"code": "bad_parameter", "detail": "start is after end"}
-    assert is_undecidable("scan", problem)
-    assert is_undecidable("headScanIn", problem)
-    assert not is_undecidable("getKey", problem)
-    assert not is_undecidable("scan", {**problem, "code": "bad_request"})
-    assert not is_undecidable("scan", {**problem, "detail": "limit is a whole number"})
+    assert undecidable("scan", problem)
+    assert undecidable("headScanIn", problem)
+    assert not undecidable("getKey", problem)
+    assert not undecidable("scan", {**problem, "code": "bad_request"})
+    assert not undecidable("scan", {**problem, "detail": "limit is a whole number"})
 
 
 def test_not_built_is_only_what_the_contract_says_is_not() -> None:
