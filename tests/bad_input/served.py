@@ -67,11 +67,11 @@ class Served(Raw):
     def state(self) -> dict[str, Any]:
         """Every key with its version, who is a member and as what, what moves, and which processes run."""
         cluster, moves = self.document("/v1/cluster"), self.document("/v1/cluster/rebalance")
-        named = ("id", "address", "zone", "weight", "state")
+        named = ("id", "address", "zone", "weight")
         return {
             "items": self.send("GET", "/v1/kv", None, {"Accept": "application/x-ndjson"}).body,
-            "nodes": [[node[name] for name in named] for node in cluster["nodes"]],
-            "partitions": [(one["id"], one["replicas"], one["unclean_count"]) for one in cluster["partitions"]],
+            "nodes": [[*(node[name] for name in named), node["state"] == "draining"] for node in cluster["nodes"]],
+            "partitions": [(one["id"], sorted(one["replicas"]), one["unclean_count"]) for one in cluster["partitions"]],
             "moves": [moves[name] for name in ("state", "max_bytes_per_second", "moves")],
             "processes": self._up.members() == self._processes,
             "complaints": [line for line in self._up.err if "Traceback" in line or '"error"' in line],

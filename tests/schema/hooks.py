@@ -28,11 +28,13 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from schema.confined import confined
+from schema.confined import about_members, confined
 from schema.refusals import may_be_unbuilt, undecidable
 
 NDJSON = "application/x-ndjson"
 MSGPACK = "application/msgpack"
+PARTITIONS = 64
+# What the contract's introduction says of any request, as far as requests made here can have it.
 OF_ANY_REQUEST = ("414", "431")
 TOLD = os.environ.get("SCHEMA_TOLD", "")
 SECONDS = frozenset({"ttl", "max_stale"})
@@ -140,8 +142,11 @@ def before_call(context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     assert urlsplit(case.operation.base_url).hostname == "127.0.0.1", "load goes to this machine only"
     if operation_id(case) == "admitNode" and isinstance(case.body, dict):
         case.body = confined(case.body, NODES)
+    is_valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if operation_id(case) == "forcePromote" and isinstance(case.body, dict) and is_valid:
+        case.body = about_members(case.body, NODES, PARTITIONS)
     for name in SECONDS & set(case.query or ()):
-        if case.meta is not None and case.meta.generation.mode.is_positive:
+        if is_valid:
             case.query[name] = without_exponent(case.query[name])
     accepted = [
         media_type

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from schema.confined import NOBODY, confined
+from schema.confined import NOBODY, about_members, confined
 from schema.refusals import may_be_unbuilt, undecidable
 
 NODES = {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"}
@@ -25,6 +25,16 @@ def test_a_gateway_dials_only_the_nodes_of_its_cluster(address: str, node: Any) 
 def test_some_admissions_are_of_members() -> None:
     drawn = [confined({"id": f"node{number}", "address": "a:1"}, NODES) for number in range(100)]
     assert {body["id"] for body in drawn} > set(NODES)
+
+
+def test_some_promotions_are_of_partitions_and_nodes_that_are_there() -> None:
+    one = [about_members({"partition": number, "confirmed_stopped": ["x"]}, NODES, 64) for number in range(1000, 1100)]
+    ours = [body for body in one if body["confirmed_stopped"] == ["n1", "n2"]]
+    assert 10 < len(ours) < 60
+    assert {*(1 <= body["partition"] <= 64 for body in ours)} == {True}
+    every = [about_members({"all_of": f"x{number}", "confirmed_stopped": ["x"]}, NODES, 64) for number in range(100)]
+    assert {body["all_of"] for body in every} > set(NODES)
+    assert not any("partition" in body for body in every)
 
 
 @pytest.mark.parametrize("body", [{}, {"id": "a"}, {"id": "a", "address": 5}, {"id": "a", "address": "nonsense"}])
