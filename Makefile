@@ -4,6 +4,7 @@ PORT ?= 8000
 DATA ?= data
 SEEDS ?= 500
 FIRST ?= 1
+EXAMPLES ?= 300
 ROUNDS ?= 20
 MINUTES ?= 40
 IMAGES ?= 200
@@ -21,7 +22,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
-.PHONY: help up test check lint sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves bench-recovery compose-test bench bench-import bench-handoff ycsb clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves bench-recovery compose-test bench bench-import bench-handoff ycsb clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -29,6 +30,8 @@ help:
 	@echo 'make check   the fast part of it: lint, types, unit, contract and architecture tests'
 	@echo 'make sim     simulation of $(SEEDS) seeds (SEEDS=, FIRST=), or of one (SEED=); CONTROLS=1: with two real controls,'
 	@echo '             SCRIPT=NAME: a story in the place of chance'
+	@echo 'make schema  the whole contract (docs/openapi.yaml) tried against a cluster of its own, $(EXAMPLES) cases by chance of each'
+	@echo '             operation (EXAMPLES=), or one operation (ONLY=operationId); part of make test with 20'
 	@echo 'make planted break one rule of the protocol at a time: the simulation must find each'
 	@echo 'make crash   a process ends at each durable step, then kill -9 of a whole cluster $(ROUNDS) times (ROUNDS=), under load'
 	@echo 'make kill-all  the second part of it alone'
@@ -55,6 +58,7 @@ test: lint
 	$(PYTEST) $(FAST) tests/integration
 	$(PY) tests/simulation/run.py --seeds 200 --first 1
 	$(PY) tests/simulation/run.py --seeds 100 --first 1 --controls
+	$(PY) tests/schema/run.py --examples 20 --fixed
 
 check: lint
 	$(PYTEST) $(FAST)
@@ -67,6 +71,9 @@ lint: .venv/dev.stamp
 sim: .venv/dev.stamp
 	$(PY) tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) $(if $(CONTROLS),--controls) \
 	  $(if $(SCRIPT),--script $(SCRIPT))
+
+schema: .venv/dev.stamp
+	$(PY) tests/schema/run.py --examples $(EXAMPLES) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 planted: .venv/dev.stamp
 	$(PY) tests/simulation/run.py --until-found --seeds $(SEEDS)

@@ -15,9 +15,10 @@ from typing import Literal, TypeVar
 
 import msgpack
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cluster.gateway.conditions import check_content_type
-from cluster.gateway.item_fields import TEXT_BYTES_MAX, bytes_of, distinct_fields, required, ttl_ms_of
+from cluster.gateway.item_fields import TEXT_BYTES_MAX, bytes_of, distinct_fields, or_none, required, ttl_ms_of
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from kvstore.errors import BadBody, BodyTooLarge, KvError, UnsupportedMediaType
 from kvstore.keys import check_key
@@ -39,22 +40,22 @@ class Format(Enum):
 
 class _Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     op: Literal["get", "put", "delete"]
-    ttl: float | None = None
-    content_type: str | None = None
-    if_match: str | None = None
-    if_none_match: str | None = None
+    ttl: float | UnsetType = UNSET
+    content_type: str | UnsetType = UNSET
+    if_match: str | UnsetType = UNSET
+    if_none_match: str | UnsetType = UNSET
 
 
 class _JsonOp(_Op, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    key: str | None = None
-    key_b64: str | None = None
-    value: str | None = None
-    value_b64: str | None = None
+    key: str | UnsetType = UNSET
+    key_b64: str | UnsetType = UNSET
+    value: str | UnsetType = UNSET
+    value_b64: str | UnsetType = UNSET
 
 
 class _PackedOp(_Op, frozen=True, forbid_unknown_fields=True, kw_only=True):
     key: bytes
-    value: bytes | None = None
+    value: bytes | UnsetType = UNSET
 
 
 Op = TypeVar("Op", _JsonOp, _PackedOp)
@@ -157,25 +158,26 @@ def _json_operation(op: _JsonOp, keyspace: str) -> Operation | KvError:
     return _operation(op, keyspace, key, bytes_of(op.value, op.value_b64, "value"))
 
 
-def _operation(op: _Op, keyspace: str, key: bytes, value: bytes | None) -> Operation | KvError:
+def _operation(op: _Op, keyspace: str, key: bytes, value: bytes | UnsetType) -> Operation | KvError:
     if op.op == "put":
         required(value, "value")
-    elif value is not None or op.ttl is not None or op.content_type is not None:
+    elif value is not UNSET or op.ttl is not UNSET or op.content_type is not UNSET:
         raise BadBody(f"{op.op} takes no value, ttl or content_type")
-    if op.op == "get" and (op.if_match is not None or op.if_none_match is not None):
+    if op.op == "get" and (op.if_match is not UNSET or op.if_none_match is not UNSET):
         raise BadBody("get takes no condition")
     ttl_ms = ttl_ms_of(op.ttl)
     for name, etag in (("if_match", op.if_match), ("if_none_match", op.if_none_match)):
-        if etag is not None and (not etag or '"' in etag or len(etag) > 255):
+        if etag is not UNSET and (not etag or '"' in etag or len(etag) > 255):
             raise BadBody(f"{name} is * or an etag without quotes")
-    if op.if_none_match not in (None, "*"):
+    if op.if_none_match not in (UNSET, "*"):
         raise BadBody("if_none_match takes only *")
     try:
         check_key(key)
         if op.op == "get":
             return Get(keyspace, key)
-        content_type = "" if value is None else check_content_type(op.content_type or "")
-        return Change(keyspace, key, value, content_type, ttl_ms, op.if_match, op.if_none_match)
+        content_type = "" if value is UNSET else check_content_type(op.content_type or "")
+        if_match, if_none_match = or_none(op.if_match), or_none(op.if_none_match)
+        return Change(keyspace, key, or_none(value), content_type, ttl_ms, if_match, if_none_match)
     except KvError as error:
         return error
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, overload
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cluster.control.messages import (
     AdmitNode,
@@ -30,8 +31,9 @@ from cluster.gateway.metrics import CONTENT_TYPE as METRICS_TYPE
 from cluster.gateway.metrics import Metrics
 from cluster.gateway.verifier import Verifier
 from cluster.gateway.verify_answer import told
-from kvstore.errors import BadBody, NoLeader
+from kvstore.errors import BadBody, BadParameter, NoLeader
 
+PARTITION_MAX = (1 << 53) - 1
 WELCOME = (
     b"kvstore: a sharded, replicated key-value store.\n\n"
     b"  curl -X PUT --data-binary hello http://HOST/v1/kv/greeting\n"
@@ -68,7 +70,8 @@ class _NodeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _PromotionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confirmed_stopped: tuple[str, ...]
-    partition: int | None = None
+    # A float, for JSON knows only one kind of number: 5.0 is 5.
+    partition: float | UnsetType = UNSET
     all_of: str = ""
 
 
@@ -120,7 +123,8 @@ class ClusterRoutes:
         """Let copies lead that may lack acknowledged writes."""
         request.operation = "force_promote"
         body = await decoded_json(request, _PROMOTION)
-        asked = ForcePromote(body.partition, body.all_of, body.confirmed_stopped)
+        partition = None if body.partition is UNSET else _partition(body.partition)
+        asked = ForcePromote(partition, body.all_of, body.confirmed_stopped)
         return json_answer(200, _JSON.encode(await self._control.ask(asked)))
 
     async def verify(self, request: Request) -> Answer:
@@ -155,6 +159,12 @@ class ClusterRoutes:
     async def show_openapi(self, _request: Request) -> Answer:
         """The contract."""
         return Answer(200, "Content-Type: application/yaml\r\n", self._openapi)
+
+
+def _partition(number: float) -> int:
+    if not 1 <= number <= PARTITION_MAX or not number.is_integer():
+        raise BadParameter(f"partition: a whole number from 1 to {PARTITION_MAX}")
+    return int(number)
 
 
 def _text(text: str) -> Answer:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Sequence
 from urllib.parse import unquote_to_bytes
 
-from kvstore.errors import BadParameter, BadRequest
+from kvstore.errors import BadKey, BadParameter, BadRequest, KeyTooLong
+from kvstore.keys import KEY_BYTES_MAX, decode_key
 
 TTL_S_MAX = 315_576_000
 CONTENT_TYPE_BYTES_MAX = 255
@@ -23,7 +24,8 @@ _TOKEN = re.compile(r"[\x20-\x7e]{1,255}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _ETAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*')
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_VISIBLE = re.compile(r"[\x20-\x7e\t]+")
+# A media type and its parameters (RFC 9110, section 8.3.1), without spaces at its ends, which a header would lose.
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;(?:[ -~\t]*[!-~])?)?")
 
 
 def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:
@@ -32,7 +34,7 @@ def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:
     Raises:
         BadParameter: one is unknown, given twice, or not UTF-8 in clean percent-encoding.
     """
-    return {name: _as_text(value) for name, value in parse_raw_query(query, allowed).items()} if query else {}
+    return {name: _as_text(name, value) for name, value in parse_raw_query(query, allowed).items()} if query else {}
 
 
 def parse_raw_query(query: str, allowed: Collection[str]) -> dict[str, bytes]:
@@ -44,30 +46,42 @@ def parse_raw_query(query: str, allowed: Collection[str]) -> dict[str, bytes]:
     parameters: dict[str, bytes] = {}
     for part in query.split("&") if query else ():
         raw_name, _, raw_value = part.partition("=")
-        name, value = _as_text(_unquote(raw_name)), _unquote(raw_value)
+        name = _as_text("a name", _unquote("a name", raw_name))
         if name not in allowed:
             known = f"; known here: {', '.join(sorted(allowed))}" if allowed else "; this request takes none"
             raise BadParameter(f"unknown parameter {name[:64]!r}{known}")
         if name in parameters:
             raise BadParameter(f"parameter {name!r} is given twice")
-        parameters[name] = value
+        parameters[name] = _unquote(name, raw_value)
     return parameters
 
 
-def _unquote(text: str) -> bytes:
+def parse_name(parameter: str, text: str) -> str:
+    """A name that stands in a path, percent-decoded once.
+
+    Raises:
+        BadParameter: it is empty, too long, or not in clean percent-encoding; names `parameter`.
+    """
+    try:
+        return decode_key(text).decode("utf-8", "backslashreplace")
+    except (BadKey, KeyTooLong) as error:
+        raise BadParameter(f"{parameter}: 1 to {KEY_BYTES_MAX} bytes, percent-encoded") from error
+
+
+def _unquote(name: str, text: str) -> bytes:
     if _LONE_PERCENT.search(text):
-        raise BadParameter(f"{text[:64]!r}: '%' is followed by two hexadecimal digits")
+        raise BadParameter(f"{name}: in {text[:64]!r}, '%' is followed by two hexadecimal digits")
     try:
         return unquote_to_bytes(text.encode("ascii"))
     except UnicodeError as error:
-        raise BadParameter("parameters are percent-encoded") from error
+        raise BadParameter(f"{name} is percent-encoded") from error
 
 
-def _as_text(value: bytes) -> str:
+def _as_text(name: str, value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeError as error:
-        raise BadParameter("parameters are UTF-8, percent-encoded") from error
+        raise BadParameter(f"{name} is UTF-8, percent-encoded") from error
 
 
 def parse_flag(name: str, text: str) -> bool:
@@ -139,10 +153,10 @@ def check_content_type(text: str) -> str:
     """The content type to store for the one given; curl's default means none.
 
     Raises:
-        BadRequest: too long, or with characters that a header field cannot carry.
+        BadRequest: too long, or no media type, so that it would not come back in a header as it was.
     """
     if not text or text.partition(";")[0].strip().lower() == FORM_CONTENT_TYPE:
         return DEFAULT_CONTENT_TYPE
-    if len(text) > CONTENT_TYPE_BYTES_MAX or not _VISIBLE.fullmatch(text):
-        raise BadRequest(f"Content-Type is visible ASCII, at most {CONTENT_TYPE_BYTES_MAX} bytes")
+    if len(text) > CONTENT_TYPE_BYTES_MAX or not _MEDIA_TYPE.fullmatch(text):
+        raise BadRequest(f"Content-Type is type/subtype in visible ASCII, at most {CONTENT_TYPE_BYTES_MAX} bytes")
     return text

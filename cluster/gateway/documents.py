@@ -20,6 +20,12 @@ BODY_BYTES_MAX = 64 * 1024
 _Body = TypeVar("_Body")
 
 
+def check_no_body(request: Request) -> None:
+    """Refuse a body where nothing is described by one; raises BadBody."""
+    if request.has_body:
+        raise BadBody("this request takes no body")
+
+
 async def decoded_json(request: Request, decoder: msgspec.json.Decoder[_Body]) -> _Body:
     """The body of a request.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import msgpack
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cluster.gateway.conditions import CONTENT_TYPE_BYTES_MAX, check_content_type
 from cluster.gateway.item_fields import TEXT_BYTES_MAX, bytes_of, distinct_fields, required, ttl_ms_of
@@ -34,15 +35,15 @@ class Item(msgspec.Struct, frozen=True):
 
 class _Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     content_type: str = ""
-    ttl: float | None = None
+    ttl: float | UnsetType = UNSET
     etag: str = ""
 
 
 class _JsonFields(_Fields, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    key: str | None = None
-    key_b64: str | None = None
-    value: str | None = None
-    value_b64: str | None = None
+    key: str | UnsetType = UNSET
+    key_b64: str | UnsetType = UNSET
+    value: str | UnsetType = UNSET
+    value_b64: str | UnsetType = UNSET
 
 
 class _PackedFields(_Fields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -198,6 +199,7 @@ class PackedItems(ItemParser):
 def _flat_map(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
     """A map without maps in it: nothing of an item nests, and what does costs many times its bytes."""
     fields = distinct_fields(pairs)
-    if any(type(value) is dict for value in fields.values()):
-        raise ValueError("a field is a map")
+    nested = [name for name, value in fields.items() if type(value) is dict]
+    if nested:
+        raise ValueError(f"{nested[0]} is a map")
     return fields

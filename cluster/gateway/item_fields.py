@@ -1,7 +1,8 @@
 """Fields that the operations of a batch and the items of an import have in common.
 
-Guarantees: a field is taken whole or refused with `BadBody` that names it. Leaves to others: where the field stands,
-which the caller adds to the message (`bodies`, `import_stream`). Sans-IO.
+Guarantees: a field is taken whole or refused with `BadBody` that names it; one that is not there is UNSET, so that null
+is no value of any. Leaves to others: where the field stands, which the caller adds to the message (`bodies`,
+`import_stream`). Sans-IO.
 """
 
 from __future__ import annotations
@@ -9,37 +10,47 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
 
 from cluster.gateway.conditions import TTL_S_MAX
 from kvstore.errors import BadBody
 
 TEXT_BYTES_MAX = 8192
 
+_Field = TypeVar("_Field")
 
-def bytes_of(text: str | None, b64: str | None, name: str) -> bytes | None:
-    """The bytes that stand as `name` or as `name_b64`, None where neither does. Raises BadBody for both."""
-    if text is not None:
-        if b64 is not None:
+
+def or_none(field: _Field | UnsetType) -> _Field | None:
+    """The field's value, None where it is not there."""
+    return None if field is UNSET else field
+
+
+def bytes_of(text: str | UnsetType, b64: str | UnsetType, name: str) -> bytes | UnsetType:
+    """The bytes that stand as `name` or as `name_b64`, UNSET where neither does. Raises BadBody for both."""
+    if text is not UNSET:
+        if b64 is not UNSET:
             raise BadBody(f"has both {name} and {name}_b64")
         return text.encode()
-    if b64 is None:
-        return None
+    if b64 is UNSET:
+        return UNSET
     try:
         return base64.b64decode(b64, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadBody(f"{name}_b64: {error}") from error
 
 
-def required(data: bytes | None, name: str) -> bytes:
+def required(data: bytes | UnsetType, name: str) -> bytes:
     """`data`; raises BadBody where there is none."""
-    if data is None:
+    if data is UNSET:
         raise BadBody(f"needs one of {name} and {name}_b64")
     return data
 
 
-def ttl_ms_of(ttl_s: float | None) -> int | None:
+def ttl_ms_of(ttl_s: float | UnsetType) -> int | None:
     """A time to live in milliseconds, at least one. Raises BadBody."""
-    if ttl_s is None:
+    if ttl_s is UNSET:
         return None
     if not 0 < ttl_s <= TTL_S_MAX:
         raise BadBody(f"ttl is a positive number of seconds, at most {TTL_S_MAX}")

@@ -10,6 +10,7 @@ import re
 from typing import Protocol, overload
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cluster.control.messages import (
     AbortMove,
@@ -25,11 +26,11 @@ from cluster.control.messages import (
     StartPlan,
 )
 from cluster.gateway.answer import Answer, json_answer
-from cluster.gateway.conditions import parse_query
-from cluster.gateway.documents import decoded_json
+from cluster.gateway.conditions import parse_name, parse_query
+from cluster.gateway.documents import check_no_body, decoded_json
 from cluster.gateway.http_request import Request
+from cluster.gateway.item_fields import or_none
 from kvstore.errors import BadParameter, MethodNotAllowed, NotFound
-from kvstore.keys import decode_key
 
 RATE_MAX = 1 << 40
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -62,13 +63,14 @@ class _StartBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _LimitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    max_bytes_per_second: int
+    # A float, for JSON knows only one kind of number: 5000.0 is 5000.
+    max_bytes_per_second: float
 
 
 class _NodeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    zone: str | None = None
-    weight: float | None = None
-    draining: bool | None = None
+    zone: str | UnsetType = UNSET
+    weight: float | UnsetType = UNSET
+    draining: bool | UnsetType = UNSET
 
 
 _PLAN = msgspec.json.Decoder(_PlanBody)
@@ -103,16 +105,19 @@ class RebalanceRoutes:
     async def limit(self, request: Request) -> Answer:
         """Bound the bytes per second of moves."""
         body = await decoded_json(request, _LIMIT)
-        if not 0 <= body.max_bytes_per_second <= RATE_MAX:
-            raise BadParameter(f"max_bytes_per_second: a number from 0 (no bound) to {RATE_MAX}")
-        return await self._told(request, SetRebalance(max_bytes_per_second=body.max_bytes_per_second))
+        rate = body.max_bytes_per_second
+        if not 0 <= rate <= RATE_MAX or not rate.is_integer():
+            raise BadParameter(f"max_bytes_per_second: a whole number from 0 (no bound) to {RATE_MAX}")
+        return await self._told(request, SetRebalance(max_bytes_per_second=int(rate)))
 
     async def pause(self, request: Request) -> Answer:
         """Stop moves where they stand."""
+        check_no_body(request)
         return await self._told(request, SetRebalance(paused=True))
 
     async def resume(self, request: Request) -> Answer:
         """Let moves go on."""
+        check_no_body(request)
         return await self._told(request, SetRebalance(paused=False))
 
     async def move(self, request: Request, number: str, query: str) -> Answer:
@@ -120,6 +125,7 @@ class RebalanceRoutes:
         if request.method != "DELETE":
             raise MethodNotAllowed(("DELETE",))
         parse_query(query, ())
+        check_no_body(request)
         if not _NUMBER.fullmatch(number):
             raise NotFound("there is no such move")
         return await self._told(request, AbortMove(int(number)))
@@ -129,15 +135,16 @@ class RebalanceRoutes:
         if request.method not in ("DELETE", "PATCH"):
             raise MethodNotAllowed(("DELETE", "PATCH"))
         request.operation = "change_node"
-        node = decode_key(raw_id).decode("utf-8", "backslashreplace")
+        node = parse_name("node", raw_id)
         if request.method == "DELETE":
             force = parse_query(query, ("force",)).get("force", "false")
             if force not in ("true", "false"):
                 raise BadParameter("force: true or false")
+            check_no_body(request)
             return json_answer(202, _JSON.encode(await self._control.ask(RemoveNode(node, force == "true"))))
         parse_query(query, ())
         body = await decoded_json(request, _NODE)
-        asked = ChangeNode(node, body.zone, body.weight, body.draining)
+        asked = ChangeNode(node, or_none(body.zone), or_none(body.weight), or_none(body.draining))
         return json_answer(200, _JSON.encode(await self._control.ask(asked)))
 
     async def _told(self, request: Request, asked: StartPlan | RebalanceStatus | SetRebalance | AbortMove) -> Answer:

@@ -15,7 +15,7 @@ from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer
 from cluster.gateway.cluster_routes import ClusterRoutes
-from cluster.gateway.conditions import parse_query
+from cluster.gateway.conditions import parse_name, parse_query
 from cluster.gateway.http_request import Request
 from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.import_routes import ImportRoutes
@@ -23,7 +23,6 @@ from cluster.gateway.key_routes import KeyRoutes, check_framing
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.scan_routes import ScanRoutes
 from kvstore.errors import BadBody, MethodNotAllowed, NotBuiltYet, NotFound, UnsupportedEncoding
-from kvstore.keys import decode_key
 
 DEFAULT_KEYSPACE = "default"
 NOT_BUILT = {
@@ -109,7 +108,7 @@ class Routes:
             name, slash, rest = path[10:].partition("/")
             if not slash:
                 _not_built(request, "the administration of keyspaces", ("GET", "PUT", "DELETE"))
-            keyspace, path = decode_key(name).decode("utf-8", "backslashreplace"), rest
+            keyspace, path = parse_name("keyspace", name), rest
         part, slash, rest = path.partition("/")
         if part == "kv" and slash:
             return await self._keys.one_key(request, keyspace, rest, query)

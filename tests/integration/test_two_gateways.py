@@ -7,14 +7,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import msgpack
 import pytest
+from bad_input.keys import VERBATIM
+from bad_input.served import Raw
 from etcd.members import Etcd, needs_etcd
 from probe.processes import Answer, Cluster, Process, ask, wait_until
 
 pytestmark = needs_etcd
 
 Start = Callable[..., Cluster]
+MSGPACK = "application/msgpack"
 STANDSTILL_S = float(os.environ.get("STANDSTILL_S", "5"))
 
 
@@ -88,6 +93,29 @@ def test_what_is_put_through_one_gateway_is_read_through_the_other(start_pair: C
     entries = [ask(f"{url}/v1/cluster", "GET").body.partition(b'"partitions"')[2] for url in pair.urls]
     assert entries[0] == entries[1]
     assert [pair.second.end(), pair.cluster.gateway.end()] == [0, 0]
+
+
+def test_a_key_of_any_bytes_is_the_same_key_through_either_gateway(start_pair: Callable[[int], Pair]) -> None:
+    pair = start_pair(2)
+    pair.wait_healthy(0, 1)
+    here, there = (Raw(url) for url in pair.urls)
+    for text, key in VERBATIM:
+        value = b"value of " + key
+        assert here.send("PUT", f"/v1/kv/{text}", value).status in (201, 204)
+        assert there.send("GET", f"/v1/kv/{text}").body == value
+        assert there.send("GET", f"/v1/keyspaces/default/kv/{text}").body == value
+        assert there.send("GET", f"/v1/kv/{quote(key, safe='')}").body == value
+        named = {"op": "get", "key": key}
+        packed = there.send("POST", "/v1/batch", msgpack.packb({"ops": [named]}), {"Content-Type": MSGPACK})
+        assert [result["value"] for result in msgpack.unpackb(packed.body)["results"]] == [value]
+        page = there.send("GET", f"/v1/kv?start={quote(key, safe='')}&limit=1", None, {"Accept": MSGPACK})
+        assert [(item["key"], item["value"]) for item in msgpack.unpackb(page.body)["items"]] == [(key, value)]
+        assert here.send("GET", f"/v1/locate/{text}").body == there.send("GET", f"/v1/locate/{text}").body
+    scanned = there.send("GET", "/v1/kv?keys_only=true&limit=1000", None, {"Accept": MSGPACK})
+    assert [item["key"] for item in msgpack.unpackb(scanned.body)["items"]] == sorted({key for _, key in VERBATIM})
+    for text, _ in VERBATIM:
+        assert there.send("DELETE", f"/v1/kv/{text}").status == 204
+        assert here.send("GET", f"/v1/kv/{text}").status == 404
 
 
 def test_a_dead_member_of_etcd_a_dead_gateway_and_a_dead_node_are_survived_one_after_the_other(

@@ -18,9 +18,9 @@ from probe.processes import KVSTORE, Process, wait_until
 class Up(Process):
     """One `kvstore up`, at a port that the system chooses."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
         self.data = data
-        super().__init__("up", "--data", str(data), "--listen", "127.0.0.1:0", *arguments)
+        super().__init__("up", "--data", str(data), "--listen", "127.0.0.1:0", *arguments, **environment)
 
     def wait_ready(self) -> Up:
         super().wait_ready()

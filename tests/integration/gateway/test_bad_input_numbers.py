@@ -79,6 +79,45 @@ async def test_a_node_that_is_not_described_is_refused(gateway: Any, body: bytes
     assert not gateway.control.admitted
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/v1/cluster/nodes/n1", b'{"zone":null}'),
+        ("PATCH", "/v1/cluster/nodes/n1", b'{"weight":null}'),
+        ("PATCH", "/v1/cluster/nodes/n1", b'{"draining":null}'),
+        ("POST", "/v1/cluster/force-promote", b'{"partition":null,"all_of":"n1","confirmed_stopped":["n1"]}'),
+    ],
+)
+async def test_null_is_no_value_of_a_field(gateway: Any, method: str, path: str, body: bytes) -> None:
+    answer = await gateway.ask(method, path, body)
+    assert (answer.status, answer.code) == (400, "bad_body")
+
+
+@pytest.mark.parametrize("number", [b"5000", b"5000.0", b"5e3"])
+async def test_a_whole_number_may_be_written_in_any_way_of_json(gateway: Any, number: bytes) -> None:
+    body = b'{"max_bytes_per_second":' + number + b"}"
+    assert (await gateway.ask("PUT", "/v1/cluster/rebalance", body)).status == 200
+    assert gateway.control.steered[-1].max_bytes_per_second == 5000
+    body = b'{"confirmed_stopped":["n1"],"partition":' + number + b"}"
+    assert (await gateway.ask("POST", "/v1/cluster/force-promote", body)).status == 200
+
+
+@pytest.mark.parametrize("number", [b"0.5", b"-1", b"1e300", b"1099511627777"])
+async def test_a_number_that_is_none_of_a_rate_is_named(gateway: Any, number: bytes) -> None:
+    answer = await gateway.ask("PUT", "/v1/cluster/rebalance", b'{"max_bytes_per_second":' + number + b"}")
+    assert (answer.status, answer.code) == (400, "bad_parameter")
+    assert "max_bytes_per_second" in answer.detail
+    assert not gateway.control.steered
+
+
+@pytest.mark.parametrize("number", [b"0.5", b"-1", b"0", b"1e300"])
+async def test_a_number_that_is_none_of_a_partition_is_named(gateway: Any, number: bytes) -> None:
+    body = b'{"confirmed_stopped":["n1"],"partition":' + number + b"}"
+    answer = await gateway.ask("POST", "/v1/cluster/force-promote", body)
+    assert (answer.status, answer.code) == (400, "bad_parameter")
+    assert "partition" in answer.detail
+
+
 async def test_a_node_is_admitted_once(gateway: Any) -> None:
     body = b'{"id":"n9","address":"127.0.0.1:1","zone":"z","weight":2}'
     assert (await gateway.ask("POST", "/v1/cluster/nodes", body, {"Content-Type": "application/json"})).status == 201

@@ -50,5 +50,14 @@ def test_a_list_of_etags_is_whole_or_refused(text: str) -> None:
 def test_a_content_type_is_kept_as_it_is() -> None:
     assert check_content_type("text/plain; charset=utf-8") == "text/plain; charset=utf-8"
     assert check_content_type("application/X-WWW-Form-URLencoded; charset=utf-8") == "application/octet-stream"
-    with pytest.raises(BadRequest):
-        check_content_type("text/plain\r\nX: y")
+    assert check_content_type("text/plain;") == "text/plain;"
+    assert check_content_type('a/b\t; x="u"') == 'a/b\t; x="u"'
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["text/plain\r\nX: y", "text", "/", "text/", "a/b/c", " text/plain", "text/plain; ", "\tr", "a b/c", "a/b, c/d"],
+)
+def test_what_is_no_media_type_would_not_come_back_as_it_was(given: str) -> None:
+    with pytest.raises(BadRequest, match="Content-Type"):
+        check_content_type(given)
