@@ -16,6 +16,7 @@ from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer, StreamedAnswer, json_answer
 from cluster.gateway.bodies import media_type
+from cluster.gateway.conditions import IDEMPOTENCY_KEY
 from cluster.gateway.cursors import Cursor, encode_cursor
 from cluster.gateway.http_request import Request
 from cluster.gateway.import_stream import Item
@@ -25,7 +26,7 @@ from cluster.gateway.scan_merge import ItemStyle, KeyRange, Piece
 from cluster.gateway.scan_query import ScanQuery, parse_removal, parse_scan
 from cluster.gateway.scans import Scans
 from cluster.gateway.service import KvService
-from kvstore.errors import BadBody, MethodNotAllowed
+from kvstore.errors import BadBody, BadRequest, MethodNotAllowed
 from kvstore.scan.items import ItemForm
 
 LIMIT_DEFAULT = 100
@@ -33,6 +34,7 @@ REMOVED_AT_ONCE = 256
 JSON, MSGPACK, NDJSON = "application/json", "application/msgpack", "application/x-ndjson"
 MEDIA_TYPES = {"*/*": JSON, "application/*": JSON, JSON: JSON, MSGPACK: MSGPACK, NDJSON: NDJSON}
 LINES = f"Content-Type: {NDJSON}\r\nCache-Control: no-store\r\n"
+NOT_FOR_RANGES = (IDEMPOTENCY_KEY, hdrs.IF_MATCH, hdrs.IF_NONE_MATCH)
 METHODS = ("GET", "HEAD", "DELETE")
 
 _JSON = msgspec.json.Encoder()
@@ -78,6 +80,9 @@ class ScanRoutes:
         if request.has_body:
             raise BadBody(f"{request.method} takes no body")
         if request.method == "DELETE":
+            for name in NOT_FOR_RANGES:
+                if name in request.headers:
+                    raise BadRequest(f"{name}: the removal of a range takes none")
             request.operation = "remove_range"
             return await _streamed(self._removed(keyspace, parse_removal(query)))
         request.operation = "scan"

@@ -60,7 +60,8 @@ def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
             return encode(item_of(key, value, etag(pid, epoch, seq), content_type, None))
         if expiry_ms <= time_ms:
             return None
-        ttl = max(0, expiry_ms - now_ms) / 1000
+        # Never 0, which an import would refuse: by the partition's time there is some left.
+        ttl = max(1, expiry_ms - now_ms) / 1000
         return encode(item_of(key, value, etag(pid, epoch, seq), content_type, ttl))
 
     return encode_key if keys_only else encode_whole

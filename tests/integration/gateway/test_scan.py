@@ -171,8 +171,7 @@ async def test_a_client_that_reads_nothing_holds_little_and_is_cut_off(start_gat
         asked = sum(len(node.scans) for node in gateway.nodes)
         await asyncio.sleep(0.1)
     assert asked < 60
-    await gateway.until(lambda: gateway.server.connections_count == 0)
-    assert gateway.server.budget.used == 0
+    await gateway.until(lambda: gateway.server.connections_count == 0 and gateway.server.budget.used == 0)
 
 
 async def test_a_client_that_leaves_ends_the_scan(gateway: Any) -> None:
@@ -212,6 +211,15 @@ async def test_a_removal_tells_how_far_it_is(gateway: Any) -> None:
     gone = [b"k%04d" % number for number in range(100)]
     assert all(any(key not in node.rows for node in gateway.nodes) for key in gone)
     assert json.loads((await gateway.ask("GET", "/v1/kv?prefix=k01&count=true")).body) == {"count": 100}
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "If-Match", "If-None-Match"])
+async def test_a_removal_refuses_what_it_would_not_act_on(gateway: Any, header: str) -> None:
+    fill(gateway, 3)
+    answer = await gateway.ask("DELETE", "/v1/kv?prefix=k&confirm=true", headers={header: "*"})
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert header in answer.detail
+    assert len(gateway.nodes[0].rows) == 3
 
 
 async def test_a_removal_that_is_refused_is_cut_off_and_not_called_done(start_gateway: Any) -> None:

@@ -153,6 +153,14 @@ def test_items_say_all_of_a_key() -> None:
     assert [json.loads(item) for item in only.items] == [{"key": "a"}, {"key": "b"}, {"key_b64": "/g=="}]
 
 
+def test_a_key_that_lives_by_its_partition_s_time_has_time_left() -> None:
+    parts, view = captured({b"a": row_of(b"", NOW_MS + 10)}, {})
+    page = ScanPage(parts, view, ALL, NOW_MS + 500)
+    while not page.step():
+        pass
+    assert json.loads(page.items[0])["ttl"] == 0.001
+
+
 @pytest.mark.parametrize("keys_only", [False, True])
 def test_keys_whose_time_is_over_are_told_and_make_the_page_invalid(keys_only: bool) -> None:
     data = {b"a": row_of(b"", NOW_MS), b"b": row_of(b""), b"c": row_of(b"", NOW_MS), b"d": row_of(b"", NOW_MS + 1)}
