@@ -22,7 +22,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves bench-recovery compose-test bench bench-import bench-handoff ycsb clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves bench-recovery compose-test bench bench-import bench-scan bench-handoff ycsb clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -47,6 +47,7 @@ help:
 	@echo 'make bench   requests per second, measured with wrk'
 	@echo 'make bench-recovery  how long a node that was away, or lost its disk, takes to be in sync again'
 	@echo 'make bench-import  records per second that an import stores'
+	@echo 'make bench-scan  keys per second of a scan and a count, pages beside GETs, GETs beside a scan'
 	@echo 'make bench-handoff  records per second that one node hands to another, beside LMDB alone'
 	@echo 'make ycsb    the workloads of YCSB by Locust, as a table (USERS=, SECONDS= of each, RECORDS=, GATEWAY= of a cluster that runs)'
 	@echo 'make clean   removes the environment and caches, not the data'
@@ -122,6 +123,9 @@ bench: .venv/dev.stamp
 
 bench-import: .venv/dev.stamp
 	$(PY) loadtest/import_bench.py
+
+bench-scan: .venv/dev.stamp
+	$(PY) loadtest/scan_bench.py
 
 bench-handoff: .venv/dev.stamp
 	$(PY) loadtest/handoff_bench.py

@@ -61,6 +61,9 @@ class Dispatcher:
         draw_incarnation: asks control for a higher one.
         timeout_s: how long an operation may take in all.
         max_value_bytes: the largest value, by which the number of reads in one call is bounded.
+
+    Attributes:
+        carried: how many calls to `carry` there were.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Dispatcher:
         rng: random.Random,
     ) -> None:
         self.links = NodeLinks(identity, rng)
+        self.carried = 0
         self._numbers = Numbers(incarnation)
         self._draw_incarnation = draw_incarnation
         self._renewing: asyncio.Task[None] | None = None
@@ -117,6 +121,7 @@ class Dispatcher:
         Returns:
             The results in the order of the operations.
         """
+        self.carried += 1
         flight = Flight(operations, self._loop.time() + self._timeout_s, answer_bytes_max, is_quorum)
         if patience_end_s is None:
             patience_end_s = self.patience_end_s()

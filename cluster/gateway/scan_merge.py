@@ -99,6 +99,7 @@ class ScanMerge:
     Attributes:
         unassigned: partitions that no node is asked for.
         missing: partitions that were given up.
+        page_bytes, reads_ahead: as given; they may be changed.
     """
 
     def __init__(
@@ -117,8 +118,8 @@ class ScanMerge:
         self._rest = keys
         self._style = style
         self._left = limit
-        self._page_bytes = page_bytes
-        self._reads_ahead = reads_ahead
+        self.page_bytes = page_bytes
+        self.reads_ahead = reads_ahead
         self._sources = {node: _Source(parts, keys) for node, parts in by_leader.items() if node}
 
     @property
@@ -145,7 +146,7 @@ class ScanMerge:
         """What to ask now; each is to be answered by `take_page` or `lose`."""
         if self.is_over:
             return []
-        held_bytes_max = self._page_bytes // 2 if self._reads_ahead else 0
+        held_bytes_max = self.page_bytes // 2 if self.reads_ahead else 0
         asked = [
             (node, source)
             for node, source in self._sources.items()
@@ -162,7 +163,7 @@ class ScanMerge:
             rest.start,
             rest.end,
             self._share(len(source.parts)),
-            self._page_bytes,
+            self.page_bytes,
             rest.reverse,
             int(style.form),
             style.keys_only,

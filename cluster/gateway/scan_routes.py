@@ -110,7 +110,7 @@ class ScanRoutes:
 
     async def _lines(self, keyspace: str, asked: ScanQuery) -> AsyncGenerator[bytes, None]:
         style = ItemStyle(ItemForm.JSON, asked.keys_only)
-        pieces = self._scans.stream(keyspace, asked.keys, style, asked.limit, asked.allow_partial)
+        pieces = self._scans.stream(keyspace, asked.keys, style, limit=asked.limit, allow_partial=asked.allow_partial)
         async with aclosing(pieces):
             async for piece in pieces:
                 yield _as_lines(piece)
@@ -119,15 +119,17 @@ class ScanRoutes:
         """Remove a range; yields how many keys are gone."""
         window = self._service.open_import(self._patience_s)
         numbers = itertools.count(1)
-        pieces = self._scans.stream(keyspace, keys, ItemStyle(ItemForm.JSON, True), None, False)
+        # The deletes are requests themselves, and slower than it.
+        pieces = self._scans.stream(keyspace, keys, ItemStyle(ItemForm.JSON, True), is_courteous=False)
         is_whole = False
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
+                    # Said before anything is removed: a refusal promises that nothing was.
+                    yield _progress(window)
                     for first in range(0, len(piece.keys), REMOVED_AT_ONCE):
                         chunk = piece.keys[first : first + REMOVED_AT_ONCE]
                         await window.put([Item(next(numbers), Change(keyspace, key, None)) for key in chunk])
-                    yield _progress(window)
             is_whole = True
         finally:
             if not is_whole:

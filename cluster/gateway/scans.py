@@ -15,6 +15,7 @@ from itertools import accumulate
 
 import msgspec
 
+from cluster.gateway.courtesy import PAGE_BYTES, Courtesy
 from cluster.gateway.dispatch import Dispatcher, Pauses
 from cluster.gateway.router import Router
 from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, Piece, ScanMerge
@@ -22,7 +23,6 @@ from kvstore.errors import KvError, NoLeader, from_code
 from kvstore.messages import Body, Counted, CountKeys, Entry, Failed, Fault, Scanned
 from kvstore.rpc.connection import NotSent, RpcError
 
-PAGE_BYTES = 128 * 1024
 ATTEMPT_S = 2.0
 # What a node says of a partition that another one may answer for, or itself a little later.
 TRIED_AGAIN = frozenset(("wrong_leader", "no_leader", "overloaded"))
@@ -69,6 +69,7 @@ class Scans:
         self._dispatcher = dispatcher
         self._router = router
         self._page_bytes_max = page_bytes_max
+        self._loop = asyncio.get_running_loop()
 
     async def page(self, keyspace: str, keys: KeyRange, style: ItemStyle, limit: int, allow_partial: bool) -> Page:
         """The first `limit` items of the range, or fewer where they are large.
@@ -94,13 +95,32 @@ class Scans:
         return Page(items[:limit], last_key, sorted(merge.missing))
 
     async def stream(
-        self, keyspace: str, keys: KeyRange, style: ItemStyle, limit: int | None, allow_partial: bool
+        self,
+        keyspace: str,
+        keys: KeyRange,
+        style: ItemStyle,
+        *,
+        limit: int | None = None,
+        allow_partial: bool = False,
+        is_courteous: bool = True,
     ) -> AsyncGenerator[Piece, None]:
-        """All of the range, piece by piece; raises as `page`."""
+        """All of the range, piece by piece; raises as `page`.
+
+        Args:
+            is_courteous: whether it leaves room to other requests.
+        """
         merge = self._merge(keyspace, keys, style, limit=NO_LIMIT if limit is None else limit, reads_ahead=True)
+        courtesy = Courtesy(self._dispatcher.carried, self._loop.time())
         async with aclosing(self._pieces(merge, allow_partial)) as pieces:
             async for piece in pieces:
                 yield piece
+                if not is_courteous:
+                    continue
+                rest_s = courtesy.rest_s(self._dispatcher.carried, self._loop.time())
+                merge.page_bytes, merge.reads_ahead = courtesy.page_bytes, not courtesy.is_shared
+                if rest_s:
+                    await asyncio.sleep(rest_s)
+                    courtesy.rested(self._loop.time())
         if merge.missing:
             yield Piece([], [], tuple(sorted(merge.missing)))
 
@@ -146,8 +166,9 @@ class Scans:
                 piece = merge.take()
                 if piece.keys:
                     patience.progressed()
-                    # The next pages are made while this one leaves.
-                    self._ask(merge, calls, patience)
+                    if merge.reads_ahead:
+                        # The next pages are made while this one leaves.
+                        self._ask(merge, calls, patience)
                     yield piece
                 elif merge.unassigned and not await patience.wait():
                     if not allow_partial:

@@ -234,6 +234,27 @@ async def test_a_removal_that_is_refused_is_cut_off_and_not_called_done(start_ga
     assert b"done" not in body
 
 
+async def test_a_removal_that_fails_half_way_is_no_refusal_which_would_promise_that_nothing_was_done(
+    start_gateway: Any,
+) -> None:
+    gateway = await start_gateway(import_patience_s=0.3, request_timeout_s=0.6)
+    fill(gateway, 4000)
+    for node in gateway.nodes:
+        node.page_keys_max = 100_000
+        write_once = node._write_once
+
+        def until_many_are_gone(one: Any, node: Any = node, write_once: Any = write_once) -> Any:
+            return Fault("no_leader", "gone") if len(node.rows) < 3800 else write_once(one)
+
+        node._write_once = until_many_are_gone
+    client = await gateway.connect()
+    head = await client.ask("DELETE", "/v1/kv?prefix=k&confirm=true")
+    body, is_whole = await client.chunks()
+    assert (head.status, is_whole) == (200, False)
+    assert b"done" not in body
+    assert len(gateway.nodes[0].rows) < 4000
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 async def test_other_methods_are_not_for_ranges(gateway: Any, method: str) -> None:
     answer = await gateway.ask(method, "/v1/kv", b"x")
