@@ -20,7 +20,7 @@ from probe.machine.own import Own
 from probe.machine.steps import ENDINGS, KINDS, Batch, Delete, Step
 from probe.up import Up
 
-EXAMPLES, STEPS = 40, 50
+EXAMPLES, STEPS = 30, 50
 
 
 def drawn(kind: str) -> st.SearchStrategy[Step]:
@@ -56,6 +56,22 @@ class WholeApi(RuleBasedStateMachine):
 
     @rule(step=drawn("import"))
     def import_(self, step: Step) -> None:
+        self.machine.take(step)
+
+    @rule(step=drawn("page"))
+    def page(self, step: Step) -> None:
+        self.machine.take(step)
+
+    @rule(step=drawn("next"))
+    def next_page(self, step: Step) -> None:
+        self.machine.take(step)
+
+    @rule(step=st.one_of(drawn("stream"), drawn("count")))
+    def scan(self, step: Step) -> None:
+        self.machine.take(step)
+
+    @rule(step=drawn("remove"))
+    def remove(self, step: Step) -> None:
         self.machine.take(step)
 
     @rule(step=st.one_of(drawn("resend"), drawn("reuse"), drawn("wait")))

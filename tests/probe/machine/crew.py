@@ -16,9 +16,22 @@ from checkers.history import Anomaly
 from probe.machine.exchange import Exchange
 from probe.machine.machine import Machine
 from probe.machine.own import Own
-from probe.machine.steps import ENDINGS, KINDS, Get
+from probe.machine.steps import ENDINGS, KINDS, Get, Range, Step, Stream
 
-WEIGHTS = {"put": 6, "get": 8, "delete": 3, "batch": 4, "import": 1, "resend": 2, "reuse": 1}
+WEIGHTS = {
+    "put": 6.0,
+    "get": 8.0,
+    "delete": 3.0,
+    "batch": 4.0,
+    "import": 1.0,
+    "resend": 2.0,
+    "reuse": 1.0,
+    "page": 3.0,
+    "next": 3.0,
+    "stream": 2.0,
+    "count": 1.0,
+    "remove": 0.3,
+}
 REFUSED_PAUSE_S = 0.3
 FAULTS_SHOWN_S = 15.0
 READ_BACK_S = 60.0
@@ -104,12 +117,14 @@ class Crew:
             exchange.close()
 
     def _read_back(self, machine: Machine) -> None:
-        """Read every key, each until there is an answer."""
+        """Read every key, and all of them in either direction, each until there is an answer."""
         deadline = time.monotonic() + READ_BACK_S
-        for key in range(len(ENDINGS)):
-            machine.take(Get(key))
+        steps: list[Step] = [Get(key) for key in range(len(ENDINGS))]
+        steps += [Stream(Range(), is_reverse=is_reverse) for is_reverse in (False, True)]
+        for step in steps:
+            machine.take(step)
             while machine.own.is_refused:
                 if time.monotonic() > deadline:
-                    raise Anomaly(f"key {key} cannot be read {READ_BACK_S} s after the last fault")
+                    raise Anomaly(f"{step} gets no answer, {READ_BACK_S} s after the last fault")
                 time.sleep(REFUSED_PAUSE_S)
-                machine.take(Get(key))
+                machine.take(step)

@@ -15,7 +15,23 @@ from probe.machine.exchange import Told
 from probe.machine.many_keys import batch, import_, judge_batch
 from probe.machine.own import Own
 from probe.machine.requests import Request
-from probe.machine.steps import Batch, Delete, Get, Import, Put, Resend, Reuse, Step
+from probe.machine.scanning import Scanner
+from probe.machine.steps import (
+    Batch,
+    Count,
+    Delete,
+    Get,
+    Import,
+    Next,
+    Page,
+    Put,
+    Remove,
+    Resend,
+    Reuse,
+    Step,
+    Stream,
+    Wait,
+)
 
 TOKENS_MAX = 8
 # A server forgets a token after 5 minutes.
@@ -43,26 +59,38 @@ class Machine:
 
     def __init__(self, own: Own) -> None:
         self.own = own
+        self._scanner = Scanner(own)
         self._sent: deque[Request] = deque(maxlen=TOKENS_MAX)
 
     def take(self, step: Step) -> None:
         """Ask, and judge the answer; raises `Anomaly`."""
-        if isinstance(step, Put):
-            self._put(step)
-        elif isinstance(step, Delete):
-            self._delete(step)
-        elif isinstance(step, Get):
-            self._get(step)
-        elif isinstance(step, Batch):
-            self._send(batch(self.own, step))
-        elif isinstance(step, Import):
-            import_(self.own, step)
-        elif isinstance(step, Resend):
-            self._resend(step)
-        elif isinstance(step, Reuse):
-            self._reuse(step)
-        else:
-            time.sleep(step.seconds)
+        match step:
+            case Put():
+                self._put(step)
+            case Delete():
+                self._delete(step)
+            case Get():
+                self._get(step)
+            case Batch():
+                self._send(batch(self.own, step))
+            case Import():
+                import_(self.own, step)
+            case Resend():
+                self._resend(step)
+            case Reuse():
+                self._reuse(step)
+            case Page():
+                self._scanner.page(step)
+            case Next():
+                self._scanner.next(step)
+            case Stream():
+                self._scanner.stream(step)
+            case Count():
+                self._scanner.count(step)
+            case Remove():
+                self._scanner.remove(step)
+            case Wait():
+                time.sleep(step.seconds)
 
     # ---- one key ------------------------------------------------------------------------------------------------
 

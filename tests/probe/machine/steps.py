@@ -97,7 +97,54 @@ class Wait:
     seconds: float
 
 
-Step = Put | Delete | Get | Batch | Import | Resend | Reuse | Wait
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Keys from `start` to `end` that begin as the key of `prefix` does, without its last `cut` bytes; None where that
+    is not given. Nobody else's keys are in it in any case."""
+
+    start: int | None = None
+    end: int | None = None
+    prefix: int | None = None
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    range: Range
+    limit: int | None = None
+    is_reverse: bool = False
+    keys_only: bool = False
+    form: str = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The next page of the last scan by pages."""
+
+    limit: int | None = None
+    keys_only: bool = False
+    form: str = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    range: Range
+    limit: int | None = None
+    is_reverse: bool = False
+    keys_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    range: Range
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    range: Range
+
+
+Step = Put | Delete | Get | Batch | Import | Resend | Reuse | Wait | Page | Next | Stream | Count | Remove
 
 
 def put(rng: Random) -> Put:
@@ -146,16 +193,30 @@ def wait(rng: Random) -> Wait:
     return Wait(rng.choice(WAITS_S))
 
 
-KINDS: dict[str, Callable[[Random], Step]] = {
-    "put": put,
-    "get": get,
-    "delete": delete,
-    "batch": batch,
-    "import": import_,
-    "resend": resend,
-    "reuse": reuse,
-    "wait": wait,
-}
+def page(rng: Random) -> Page:
+    """The first page of a scan."""
+    return Page(_range(rng), _limit(rng), _is(rng), _is(rng), rng.choice(FORMS))
+
+
+def next_page(rng: Random) -> Next:
+    """Another page."""
+    return Next(_limit(rng), _is(rng), rng.choice(FORMS))
+
+
+def stream(rng: Random) -> Stream:
+    """A scan of lines."""
+    return Stream(_range(rng), _limit(rng), _is(rng), _is(rng))
+
+
+def count(rng: Random) -> Count:
+    """A count."""
+    return Count(_range(rng))
+
+
+def remove(rng: Random) -> Remove:
+    """A removal, of few keys in most cases."""
+    start = _key(rng)
+    return Remove(Range(start, _key(rng)) if _is(rng) else Range(prefix=start))
 
 
 def _batch_op(rng: Random, key: int) -> Op:
@@ -193,3 +254,33 @@ def _condition(rng: Random) -> str:
 
 def _has_token(rng: Random) -> bool:
     return rng.randrange(4) == 3
+
+
+def _range(rng: Random) -> Range:
+    start, end, prefix = (_key(rng) if rng.randrange(3) == 2 else None for _ in range(3))
+    return Range(start, end, prefix, 0 if prefix is None else rng.randrange(3))
+
+
+def _limit(rng: Random) -> int | None:
+    return rng.choice((None, None, 1, 2, 3, 7, 10_000))
+
+
+def _is(rng: Random) -> bool:
+    return rng.randrange(3) == 2
+
+
+KINDS: dict[str, Callable[[Random], Step]] = {
+    "put": put,
+    "get": get,
+    "delete": delete,
+    "batch": batch,
+    "import": import_,
+    "resend": resend,
+    "reuse": reuse,
+    "wait": wait,
+    "page": page,
+    "next": next_page,
+    "stream": stream,
+    "count": count,
+    "remove": remove,
+}
