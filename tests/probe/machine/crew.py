@@ -16,21 +16,21 @@ from checkers.history import Anomaly
 from probe.machine.exchange import Exchange
 from probe.machine.machine import Machine
 from probe.machine.own import Own
-from probe.machine.steps import ENDINGS, KINDS, Get, Range, Step, Stream
+from probe.machine.steps import ENDINGS, Get, Range, Step, Stream, any_of
 
 WEIGHTS = {
-    "put": 6.0,
-    "get": 8.0,
-    "delete": 3.0,
-    "batch": 4.0,
-    "import": 1.0,
-    "resend": 2.0,
-    "reuse": 1.0,
-    "page": 3.0,
-    "next": 3.0,
-    "stream": 2.0,
-    "count": 1.0,
-    "remove": 0.3,
+    "put": 18,
+    "get": 24,
+    "delete": 8,
+    "batch": 12,
+    "import": 4,
+    "resend": 6,
+    "reuse": 2,
+    "page": 8,
+    "next": 12,
+    "stream": 6,
+    "count": 3,
+    "remove": 1,
 }
 REFUSED_PAUSE_S = 0.3
 FAULTS_SHOWN_S = 15.0
@@ -106,8 +106,7 @@ class Crew:
         machine = Machine(own)
         try:
             while not self._is_over:
-                (kind,) = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
-                machine.take(KINDS[kind](rng))
+                machine.take(any_of(rng, WEIGHTS))
                 if own.is_refused:
                     time.sleep(REFUSED_PAUSE_S)
             self._read_back(machine)

@@ -31,6 +31,7 @@ from probe.machine.steps import (
     Step,
     Stream,
     Wait,
+    Walk,
 )
 
 TOKENS_MAX = 8
@@ -83,6 +84,8 @@ class Machine:
                 self._scanner.page(step)
             case Next():
                 self._scanner.next(step)
+            case Walk():
+                self._scanner.walk(step)
             case Stream():
                 self._scanner.stream(step)
             case Count():

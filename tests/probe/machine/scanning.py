@@ -17,7 +17,7 @@ from checkers.key_range import KeyRange, judge_count, judge_page
 from probe.machine import wire
 from probe.machine.exchange import Told
 from probe.machine.own import Judge, Own
-from probe.machine.steps import Count, Next, Page, Range, Remove, Stream
+from probe.machine.steps import Count, Next, Page, Range, Remove, Stream, Walk
 
 LIMIT_DEFAULT = 100
 # The parameter that a range with its bounds the wrong way round is refused by.
@@ -48,6 +48,13 @@ class Scanner:
         """The next page of the last scan, if there is one."""
         if self._cursor:
             self._page(f"?cursor={self._cursor}{_page_query(step)}", step)
+
+    def walk(self, step: Walk) -> None:
+        """Page after page, until the last or one that is refused."""
+        self.page(step.first)
+        following = Next(step.first.limit, step.first.keys_only, step.first.form)
+        while self._cursor and not self._own.is_refused:
+            self.next(following)
 
     def stream(self, step: Stream) -> None:
         """All of a range, as lines."""
@@ -134,7 +141,8 @@ class Scanner:
             self._rest = judge_page(self._own.model, self._rest, items, told.span, is_last=not cursor)
             self._cursor = cursor
 
-        self._ask("scan page", "GET", query, {"Accept": media}, judge)
+        kind = "scan page" if isinstance(step, Page) else "scan next page"
+        self._ask(kind, "GET", query, {"Accept": media}, judge)
 
     def _refused(self, query: str, form: str, method: str = "GET") -> None:
         """A range that ends before it begins."""

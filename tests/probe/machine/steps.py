@@ -9,7 +9,7 @@ on the way might take for something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -29,7 +29,7 @@ READ_CONDITIONS = ("", "match now", "match old", "none match now", "none match o
 FORMS = ("json", "msgpack")
 TTLS_S = (0.1, 1.0, 30.0, 3600.0)
 BATCH_OPS_MAX = 6
-IMPORT_ITEMS_MAX = 8
+IMPORT_ITEMS = (1, 4, 8, 40)
 WAITS_S = (0.05, 0.45)
 
 
@@ -127,6 +127,13 @@ class Next:
 
 
 @dataclass(frozen=True, slots=True)
+class Walk:
+    """A scan by pages to its end."""
+
+    first: Page
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     range: Range
     limit: int | None = None
@@ -144,7 +151,7 @@ class Remove:
     range: Range
 
 
-Step = Put | Delete | Get | Batch | Import | Resend | Reuse | Wait | Page | Next | Stream | Count | Remove
+Step = Put | Delete | Get | Batch | Import | Resend | Reuse | Wait | Page | Next | Walk | Stream | Count | Remove
 
 
 def put(rng: Random) -> Put:
@@ -171,9 +178,9 @@ def batch(rng: Random) -> Batch:
 
 
 def import_(rng: Random) -> Import:
-    """Any import, one in eight with a bad line."""
-    few = [_key(rng) for _ in range(1 + rng.randrange(5))]
-    count = 1 + rng.randrange(IMPORT_ITEMS_MAX)
+    """Any import, one in eight with a bad line; the longest write most keys, so that there is something to scan."""
+    count = rng.choice(IMPORT_ITEMS)
+    few = [_key(rng) for _ in range(count)]
     items = tuple(Put(rng.choice(few), _value(rng), _content_type(rng), _ttl_s(rng)) for _ in range(count))
     return Import(items, rng.choice(FORMS), rng.randrange(count) if rng.randrange(8) == 7 else None)
 
@@ -196,6 +203,11 @@ def wait(rng: Random) -> Wait:
 def page(rng: Random) -> Page:
     """The first page of a scan."""
     return Page(_range(rng), _limit(rng), _is(rng), _is(rng), rng.choice(FORMS))
+
+
+def walk(rng: Random) -> Walk:
+    """A scan of small pages."""
+    return Walk(Page(_range(rng), rng.choice((1, 2, 3, 7)), _is(rng), _is(rng), rng.choice(FORMS)))
 
 
 def next_page(rng: Random) -> Next:
@@ -257,7 +269,7 @@ def _has_token(rng: Random) -> bool:
 
 
 def _range(rng: Random) -> Range:
-    start, end, prefix = (_key(rng) if rng.randrange(3) == 2 else None for _ in range(3))
+    start, end, prefix = (_key(rng) if rng.randrange(4) == 3 else None for _ in range(3))
     return Range(start, end, prefix, 0 if prefix is None else rng.randrange(3))
 
 
@@ -280,7 +292,14 @@ KINDS: dict[str, Callable[[Random], Step]] = {
     "wait": wait,
     "page": page,
     "next": next_page,
+    "walk": walk,
     "stream": stream,
     "count": count,
     "remove": remove,
 }
+
+
+def any_of(rng: Random, weights: Mapping[str, int]) -> Step:
+    """A step of one of these kinds, as often as its weight says."""
+    # Drawn as a small number: of those, a source that is to be made smaller draws one as often as the other.
+    return KINDS[rng.choice([kind for kind, weight in weights.items() for _ in range(weight)])](rng)
