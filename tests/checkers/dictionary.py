@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from checkers.history import FOR_EVER, Anomaly
 
-# No request may take longer (PROTOCOL "Idempotency"), and a busy machine is slow.
-OPEN_S = 90.0
+# No request may take longer (PROTOCOL "Idempotency").
+OPEN_S = 60.0
 CLOCK_S = 0.3
 # A follower shows a key whose time is over until the leader's sweep, each 0.5 s, has come to it.
 SWEEP_S = 5.0
@@ -97,6 +97,10 @@ class Write:
     until: float = 0.0
     settled_before: int = 0
 
+    def __str__(self) -> str:
+        ttl = "" if self.ttl_s is None else f", for {self.ttl_s} s"
+        return f"{self.result}{ttl}{f', if {self.condition!r}' if self.condition else ''}"
+
     def lasting(self, span: Span) -> State:
         """What it leaves, if it happens within the span."""
         if self.result is None or self.ttl_s is None:
@@ -125,7 +129,7 @@ class Key:
 
     def __str__(self) -> str:
         text = " or ".join(str(state) for state in self.maybe)
-        return f"{text}{''.join(f'; open: {write.result}' for write in self.open)}"
+        return f"{text}{''.join(f'; open: {write}' for write in self.open)}"
 
     @property
     def etag(self) -> str:
@@ -135,8 +139,9 @@ class Key:
 
     def may_be(self, is_there: bool, span: Span) -> bool:
         """Whether it may be there, or may be absent."""
-        states = [*self.maybe, *(write.result for write in self.open)]
-        return any((now is not None) == is_there for state in states for now in _as_of(state, span))
+        states = [now for state in self.maybe for now in _as_of(state, span)]
+        states += [now for write in self.open for now in _open_as_of(write, span)]
+        return any((state is not None) == is_there for state in states)
 
     # ---- reads --------------------------------------------------------------------------------------------------
 

@@ -65,11 +65,15 @@ def judge_page(
 
 def judge_count(keys: Mapping[bytes, Key], within: KeyRange, count: int, span: Span) -> None:
     """A count of the range; raises `Anomaly`."""
-    asked = [keys[key] for key in within.of(keys)]
-    count_min = sum(not key.may_be(False, span) for key in asked)
-    count_max = sum(key.may_be(True, span) for key in asked)
-    if not count_min <= count <= count_max:
-        raise Anomaly(f"{count} keys in {within}, expected are {count_min} to {count_max}")
+    asked = within.of(keys)
+    surely = [key for key in asked if not keys[key].may_be(False, span)]
+    perhaps = [key for key in asked if key not in surely and keys[key].may_be(True, span)]
+    if not len(surely) <= count <= len(surely) + len(perhaps):
+        raise Anomaly(f"{count} keys in {within}; there are {_listed(surely)}, perhaps {_listed(perhaps)}")
+
+
+def _listed(keys: Sequence[bytes]) -> str:
+    return f"{len(keys)} ({', '.join(map(brief, keys))})"
 
 
 def _pass_over(keys: Mapping[bytes, Key], passed: Sequence[bytes], span: Span) -> None:

@@ -130,7 +130,7 @@ async def run(operations: int, seed: int, data: Path, layout: Layout) -> tuple[M
         async with Client(rig.urls[0], timeout_s=20.0) as client:
             await Bulk().write(client, {f"ballast/{n}": rng.randbytes(BALLAST_BYTES) for n in range(BALLAST_KEYS)})
         crew, harm, started = (
-            Crew(rig.urls, MACHINES, seed, faults),
+            Crew(rig.urls, MACHINES, seed, faults, data),
             Harm(rig, watch, rng, faults, measured),
             time.monotonic(),
         )

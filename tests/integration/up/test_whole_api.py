@@ -7,8 +7,8 @@ that what fails is made as short as can be.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -20,12 +20,28 @@ from probe.machine.own import Own
 from probe.machine.steps import ENDINGS, Batch, Delete, Step, any_of
 from probe.up import Up
 
+T = TypeVar("T")
+
 EXAMPLES, STEPS = 40, 60
 
 
-def drawn(**weights: int) -> st.SearchStrategy[Step]:
-    """Steps of these kinds, from a source of chance that can be replayed and made smaller."""
-    return st.randoms(use_true_random=False).map(lambda rng: any_of(rng, weights))
+class Drawn:
+    """Chance that hypothesis has a hand in: it can replay it, and make what came of it simpler."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+
+    def randrange(self, stop: int, /) -> int:
+        return self._draw(st.integers(0, stop - 1))
+
+    def choice(self, seq: Sequence[T], /) -> T:
+        return seq[self.randrange(len(seq))]
+
+
+@st.composite
+def drawn(draw: st.DrawFn, /, **weights: int) -> Step:
+    """A step of one of these kinds."""
+    return any_of(Drawn(draw), weights)
 
 
 class WholeApi(RuleBasedStateMachine):

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 from checkers.history import Anomaly
@@ -55,13 +56,14 @@ class Faults:
 
 
 class Crew:
-    """Args: seed: with the number of a machine, of its steps."""
+    """Args: seed: with the number of a machine, of its steps; logs: where it is told what led to a wrong answer."""
 
-    def __init__(self, urls: Sequence[str], machines: int, seed: int, faults: Faults) -> None:
+    def __init__(self, urls: Sequence[str], machines: int, seed: int, faults: Faults, logs: Path) -> None:
         self.wrong: list[str] = []
         self._urls = urls
         self._seed = seed
         self._faults = faults
+        self._logs = logs
         self._counts = [Counter[str]() for _ in range(machines)]
         self._is_over = False
         self._failed: list[BaseException] = []
@@ -112,6 +114,8 @@ class Crew:
             self._read_back(machine)
         except Anomaly as anomaly:
             self.wrong.append(f"{anomaly}{self._faults.lately()}")
+            held = "".join(f"{key!r}: {held}\n" for key, held in own.model.items())
+            (self._logs / f"{name}.log").write_text(f"{own.log()}\n{self.wrong[-1]}\n\nmay hold:\n{held}")
         finally:
             exchange.close()
 

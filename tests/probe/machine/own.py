@@ -18,7 +18,7 @@ from probe.machine.steps import ENDINGS, KEY_BYTES_MAX, LONG, Delete, Put
 
 # A version that no key has.
 NEVER = "1.1.1"
-REMEMBERED, SHOWN = 400, 12
+REMEMBERED, SHOWN = 1000, 12
 SPELLINGS = 3
 
 Judge = Callable[[Told], None]
@@ -77,6 +77,10 @@ class Own:
             judge(told)
         except Anomaly as anomaly:
             raise Anomaly(f"{self._name}, request {number}: {anomaly}\n{self._context(keys)}") from None
+
+    def log(self) -> str:
+        """The latest requests and what they were told, a line each."""
+        return "".join(f"{text}\n" for _, text in self._log)
 
     def _context(self, keys: set[bytes]) -> str:
         lines = [text for touched, text in self._log if touched & keys]

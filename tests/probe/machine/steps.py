@@ -9,9 +9,9 @@ on the way might take for something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
+from typing import Protocol, TypeVar
 
 KEY_BYTES_MAX = 480
 # Appended to a client's own prefix; the numbers of keys are places in this list. One that ends in LONG is as long as
@@ -31,6 +31,16 @@ TTLS_S = (0.1, 1.0, 30.0, 3600.0)
 BATCH_OPS_MAX = 6
 IMPORT_ITEMS = (1, 4, 8, 40)
 WAITS_S = (0.05, 0.45)
+
+
+T = TypeVar("T")
+
+
+class Chance(Protocol):
+    """What is needed of `random.Random`."""
+
+    def randrange(self, stop: int, /) -> int: ...
+    def choice(self, seq: Sequence[T], /) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,30 +164,30 @@ class Remove:
 Step = Put | Delete | Get | Batch | Import | Resend | Reuse | Wait | Page | Next | Walk | Stream | Count | Remove
 
 
-def put(rng: Random) -> Put:
+def put(rng: Chance) -> Put:
     """Any put."""
     return Put(_key(rng), _value(rng), _content_type(rng), _ttl_s(rng), _condition(rng), _has_token(rng))
 
 
-def delete(rng: Random) -> Delete:
+def delete(rng: Chance) -> Delete:
     """Any delete."""
     return Delete(_key(rng), _condition(rng), _has_token(rng))
 
 
-def get(rng: Random) -> Get:
+def get(rng: Chance) -> Get:
     """Any read of one key."""
     condition = rng.choice(READ_CONDITIONS) if rng.randrange(4) == 3 else ""
     return Get(_key(rng), rng.choice(CONSISTENCIES), condition, rng.randrange(4) == 3)
 
 
-def batch(rng: Random) -> Batch:
+def batch(rng: Chance) -> Batch:
     """Any batch; its keys meet more often than those of single requests."""
     few = [_key(rng) for _ in range(1 + rng.randrange(3))]
     ops = tuple(_batch_op(rng, rng.choice(few)) for _ in range(1 + rng.randrange(BATCH_OPS_MAX)))
     return Batch(ops, rng.choice(FORMS), rng.choice(("", *FORMS)), _has_token(rng))
 
 
-def import_(rng: Random) -> Import:
+def import_(rng: Chance) -> Import:
     """Any import, one in eight with a bad line; the longest write most keys, so that there is something to scan."""
     count = rng.choice(IMPORT_ITEMS)
     few = [_key(rng) for _ in range(count)]
@@ -185,65 +195,65 @@ def import_(rng: Random) -> Import:
     return Import(items, rng.choice(FORMS), rng.randrange(count) if rng.randrange(8) == 7 else None)
 
 
-def resend(rng: Random) -> Resend:
+def resend(rng: Chance) -> Resend:
     """One of the latest requests with a token."""
     return Resend(rng.randrange(6))
 
 
-def reuse(rng: Random) -> Reuse:
+def reuse(rng: Chance) -> Reuse:
     """The token of one of them."""
     return Reuse(rng.randrange(6))
 
 
-def wait(rng: Random) -> Wait:
+def wait(rng: Chance) -> Wait:
     """A moment."""
     return Wait(rng.choice(WAITS_S))
 
 
-def page(rng: Random) -> Page:
+def page(rng: Chance) -> Page:
     """The first page of a scan."""
     return Page(_range(rng), _limit(rng), _is(rng), _is(rng), rng.choice(FORMS))
 
 
-def walk(rng: Random) -> Walk:
+def walk(rng: Chance) -> Walk:
     """A scan of small pages."""
     return Walk(Page(_range(rng), rng.choice((1, 2, 3, 7)), _is(rng), _is(rng), rng.choice(FORMS)))
 
 
-def next_page(rng: Random) -> Next:
+def next_page(rng: Chance) -> Next:
     """Another page."""
     return Next(_limit(rng), _is(rng), rng.choice(FORMS))
 
 
-def stream(rng: Random) -> Stream:
+def stream(rng: Chance) -> Stream:
     """A scan of lines."""
     return Stream(_range(rng), _limit(rng), _is(rng), _is(rng))
 
 
-def count(rng: Random) -> Count:
+def count(rng: Chance) -> Count:
     """A count."""
     return Count(_range(rng))
 
 
-def remove(rng: Random) -> Remove:
+def remove(rng: Chance) -> Remove:
     """A removal, of few keys in most cases."""
     start = _key(rng)
     return Remove(Range(start, _key(rng)) if _is(rng) else Range(prefix=start))
 
 
-def _batch_op(rng: Random, key: int) -> Op:
+def _batch_op(rng: Chance, key: int) -> Op:
     kind = rng.randrange(4)
     if kind < 2:
         return Put(key, _value(rng), _content_type(rng), _ttl_s(rng), _condition(rng))
     return Get(key) if kind == 2 else Delete(key, _condition(rng))
 
 
-def _key(rng: Random) -> int:
+def _key(rng: Chance) -> int:
     # Half of all steps are about a few keys.
     return rng.randrange(6 if rng.randrange(2) else len(ENDINGS))
 
 
-def _value(rng: Random) -> bytes:
+def _value(rng: Chance) -> bytes:
     kind = rng.randrange(8)
     if kind < 5:
         return str(rng.randrange(100)).encode()
@@ -252,36 +262,36 @@ def _value(rng: Random) -> bytes:
     return b"%d." % rng.randrange(10) * rng.choice((100, 5_000))
 
 
-def _content_type(rng: Random) -> str:
+def _content_type(rng: Chance) -> str:
     return rng.choice(CONTENT_TYPES)
 
 
-def _ttl_s(rng: Random) -> float | None:
+def _ttl_s(rng: Chance) -> float | None:
     return rng.choice(TTLS_S) if rng.randrange(4) == 3 else None
 
 
-def _condition(rng: Random) -> str:
+def _condition(rng: Chance) -> str:
     return rng.choice(CONDITIONS) if rng.randrange(3) == 2 else ""
 
 
-def _has_token(rng: Random) -> bool:
+def _has_token(rng: Chance) -> bool:
     return rng.randrange(4) == 3
 
 
-def _range(rng: Random) -> Range:
+def _range(rng: Chance) -> Range:
     start, end, prefix = (_key(rng) if rng.randrange(4) == 3 else None for _ in range(3))
     return Range(start, end, prefix, 0 if prefix is None else rng.randrange(3))
 
 
-def _limit(rng: Random) -> int | None:
+def _limit(rng: Chance) -> int | None:
     return rng.choice((None, None, 1, 2, 3, 7, 10_000))
 
 
-def _is(rng: Random) -> bool:
+def _is(rng: Chance) -> bool:
     return rng.randrange(3) == 2
 
 
-KINDS: dict[str, Callable[[Random], Step]] = {
+KINDS: dict[str, Callable[[Chance], Step]] = {
     "put": put,
     "get": get,
     "delete": delete,
@@ -299,7 +309,6 @@ KINDS: dict[str, Callable[[Random], Step]] = {
 }
 
 
-def any_of(rng: Random, weights: Mapping[str, int]) -> Step:
+def any_of(rng: Chance, weights: Mapping[str, int]) -> Step:
     """A step of one of these kinds, as often as its weight says."""
-    # Drawn as a small number: of those, a source that is to be made smaller draws one as often as the other.
     return KINDS[rng.choice([kind for kind, weight in weights.items() for _ in range(weight)])](rng)

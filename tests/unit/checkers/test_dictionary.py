@@ -231,3 +231,11 @@ def test_what_is_open_may_be_there_or_not() -> None:
     assert story.key.may_be(True, span)
     assert story.key.may_be(False, span)
     assert not begun().key.may_be(False, span)
+
+
+def test_what_is_open_may_have_come_and_gone_by_its_time() -> None:
+    story = begun()
+    story.put(b"2", status=0, ttl_s=1.0)
+    story.later(2.0)
+    assert story.key.may_be(False, story.span())
+    story.see(None)
