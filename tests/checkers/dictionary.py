@@ -8,8 +8,10 @@ one client alone that asks one thing at a time. Pure.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import NamedTuple
 
 from checkers.history import FOR_EVER, Anomaly
@@ -107,14 +109,17 @@ class Write:
             return self.result
         return replace(self.result, expires=(span.begin + self.ttl_s, span.end + self.ttl_s))
 
+    @property
+    def at_any_time(self) -> State:
+        """What it leaves, whenever it happens."""
+        return self.lasting(Span(self.begin, FOR_EVER))
 
-@dataclass(slots=True)
-class Past:
-    """A state that a key may have had from `begin` to `end`."""
+
+class Past(NamedTuple):
+    """A state that a key may have had until `end`."""
 
     state: State
-    begin: float
-    end: float = FOR_EVER
+    end: float
 
 
 class Key:
@@ -124,7 +129,7 @@ class Key:
         self.maybe: list[State] = [None]
         self.open: list[Write] = []
         self.etags: dict[str, bytes] = {}
-        self._past = [Past(None, 0.0)]
+        self._past: deque[Past] = deque()
         self._settled = 0
 
     def __str__(self) -> str:
@@ -171,8 +176,9 @@ class Key:
         if lag_s > STALE_S_MAX:
             return
         since = span.begin - lag_s - CLOCK_S
-        past = [*self._past, *(Past(write.result, write.begin) for write in self.open)]
-        if not any(one.end >= since and _was(one.state, found, since, span) for one in past):
+        states = [*self.maybe, *(write.at_any_time for write in self.open)]
+        states += [one.state for one in takewhile(lambda one: one.end >= since, reversed(self._past))]
+        if not any(_was(state, found, since, span) for state in states):
             raise Anomaly(f"read as {found}, at most {lag_s:.3f} s behind; it may hold {self}")
 
     # ---- writes -------------------------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ class Key:
         if told.etag and result is not None:
             self.etags[told.etag] = result.value
         others = [] if write.settled_before == self._settled else self.maybe
-        self._become([result, *(state for state in others if state != result)], write.begin, span.end)
+        self._become([result, *(state for state in others if state != result)], span.end)
 
     def _leave_open(self, write: Write, span: Span) -> None:
         if write.outcome is not None or write.has_landed:
@@ -238,7 +244,7 @@ class Key:
 
     def _change(self, state: State, span: Span) -> None:
         self._settled += 1
-        self._become([state], span.begin, span.end)
+        self._become([state], span.end)
         if state is not None and state.etag:
             self.etags[state.etag] = state.value
         self._retire(span)
@@ -249,14 +255,14 @@ class Key:
         """Leave what fits; where nothing does, what was open must have happened: returned if it can be but one."""
         fitting = [now for state in self.maybe for now in _as_of(state, span) if fits(now)]
         if fitting:
-            self._become(list(dict.fromkeys(fitting)), span.begin, span.end)
+            self._become(list(dict.fromkeys(fitting)), span.end)
             return None
         landed = {write: [now for now in _open_as_of(write, span) if fits(now)] for write in self.open}
         landed = {write: states for write, states in landed.items() if states}
         if not landed:
             raise Anomaly(f"{told}; it may hold {self}")
         states = list(dict.fromkeys(state for found in landed.values() for state in found))
-        self._become(states, min(write.begin for write in landed), span.end)
+        self._become(states, span.end)
         if len(landed) > 1:
             return None
         (write,) = landed
@@ -264,14 +270,15 @@ class Key:
         self.open.remove(write)
         return write
 
-    def _become(self, states: Sequence[State], begin: float, end: float) -> None:
+    def _become(self, states: Sequence[State], end: float) -> None:
+        self._pass([state for state in self.maybe if state not in states], end)
         self.maybe = list(states)
-        for one in self._past:
-            if one.end == FOR_EVER and one.state not in states:
-                one.end = end
-        current = [one.state for one in self._past if one.end == FOR_EVER]
-        self._past = [one for one in self._past if one.end > end - PAST_S]
-        self._past += [Past(state, begin) for state in states if state not in current]
+
+    def _pass(self, states: Sequence[State], end: float) -> None:
+        """These states are over."""
+        self._past += [Past(state, end) for state in states]
+        while self._past and self._past[0].end < end - PAST_S:
+            self._past.popleft()
 
     def _retire(self, span: Span) -> None:
         """Nothing that was open for too long happens any more, nor what rests on a version that is gone for good."""
@@ -281,7 +288,7 @@ class Key:
             for write in self.open
             if span.begin > write.until or (write.condition not in ("", ABSENT, ANY) and write.condition not in etags)
         ]
-        self._past += [Past(write.result, write.begin, span.end) for write in over]
+        self._pass([write.at_any_time for write in over], span.end)
         self.open = [write for write in self.open if write not in over]
 
     def _check_version(self, found: Found | None) -> None:
@@ -324,7 +331,7 @@ def _as_of(state: State, span: Span) -> Iterator[State]:
 
 def _open_as_of(write: Write, span: Span) -> Iterator[State]:
     """What a write that is open may have left within the span."""
-    return _as_of(write.lasting(Span(write.begin, FOR_EVER)), span)
+    return _as_of(write.at_any_time, span)
 
 
 def _versioned(state: State, etag: str) -> State:

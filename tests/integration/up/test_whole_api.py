@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from probe.machine.exchange import Exchange
 from probe.machine.machine import Machine
 from probe.machine.own import Own
-from probe.machine.steps import ENDINGS, Batch, Delete, Step, any_of
+from probe.machine.steps import Batch, Delete, Step, any_of
 from probe.up import Up
 
 T = TypeVar("T")
@@ -52,7 +52,9 @@ class WholeApi(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.machine = Machine(self.own)
-        self.machine.take(Batch(tuple(Delete(key) for key in range(len(ENDINGS)))))
+        left = [number for number, key in enumerate(self.own.keys) if self.own.model[key].maybe != [None]]
+        if left:
+            self.machine.take(Batch(tuple(map(Delete, left))))
 
     @rule(step=drawn(put=3, get=3, delete=1))
     def one_key(self, step: Step) -> None:

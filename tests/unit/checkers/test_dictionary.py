@@ -238,4 +238,5 @@ def test_what_is_open_may_have_come_and_gone_by_its_time() -> None:
     story.put(b"2", status=0, ttl_s=1.0)
     story.later(2.0)
     assert story.key.may_be(False, story.span())
+    story.see_stale(None, 0.0)
     story.see(None)
