@@ -22,7 +22,7 @@ from probe.up import Up
 
 T = TypeVar("T")
 
-EXAMPLES, STEPS = 40, 60
+EXAMPLES, STEPS = 100, 30
 
 
 class Drawn:
@@ -74,7 +74,7 @@ class WholeApi(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # 30 s, and up to 5 minutes to make what fails short.
+@pytest.mark.timeout(600)  # Some 30 s, and up to 5 minutes to make what fails short.
 def test_every_answer_is_that_of_a_plain_dict(start_up: Callable[..., Up]) -> None:
     WholeApi.own = Own(Exchange([start_up().wait_ready().url]), b"api/", "api", Counter())
     run_state_machine_as_test(

@@ -37,6 +37,7 @@ from probe.machine.steps import (
 TOKENS_MAX = 8
 # A server forgets a token after 5 minutes.
 TOKEN_S_MAX = 200.0
+SOON_S = 1.0
 MATCH, NONE_MATCH = "If-Match", "If-None-Match"
 # The header and the word for a version that a read's condition means.
 READ_CONDITIONS = {
@@ -93,7 +94,7 @@ class Machine:
             case Remove():
                 self._scanner.remove(step)
             case Wait():
-                time.sleep(step.seconds)
+                self._wait(step.seconds)
 
     # ---- one key ------------------------------------------------------------------------------------------------
 
@@ -173,6 +174,13 @@ class Machine:
 
         body = (request.body or b"") + b" and more"
         self.own.ask("token reused", request.keys, "PUT", request.path, request.headers, body, judge)
+
+    def _wait(self, seconds: float) -> None:
+        """Let time pass, if that may be the end of a key."""
+        soon = time.monotonic() + SOON_S
+        held = (state for key in self.own.model.values() for state in key.maybe if state is not None)
+        if any(state.expires is not None and state.expires[0] < soon for state in held):
+            time.sleep(seconds)
 
     def _earlier(self, back: int) -> Request | None:
         recent = [one for one in self._sent if time.monotonic() - one.asked_at < TOKEN_S_MAX]

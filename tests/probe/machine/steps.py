@@ -104,6 +104,8 @@ class Reuse:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
+    """A moment, where the time of a key is about to be over."""
+
     seconds: float
 
 
