@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from checkers.history import Kind, Op, Outcome
+from checkers.history import Anomaly, Kind, Op, Outcome
 from checkers.scan import Count, Page, Scan, check_scans
 from probe.workloads.recorder import REFUSED_PAUSE_S, Recorder
 
@@ -143,6 +143,8 @@ class Scans:
         while True:
             begin, body = await self._page(query, tries_max)
             document = json.loads(body)
+            if not document.keys() <= {"items", "cursor"}:
+                raise Anomaly(f"no page of a whole scan: {document.keys()}")
             pages.append(Page(begin, time.monotonic(), _items(document["items"])))
             if "cursor" not in document:
                 self.scans.append(Scan(who, tuple(pages), PREFIX, is_reverse))
@@ -197,4 +199,7 @@ class Scans:
 
 
 def _items(documents: Sequence[dict[str, Any]]) -> Items:
+    for document in documents:
+        if not {"key", "value"} <= document.keys():
+            raise Anomaly(f"no item of a whole scan: {document}")
     return tuple((document["key"], document["value"]) for document in documents)
