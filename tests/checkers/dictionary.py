@@ -130,6 +130,7 @@ class Key:
         self.open: list[Write] = []
         self.etags: dict[str, bytes] = {}
         self._past: deque[Past] = deque()
+        # How often something was written, as far as is known: of what was open longer nobody knows if it was before.
         self._settled = 0
 
     def __str__(self) -> str:
@@ -231,6 +232,7 @@ class Key:
         if told.etag and result is not None:
             self.etags[told.etag] = result.value
         others = [] if write.settled_before == self._settled else self.maybe
+        self._settled += 1
         self._become([result, *(state for state in others if state != result)], span.end)
 
     def _leave_open(self, write: Write, span: Span) -> None:
@@ -261,6 +263,7 @@ class Key:
         landed = {write: states for write, states in landed.items() if states}
         if not landed:
             raise Anomaly(f"{told}; it may hold {self}")
+        self._settled += 1
         states = list(dict.fromkeys(state for found in landed.values() for state in found))
         self._become(states, span.end)
         if len(landed) > 1:

@@ -43,7 +43,8 @@ FAILOVERS_MIN = 3
 WRONG_MAX = 10
 TELL_S = 20.0
 # Totals; every other count is of one kind of request.
-TOTALS = ("asked", "judged", "unknown", "sent again", "operations in batches", "imported items")
+TOTALS = ("asked", "judged", "unknown", "504")
+MORE = ("sent again", "operations in batches", "refused operations in batches", "imported items")
 
 
 @dataclass
@@ -59,14 +60,15 @@ class Measured:
 
     def __str__(self) -> str:
         counts = self.counts
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()) if kind not in TOTALS)
-        more = ", ".join(f"{counts[name]} {name}" for name in TOTALS[3:])
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()) if kind not in TOTALS + MORE)
+        more = ", ".join(f"{counts[name]} {name}" for name in MORE)
         harm = ", ".join(f"{number} times {what}" for what, number in sorted((self.kills + self.members).items()))
         rate = counts["asked"] / max(self.seconds, 1)
         return (
             f"{self.seconds:.0f} s, {counts['asked']} requests ({rate:.0f}/s): {kinds}\n"
             f"{more}\n"
-            f"{counts['judged']} answers judged, {self.succeeded:.1%} of the requests; {counts['unknown']} unknown\n"
+            f"{counts['judged']} answers judged, {self.succeeded:.1%} of the requests; {counts['unknown']} unknown, "
+            f"{counts['504']} times 504\n"
             f"{self.failovers} failovers, {self.moves} moves, {self.kills.total()} kills; {harm}"
         )
 

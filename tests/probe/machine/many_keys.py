@@ -54,7 +54,9 @@ def judge_batch(own: Own, request: Request, told: Told) -> None:
 
 def _judge_result(own: Own, key: bytes, write: Write | None, result: wire.Document, form: str, told: Told) -> None:
     status = result["status"]
+    own.counts["504"] += status == 504
     if status in REFUSED:
+        own.counts["refused operations in batches"] += 1
         return
     if write is not None:
         etag = str(result.get("etag", ""))

@@ -37,7 +37,7 @@ class Own:
     """Args:
     prefix: of its keys, which nobody else has.
     name: no other client of the cluster had it within the last 5 minutes; tokens begin with it.
-    counts: where requests are counted by their kind, and as asked, judged, unknown.
+    counts: where requests are counted by their kind, and as asked, judged, unknown (504 among them).
 
     Attributes:
     is_refused: whether the last request was promised to have done nothing, or got no answer.
@@ -69,14 +69,16 @@ class Own:
         gateway = number % self._exchange.gateways
         told = self._exchange.ask(gateway, method, f"/v1{path}", headers, body)
         self.is_refused = told.is_unknown or told.did_nothing
-        self.counts.update({kind: 1, "asked": 1, "unknown": told.is_unknown, "judged": not self.is_refused})
+        self.counts.update({kind: 1, "asked": 1, "judged": not self.is_refused})
+        self.counts.update({"504": told.status == 504, "unknown": told.is_unknown})
         asked = f"{method} {path} {dict(headers)} {'' if body is None else body[:300]!r}"
         when = f"[{told.span.begin:.3f}..{told.span.end:.3f}] through gateway {gateway}"
         self._log.append((frozenset(keys), f"{when}: {asked} -> {told}"))
         try:
             judge(told)
-        except Anomaly as anomaly:
-            raise Anomaly(f"{self._name}, request {number}: {anomaly}\n{self._context(keys)}") from None
+        except (Anomaly, KeyError, TypeError, ValueError) as error:
+            what = error if isinstance(error, Anomaly) else f"an answer that cannot be read: {error!r}"
+            raise Anomaly(f"{self._name}, request {number}: {what}\n{self._context(keys)}") from error
 
     def log(self) -> str:
         """The latest requests and what they were told, a line each."""
