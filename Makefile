@@ -10,6 +10,7 @@ MINUTES ?= 40
 IMAGES ?= 200
 KILLS ?= 20
 WRITES ?= 10000
+OPERATIONS ?= 100000
 USERS ?= 64
 SECONDS ?= 20
 RECORDS ?= 100000
@@ -22,7 +23,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves bench-recovery compose-test bench bench-import bench-scan bench-handoff ycsb clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb clean bench-scan
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -43,6 +44,8 @@ help:
 	@echo 'make grow-shrink  a cluster grows from three nodes to five and back under load (RECORDS=)'
 	@echo 'make kill-moves  kill -9 of source, target and gateway at each step of a move, $(ROUNDS) rounds (ROUNDS=; 27 are one of each)'
 	@echo 'make retried  $(WRITES) writes whose answers are dropped, sent again through another gateway over three failovers (WRITES=)'
+	@echo 'make state-machine  the whole HTTP API against a plain dict under kills and moves, until $(OPERATIONS) answers'
+	@echo '             were judged (OPERATIONS=, SEED=)'
 	@echo 'make compose-test  docker-compose.yml for real, with an engine that runs or one started for it (6 minutes)'
 	@echo 'make bench   requests per second, measured with wrk'
 	@echo 'make bench-recovery  how long a node that was away, or lost its disk, takes to be in sync again'
@@ -110,6 +113,9 @@ kill-moves: .venv/dev.stamp
 
 retried: .venv/dev.stamp
 	$(PY) tests/probe/retried.py --writes $(WRITES)
+
+state-machine: .venv/dev.stamp
+	$(PY) tests/probe/state_machine.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
 
 bench-recovery: .venv/dev.stamp
 	$(PY) tests/probe/recovery.py away

@@ -19,6 +19,7 @@ from probe.workloads.counter import Counters, decode_counter
 from probe.workloads.element_set import ElementSet
 from probe.workloads.recorder import Recorder
 from probe.workloads.register import Registers
+from probe.workloads.scan import Ranges, Scans
 from probe.workloads.tokens import Sender
 from probe.workloads.values import Values
 
@@ -26,7 +27,7 @@ from kvstore.client import Client
 
 REQUEST_S = 1.0
 READ_BACK_S = 15.0
-CLIENTS = {"values": 2, "register": 5, "set": 3, "append": 2, "counter": 2}
+CLIENTS = {"values": 2, "register": 5, "set": 3, "append": 2, "counter": 2, "scan": 2}
 KEYS_EACH = 200
 PAUSE_S = 0.03
 
@@ -65,6 +66,7 @@ class Crowd:
             "set": ElementSet(Recorder(clients, self._rng)),
             "append": AppendLists(Recorder(clients, self._rng, decode_list)),
             "counter": Counters(Recorder(clients, self._rng, decode_counter), sender),
+            "scan": Scans(Recorder(clients, self._rng), await self._stack.enter_async_context(Ranges(self._urls))),
         }
 
     async def __aexit__(self, *_: object) -> None:

@@ -33,6 +33,7 @@ class Watch:
     def __init__(self, rig: Rig) -> None:
         self.leaders = 0
         self.in_sync = 0
+        self.moves: set[int] = set()
         self._rig = rig
         self._entries: dict[int, tuple[str, frozenset[str]]] = {}
         self._counted: dict[tuple[int, str], float] = {}
@@ -56,6 +57,7 @@ class Watch:
 
     def note(self, status: dict[str, Any]) -> None:
         """Compare with what was seen last."""
+        self.moves.update(move["id"] for move in status["moves"])
         for one in status["partitions"]:
             if one["leader"] is None:
                 continue
