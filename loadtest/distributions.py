@@ -73,13 +73,18 @@ class Zipfian:
 
 
 class ScrambledZipfian:
-    """Few records are hot, and they are spread over all of them."""
+    """Few records are hot, they are spread over all that there were at the first pick, and stay the hot ones when more
+    come. YCSB guesses for that how many will come."""
 
     def __init__(self, draw: Draw) -> None:
         self._ranks = Zipfian(draw, count=SCRAMBLED_RANKS, zeta=SCRAMBLED_ZETA)
+        self._spread_over = 0
 
     def pick(self, count: int) -> int:
-        return fnv64(self._ranks.pick(SCRAMBLED_RANKS)) % count
+        # Another modulus with each record that comes would move the hot ones each time.
+        if not 0 < self._spread_over <= count:
+            self._spread_over = count
+        return fnv64(self._ranks.pick(SCRAMBLED_RANKS)) % self._spread_over
 
 
 class Latest:

@@ -54,6 +54,17 @@ def test_hot_scrambled_records_are_spread_over_all() -> None:
     assert all(any(first <= record < first + 1_000 for record in hottest) for first in range(0, 10_000, 1_000))
 
 
+def test_hot_scrambled_records_stay_hot_when_more_come() -> None:
+    still, growing = (ScrambledZipfian(random.Random(3).random) for _ in range(2))
+    assert [still.pick(999) for _ in range(100)] == [growing.pick(count) for count in range(999, 1_099)]
+
+
+def test_scrambled_picks_keep_to_the_records_that_are_left() -> None:
+    choice = ScrambledZipfian(random.Random(3).random)
+    choice.pick(1_000)
+    assert all(choice.pick(3) < 3 for _ in range(100))
+
+
 def test_the_constant_for_scrambled_ranks_is_the_sum_that_it_stands_for() -> None:
     head = 100_000
     summed = sum(1 / rank**THETA for rank in range(1, head + 1))
