@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from load_records import load
+from probe.processes import wait_until
 from probe.up import Up
 from records import key_of
 
@@ -25,11 +27,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+COMMAND = [sys.executable, "-m", "locust", "--locustfile", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
+COMMAND += ["--json", "--run-time", "3s"]
+
+
 def locust(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "locust", "--locustfile", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
-    return subprocess.run(
-        [*command, "--json", "--run-time", "3s", *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
 def entries_of(result: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
@@ -59,6 +62,22 @@ def test_writes_that_come_second_are_tried_again_and_counted_by_themselves(start
     whole, writes = entries["F read-modify-write"], entries["F read-modify-write: write"]
     # The end of the run cuts off what is under way.
     assert 0 <= writes["num_requests"] - whole["num_requests"] <= 8
+
+
+def test_a_read_modify_write_that_gets_no_answer_is_a_failure(start_up: Start) -> None:
+    up = start_up().wait_ready()
+    asyncio.run(load(up.url, 2, 10))
+    sizes = ("--users", "2", "--records", "2", "--value-bytes", "10", "--distribution", "uniform")
+    with SyncClient(up.url) as client:
+        loaded = client.get(key_of(0)).etag
+        command = [*COMMAND, "--host", up.url, *sizes, "WorkloadF"]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        wait_until(lambda: client.get(key_of(0)).etag != loaded)
+    up.kill_all()
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    entries = {entry["name"]: entry for entry in json.loads(output)}
+    assert entries["F read-modify-write"]["num_failures"] > 0
 
 
 async def test_an_answer_that_no_workload_expects_is_a_failure(start_up: Start) -> None:
