@@ -1,9 +1,10 @@
-"""YCSB's workloads A, B, C, D and F for Locust, a user class each: `locust -f loadtest/locustfile.py WorkloadA`.
+"""YCSB's workloads A to F for Locust, a user class each: `locust -f loadtest/locustfile.py WorkloadA`.
 
 Guarantees: the records are there before the first user starts; each operation is one entry of the statistics, named by
 workload and operation; what a workload expects (a 412 in F) has an entry of its own, and every other answer but a
 success is a failure. Leaves to others: keys, values and choice of records (`records`, `distributions`), filling
-(`load_records`). In a distributed run each process counts D's inserts alone, so workers put the same new records.
+(`load_records`), what a page of a scan must be (`scan_answers`). D and E count their inserts together, but in a
+distributed run each process alone, so workers put the same new records.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
 from locust.runners import WorkerRunner
 from records import OFFSETS, Inserts, Values, key_of
+from scan_answers import fault_of
 
 from kvstore.errors import OperatorError
 
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 OWN = "own"
 # On the hottest record one write in dozens comes first, so a hundred vain attempts in a row are no fault.
 ATTEMPTS_MAX = 1_000
+SCANNED_MAX = 100
 
 
 class YcsbUser(FastHttpUser):
@@ -47,11 +50,11 @@ class YcsbUser(FastHttpUser):
     values: ClassVar[Values]
 
     @classmethod
-    def prepare(cls, options: Namespace) -> None:
-        """Take the options of the test that starts."""
+    def prepare(cls, options: Namespace, inserts: Inserts) -> None:
+        """Take the options of the test that starts, and the new records that all workloads share."""
         name = cls.distribution if options.distribution == OWN else options.distribution
         cls.choice = DISTRIBUTIONS[name](random.random)
-        cls.inserts = Inserts(options.records)
+        cls.inserts = inserts
         cls.values = Values(random.randbytes(options.value_bytes + OFFSETS), options.value_bytes)
 
     def read(self) -> None:
@@ -67,6 +70,18 @@ class YcsbUser(FastHttpUser):
             self.inserts.acknowledge(number)
         else:
             self.inserts.give_back(number)
+
+    def scan(self) -> None:
+        """Ask for a number of records in the order of their keys, from one that is there."""
+        start = key_of(self.choice.pick(self.inserts.count))
+        limit = random.randint(1, SCANNED_MAX)
+        path = f"/v1/kv?start={start}&limit={limit}"
+        with self.client.get(path, name=f"{self.letter} scan", catch_response=True) as page:
+            if _is_success(page):
+                is_page = page.status_code == 200
+                fault = fault_of(page.content or b"", start, limit) if is_page else f"answered {page.status_code}"
+                if fault is not None:
+                    page.failure(fault)
 
     def read_modify_write(self) -> None:
         """Read a record and replace the version that was read; again from the start while others are first."""
@@ -139,6 +154,13 @@ class WorkloadD(YcsbUser):
     tasks = [*[YcsbUser.read] * 19, YcsbUser.insert]
 
 
+class WorkloadE(YcsbUser):
+    """Scans of 1 to 100 records, 5 % inserts."""
+
+    letter = "E"
+    tasks = [*[YcsbUser.scan] * 19, YcsbUser.insert]
+
+
 class WorkloadF(YcsbUser):
     """Half reads, half read-modify-writes under If-Match."""
 
@@ -146,7 +168,7 @@ class WorkloadF(YcsbUser):
     tasks = [YcsbUser.read, YcsbUser.read_modify_write]
 
 
-WORKLOADS: tuple[type[YcsbUser], ...] = (WorkloadA, WorkloadB, WorkloadC, WorkloadD, WorkloadF)
+WORKLOADS: tuple[type[YcsbUser], ...] = (WorkloadA, WorkloadB, WorkloadC, WorkloadD, WorkloadE, WorkloadF)
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -190,8 +212,9 @@ def prepare(environment: Environment, **_: Any) -> None:
             logger.error(error)
             raise GreenletExit from error
         environment.stats.clear_all()
+    inserts = Inserts(options.records)
     for workload in WORKLOADS:
-        workload.prepare(options)
+        workload.prepare(options, inserts)
 
 
 def _fill(environment: Environment, options: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""YCSB's workloads A, B, C, D and F in turn by Locust, as one Markdown table: `python loadtest/ycsb.py`.
+"""YCSB's workloads A to F in turn by Locust, as one Markdown table: `python loadtest/ycsb.py`.
 
 Guarantees: a cluster of its own on a new directory unless one is given; the records are loaded before the first
 workload; a read-modify-write counts as one operation, over the whole of it. Returns 1 when an operation failed.
@@ -28,8 +28,8 @@ from own_cluster import cluster
 
 from kvstore.errors import OperatorError
 
-LETTERS = "ABCDF"
-OPERATIONS = ("read", "update", "insert", "read-modify-write")
+LETTERS = "ABCDEF"
+OPERATIONS = ("read", "update", "insert", "scan", "read-modify-write")
 SPARE_S = 60
 HEAD = """\
 | workload | operations/s | p50 ms | p95 ms | p99 ms | failed | 412, tried again |

@@ -45,7 +45,8 @@ def test_all_workloads_run_without_a_failure_and_fill_the_cluster_themselves(sta
     result = locust("--host", f"{up.url}/", "--users", "10", "--spawn-rate", "10", *sizes)
     assert result.returncode == 0, result.stderr
     entries = entries_of(result)
-    assert {"A read", "A update", "B read", "C read", "D read", "F read", "F read-modify-write"} <= set(entries)
+    workloads = {"A read", "A update", "B read", "C read", "D read", "E scan", "F read", "F read-modify-write"}
+    assert workloads <= set(entries)
     assert not {name: entry for name, entry in entries.items() if entry["num_failures"]}
     with SyncClient(up.url) as client:
         assert {len(client.get(key_of(number)).data) for number in range(300)} == {70}
@@ -64,6 +65,18 @@ def test_writes_that_come_second_are_tried_again_and_counted_by_themselves(start
     assert 0 <= writes["num_requests"] - whole["num_requests"] <= 8
 
 
+def test_each_insert_is_of_a_new_record_whichever_workload_it_is_of(start_up: Start) -> None:
+    up = start_up().wait_ready()
+    sizes = ("--records", "50", "--value-bytes", "10")
+    result = locust("--host", up.url, "--users", "8", "--spawn-rate", "8", *sizes, "WorkloadD", "WorkloadE")
+    assert result.returncode == 0, result.stderr
+    entries = entries_of(result)
+    inserted = [entries[f"{letter} insert"]["num_requests"] for letter in "DE"]
+    with SyncClient(up.url) as client:
+        # The end of the run cuts off what is under way.
+        assert 0 <= client.count() - 50 - sum(inserted) <= 8
+
+
 def test_a_read_modify_write_that_gets_no_answer_is_a_failure(start_up: Start) -> None:
     up = start_up().wait_ready()
     asyncio.run(load(up.url, 2, 10))
@@ -80,7 +93,8 @@ def test_a_read_modify_write_that_gets_no_answer_is_a_failure(start_up: Start) -
     assert entries["F read-modify-write"]["num_failures"] > 0
 
 
-async def test_an_answer_that_no_workload_expects_is_a_failure(start_up: Start) -> None:
+@pytest.mark.parametrize(("workload", "operation"), [("WorkloadC", "C read"), ("WorkloadE", "E scan")])
+async def test_an_answer_that_no_workload_expects_is_a_failure(start_up: Start, workload: str, operation: str) -> None:
     up = start_up().wait_ready()
     await load(up.url, 2_000, 10)
     # Among these are none that the start looks for to see whether the records are there.
@@ -88,9 +102,9 @@ async def test_an_answer_that_no_workload_expects_is_a_failure(start_up: Start) 
         client.batch([Delete(key_of(number)) for number in range(1, 2_000, 4)])
         client.batch([Delete(key_of(number)) for number in range(2, 2_000, 4)])
     sizes = ("--records", "2000", "--value-bytes", "10", "--distribution", "uniform")
-    result = locust("--host", up.url, "--users", "4", "--spawn-rate", "4", *sizes, "WorkloadC")
+    result = locust("--host", up.url, "--users", "4", "--spawn-rate", "4", *sizes, workload)
     assert result.returncode == 1
-    assert entries_of(result)["C read"]["num_failures"] > 0
+    assert entries_of(result)[operation]["num_failures"] > 0
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,7 @@ def test_a_mistake_ends_the_run_with_a_line_that_names_it(arguments: tuple[str, 
 def test_the_table_has_a_row_for_each_workload(start_up: Start) -> None:
     up = start_up().wait_ready()
     command = [sys.executable, str(ROOT / "loadtest" / "ycsb.py"), "--gateway", up.url]
-    options = ("--users", "4", "--seconds", "2", "--records", "200", "--value-bytes", "10", "--workloads", "DF")
+    options = ("--users", "4", "--seconds", "2", "--records", "200", "--value-bytes", "10", "--workloads", "DEF")
     result = subprocess.run(
         [*command, *options],
         capture_output=True,
@@ -124,5 +138,5 @@ def test_the_table_has_a_row_for_each_workload(start_up: Start) -> None:
     )
     assert result.returncode == 0, result.stderr
     rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")][1:]
-    assert [row[0] for row in rows] == ["| D", "| F"]
+    assert [row[0] for row in rows] == ["| D", "| E", "| F"]
     assert all(int(row[1].replace(",", "")) > 0 and row[5] == "0" for row in rows)

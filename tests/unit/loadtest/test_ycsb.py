@@ -26,6 +26,11 @@ def test_reads_and_updates_are_taken_together() -> None:
     assert result.row() == "| A | 10 | 1 | 2 | 2 | 2 | 0 |"
 
 
+def test_scans_and_inserts_are_taken_together() -> None:
+    result = result_of("E", [entry("E scan", {"4": 95}, failed=1), entry("E insert", {"2": 5})])
+    assert result.row() == "| E | 10 | 4 | 4 | 4 | 1 | 0 |"
+
+
 def test_a_read_modify_write_is_one_operation_and_its_refused_writes_are_no_failures() -> None:
     entries = [
         entry("F read", {"1": 50}),
@@ -42,7 +47,7 @@ def test_a_run_without_an_operation_is_a_mistake() -> None:
         result_of("B", [])
 
 
-@pytest.mark.parametrize("text", ["", "E", "AX", "a"])
+@pytest.mark.parametrize("text", ["", "G", "AX", "a"])
 def test_only_workloads_that_exist_can_be_chosen(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         letters(text)
