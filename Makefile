@@ -23,7 +23,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb clean bench-scan
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan export-import clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -50,6 +50,7 @@ help:
 	@echo 'make bench   requests per second, measured with wrk'
 	@echo 'make bench-recovery  how long a node that was away, or lost its disk, takes to be in sync again'
 	@echo 'make bench-import  records per second that an import stores'
+	@echo 'make export-import  an export, imported into another cluster, is the same (RECORDS=)'
 	@echo 'make bench-scan  keys per second of a scan and a count, pages beside GETs, GETs beside a scan'
 	@echo 'make bench-handoff  records per second that one node hands to another, beside LMDB alone'
 	@echo 'make ycsb    the workloads of YCSB by Locust, as a table (USERS=, SECONDS= of each, RECORDS=, GATEWAY= of a cluster that runs)'
@@ -129,6 +130,9 @@ bench: .venv/dev.stamp
 
 bench-import: .venv/dev.stamp
 	$(PY) loadtest/import_bench.py
+
+export-import: .venv/dev.stamp
+	$(PY) loadtest/export_import.py --records $(RECORDS)
 
 bench-scan: .venv/dev.stamp
 	$(PY) loadtest/scan_bench.py
