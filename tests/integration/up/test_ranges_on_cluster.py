@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,23 @@ def test_an_export_goes_on_after_a_kill_of_the_gateway(start_up: Callable[..., U
     assert 0 < killed[0] < len(MANY)
     with (tmp_path / "all").open("rb") as lines:
         assert [key_of_line(line) for line in lines] == MANY
+
+
+def test_no_scan_shows_or_counts_keys_whose_time_is_over(start_up: Callable[..., Up]) -> None:
+    url = start_up().wait_ready().url
+    with SyncClient(url, timeout_s=30) as client:
+        client.put("stays", b"")
+        for turn in range(10):
+            ends = [Put(f"ends/{turn}/{number}", b"", ttl_s=0.15) for number in range(2_000 if turn == 0 else 50)]
+            for first in range(0, len(ends), 500):
+                client.batch(ends[first : first + 500])
+            time.sleep(0.2)
+            # A sweep comes twice a second: most of these are still stored.
+            if turn % 2:
+                assert client.count(prefix=f"ends/{turn}/") == 0
+            else:
+                assert list(client.scan(prefix=f"ends/{turn}/", reverse=turn % 4 == 0)) == []
+            assert [item.key for item in client.scan()] == [b"stays"]
 
 
 def parts(item: Item) -> tuple[bytes, str, bool]:
