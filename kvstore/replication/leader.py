@@ -122,6 +122,12 @@ class Leader:
             return NO_LEADER
         return NO_LEASE if now.mono_ms >= self.followers.lease_end_ms or self.is_passing_on else None
 
+    def captured(self, start: bytes, end: bytes, now: Instant) -> tuple[dict[bytes, bytes | None], int] | Fault:
+        """What is committed and perhaps not applied of keys in a range, as for `Overlay.within`, and the partition's
+        time; `now` as for `read`."""
+        refusal = self.refuses_reads(now)
+        return (self.overlay.within(start, end), self.time_ms(now)) if refusal is None else refusal
+
     def write(
         self, ticket: object, write: WriteOne, view: Snapshot, now: Instant, full: bool
     ) -> Written | Fault | Later:

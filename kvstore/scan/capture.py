@@ -57,12 +57,12 @@ def capture(
         if isinstance(found, Fault):
             faults.append((pid, found))
             continue
-        partition, leader = found
-        refusal = leader.refuses_reads(now)
-        if refusal is not None:
-            faults.append((pid, refusal))
-            continue
-        copy, overlay = partition.copy, leader.overlay.within(start, end)
-        time_ms = times.setdefault(pid, leader.time_ms(now))
-        captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms))
+        copy = found[0].copy
+        state = found[1].captured(start, end, now)
+        if isinstance(state, Fault):
+            faults.append((pid, state))
+        else:
+            overlay, time_ms = state
+            time_ms = times.setdefault(pid, time_ms)
+            captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms))
     return captured, faults

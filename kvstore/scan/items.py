@@ -46,48 +46,36 @@ def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
     Args:
         now_ms: the wall clock, against which the seconds left are told.
     """
-    encode = _JSON.encode if form is ItemForm.JSON else _MSGPACK.encode
-    item_of = _text_item if form is ItemForm.JSON else _binary_item
+    is_text = form is ItemForm.JSON
+    encode = _JSON.encode if is_text else _MSGPACK.encode
 
     def encode_key(_pid: int, time_ms: int, key: bytes, row: bytes) -> bytes | None:
         if 0 < expiry_of(row) <= time_ms:
             return None
-        return encode(item_of(key, None, None, None, None))
+        return encode(_Item(*_text(key)) if is_text else _Item(key))
 
     def encode_whole(pid: int, time_ms: int, key: bytes, row: bytes) -> bytes | None:
         epoch, seq, expiry_ms, content_type, value = split_value(row)
-        if not expiry_ms:
-            return encode(item_of(key, value, etag(pid, epoch, seq), content_type, None))
-        if expiry_ms <= time_ms:
-            return None
-        # Never 0, which an import would refuse: by the partition's time there is some left.
-        ttl = max(1, expiry_ms - now_ms) / 1000
-        return encode(item_of(key, value, etag(pid, epoch, seq), content_type, ttl))
+        ttl = None
+        if expiry_ms:
+            if expiry_ms <= time_ms:
+                return None
+            # Never 0, which an import would refuse: by the partition's time there is some left.
+            ttl = max(1, expiry_ms - now_ms) / 1000
+        version = etag(pid, epoch, seq)
+        if not is_text:
+            return encode(_Item(key, None, value, None, version, content_type, ttl))
+        try:
+            return encode(_Item(str(key, "utf-8"), None, str(value, "utf-8"), None, version, content_type, ttl))
+        except UnicodeDecodeError:
+            return encode(_Item(*_text(key), *_text(value), version, content_type, ttl))
 
     return encode_key if keys_only else encode_whole
 
 
-def _text_item(
-    key: bytes, value: bytes | None, version: str | None, content_type: str | None, ttl: float | None
-) -> _Item:
-    try:
-        text = None if value is None else str(value, "utf-8")
-        return _Item(str(key, "utf-8"), None, text, None, version, content_type, ttl)
-    except UnicodeDecodeError:
-        return _Item(*_text(key), *_text(value), version, content_type, ttl)
-
-
-def _text(data: bytes | None) -> tuple[str | None, str | None]:
+def _text(data: bytes) -> tuple[str | None, str | None]:
     """The bytes as text, or else in base64."""
-    if data is None:
-        return None, None
     try:
         return str(data, "utf-8"), None
     except UnicodeDecodeError:
         return None, base64.b64encode(data).decode("ascii")
-
-
-def _binary_item(
-    key: bytes, value: bytes | None, version: str | None, content_type: str | None, ttl: float | None
-) -> _Item:
-    return _Item(key, None, value, None, version, content_type, ttl)

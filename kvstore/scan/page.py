@@ -15,7 +15,7 @@ from typing import Any
 from kvstore.messages import Scan
 from kvstore.scan.capture import CapturedPart
 from kvstore.scan.items import ItemForm, item_encoder
-from kvstore.scan.rows import Pair, bound_of, rows_of
+from kvstore.scan.rows import Pair, with_overlay
 from kvstore.storage.engine import Snapshot, Table
 
 PIECE_ROWS = 128
@@ -65,7 +65,8 @@ class ScanPage:
     def _make(self, parts: Sequence[CapturedPart]) -> Iterator[bool]:
         """Yields whenever a piece is done."""
         asked, keys, items, encode = self._asked, self.keys, self.items, self._encode
-        reverse, left_bytes, piece_bytes = asked.reverse, asked.bytes_max, 0
+        reverse, limit, left_bytes = asked.reverse, asked.limit, asked.bytes_max
+        piece_end_bytes = left_bytes - PIECE_BYTES
         heads: list[Head] = []
         yield from self._open(parts, heads)
         while heads:
@@ -80,8 +81,7 @@ class ScanPage:
                 keys.append(key)
                 items.append(item)
                 left_bytes -= len(item)
-                piece_bytes += len(item)
-            if left_bytes <= 0 or len(keys) >= asked.limit or len(self.overdue) >= OVERDUE_MAX:
+            if left_bytes <= 0 or len(keys) >= limit or len(self.overdue) >= OVERDUE_MAX:
                 return
             for row_key, row in rows:
                 if row_key < bound if reverse else row_key >= bound:
@@ -93,16 +93,21 @@ class ScanPage:
                 break
             else:
                 heappop(heads)
-            if piece_bytes >= PIECE_BYTES or not len(keys) % PIECE_ROWS:
-                piece_bytes = 0
+            if left_bytes <= piece_end_bytes or not len(keys) % PIECE_ROWS:
+                piece_end_bytes = left_bytes - PIECE_BYTES
                 yield True
         self.is_done = True
 
     def _open(self, parts: Sequence[CapturedPart], heads: list[Head]) -> Iterator[bool]:
         """Find the first row of every partition."""
-        asked, reverse = self._asked, self._asked.reverse
+        asked, reverse, rows_at = self._asked, self._asked.reverse, self._view.rows
         for number, part in enumerate(parts, 1):
-            rows, bound = rows_of(part, self._view, asked), bound_of(part, asked)
+            low = part.prefix + asked.start
+            high = part.prefix + asked.end if asked.end else part.prefix_end
+            bound = low if reverse else high
+            rows = rows_at(Table.DATA, high if reverse else low, reverse)
+            if part.overlay:
+                rows = with_overlay(rows, part, bound, reverse)
             for row_key, row in rows:
                 if row_key >= bound if reverse else row_key < bound:
                     key = row_key[4:]
