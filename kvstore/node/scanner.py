@@ -32,6 +32,7 @@ from kvstore.storage.engine import Engine, Snapshot
 
 SLICE_S = 0.001
 WAITING_MAX = 256
+ACTIVE_MAX = 8
 
 OVERLOADED = Fault("overloaded", "too many scans wait for this node")
 BROKEN = Fault("internal", "the node cannot read a row of this range; its log says more")
@@ -146,15 +147,18 @@ class Scanner:
             self._task = None
 
     def _slice(self) -> None:
-        """Go on with the first job; it goes to the end of the queue until it is done."""
+        """Go on with the first job. Until it is done it goes behind the others that have begun: those further back wait
+        without a view."""
         job = self._jobs[0]
-        started_s, is_made = time.perf_counter(), False
+        started_s = time.perf_counter()
         try:
             if job.connection.is_open and self._loop.time() < job.end_s:
+                is_made = job.step(self._turns)
                 while not is_made and time.perf_counter() - started_s < SLICE_S:
                     is_made = job.step(self._turns)
                 if not is_made:
-                    self._jobs.rotate(-1)
+                    self._jobs.popleft()
+                    self._jobs.insert(ACTIVE_MAX - 1, job)
                     return
                 self._finish(job)
             else:

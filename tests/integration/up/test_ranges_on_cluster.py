@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from probe.processes import KVSTORE, wait_until
 from probe.up import Up, kvstore
 
-from kvstore.client import Item, Put, SyncClient
+from kvstore.client import Client, Item, Put, SyncClient
 from kvstore.client.items import key_of_line
 from kvstore.client.read_cache import ReadCache
 from kvstore.errors import KeyNotFound
@@ -57,6 +58,23 @@ def test_an_export_goes_on_after_a_kill_of_the_gateway(start_up: Callable[..., U
     assert 0 < killed[0] < len(MANY)
     with (tmp_path / "all").open("rb") as lines:
         assert [key_of_line(line) for line in lines] == MANY
+
+
+def test_a_crowd_of_scans_is_served_and_leaves_room_to_others(start_up: Callable[..., Up]) -> None:
+    url = start_up().wait_ready().url
+    with SyncClient(url, timeout_s=30) as client:
+        for first in range(0, len(MANY), 500):
+            client.batch([Put(key, key[::-1]) for key in MANY[first : first + 500]])
+
+    async def crowd() -> None:
+        async with Client(url, timeout_s=60, connections_max=400) as client:
+            pages = [asyncio.create_task(client.scan_page(prefix="many/", limit=3_000)) for _ in range(300)]
+            await asyncio.sleep(0.2)
+            assert (await client.get(MANY[7])).data == MANY[7][::-1]
+            for page in await asyncio.gather(*pages):
+                assert [item.key for item in page.items] == MANY
+
+    asyncio.run(crowd())
 
 
 def test_no_scan_shows_or_counts_keys_whose_time_is_over(start_up: Callable[..., Up]) -> None:
