@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cluster.gateway.conditions import parse_flag, parse_raw_query
-from cluster.gateway.cursors import decode_cursor
+from cluster.gateway.cursors import Cursor, decode_cursor
 from cluster.gateway.scan_merge import KeyRange
 from kvstore.errors import BadCursor, BadParameter
 from kvstore.keys import KEY_BYTES_MAX
@@ -29,9 +29,11 @@ _LIMIT = re.compile(rb"[0-9]{1,5}")
 
 
 class ScanQuery(msgspec.Struct, frozen=True):
-    """What is asked for; `limit` is None where it is not given."""
+    """What is asked for: `keys` are what is left of `whole`, which is the same on every page of a scan; `limit` is None
+    where it is not given."""
 
     keys: KeyRange
+    whole: KeyRange
     limit: int | None = None
     keys_only: bool = False
     is_count: bool = False
@@ -52,10 +54,12 @@ def parse_scan(query: str, keyspace: str, cluster_id: bytes) -> ScanQuery:
         for name in NOT_COUNTED:
             if name in given:
                 raise BadParameter(f"{name} is not for a count")
-    keys = _key_range(given, flags.get("reverse", False))
+    keys = whole = _key_range(given, flags.get("reverse", False))
     if "cursor" in given:
-        keys = _continued(given, keys, keyspace, cluster_id)
-    return ScanQuery(keys, _limit(given), flags.get("keys_only", False), is_count, flags.get("allow_partial", False))
+        cursor = _cursor(given, whole, keyspace, cluster_id)
+        keys, whole = cursor.keys.after(cursor.last_key), cursor.keys
+    keys_only, allow_partial = flags.get("keys_only", False), flags.get("allow_partial", False)
+    return ScanQuery(keys, whole, _limit(given), keys_only, is_count, allow_partial)
 
 
 def parse_removal(query: str) -> KeyRange:
@@ -101,8 +105,8 @@ def _key_range(given: Mapping[str, bytes], reverse: bool) -> KeyRange:
     return KeyRange(max(start, prefix), min(ends, default=b""), reverse)
 
 
-def _continued(given: Mapping[str, bytes], keys: KeyRange, keyspace: str, cluster_id: bytes) -> KeyRange:
-    """What is left of the scan that the cursor is of, which may be named again beside it."""
+def _cursor(given: Mapping[str, bytes], keys: KeyRange, keyspace: str, cluster_id: bytes) -> Cursor:
+    """The cursor, whose scan may be named again beside it."""
     cursor = decode_cursor(given["cursor"].decode("utf-8", "replace"), cluster_id)
     if cursor.keyspace != keyspace:
         raise BadCursor(f"cursor: of a scan of keyspace {cursor.keyspace!r}")
@@ -111,4 +115,4 @@ def _continued(given: Mapping[str, bytes], keys: KeyRange, keyspace: str, cluste
         raise BadCursor("cursor: of a scan with another start, end or prefix")
     if "reverse" in given and keys.reverse != cursor.keys.reverse:
         raise BadCursor("cursor: of a scan in the other direction")
-    return cursor.keys.after(cursor.last_key)
+    return cursor

@@ -103,7 +103,7 @@ class ScanRoutes:
         page = await self._scans.page(keyspace, asked.keys, style, limit, asked.allow_partial)
         cursor = None
         if page.last_key is not None:
-            cursor = encode_cursor(Cursor(keyspace, asked.keys, page.last_key), self._cluster_id)
+            cursor = encode_cursor(Cursor(keyspace, asked.whole, page.last_key), self._cluster_id)
         encoder = _MSGPACK if media == MSGPACK else _JSON
         body = encoder.encode(_Page([msgspec.Raw(item) for item in page.items], cursor, page.missing))
         return Answer(200, f"Content-Type: {media}\r\nCache-Control: no-store\r\n", body)

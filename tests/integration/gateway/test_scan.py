@@ -43,6 +43,21 @@ async def test_pages_follow_each_other_by_their_cursors(gateway: Any) -> None:
         assert found == (expected[::-1] if reverse == "true" else expected)
 
 
+@pytest.mark.parametrize("direction", ["", "&reverse=true"])
+async def test_the_same_parameters_may_stand_beside_every_cursor(gateway: Any, direction: str) -> None:
+    keys = fill(gateway, 10)
+    path = "/v1/kv?limit=3&start=k&end=l" + direction
+    found: list[bytes] = []
+    cursor = ""
+    while cursor is not None:
+        answer = await gateway.ask("GET", path + (f"&cursor={cursor}" if cursor else ""))
+        assert answer.status == 200, answer.detail
+        page = json.loads(answer.body)
+        found += [item["key"].encode() for item in page["items"]]
+        cursor = page.get("cursor")
+    assert found == sorted(keys, reverse=bool(direction))
+
+
 async def test_the_last_page_has_no_cursor(gateway: Any) -> None:
     fill(gateway, 20)
     assert "cursor" in json.loads((await gateway.ask("GET", "/v1/kv?limit=19")).body)
