@@ -160,7 +160,10 @@ class Scans:
         calls: list[tuple[str, asyncio.Future[Body]]] = []
         try:
             while not merge.is_over:
-                self._assign(merge, patience)
+                if merge.unassigned:
+                    # What a node was asked ahead for is not all that it will have to be asked for.
+                    await self._settle(merge, calls, patience)
+                    self._assign(merge, patience)
                 self._ask(merge, calls, patience)
                 await self._settle(merge, calls, patience)
                 piece = merge.take()
@@ -179,8 +182,6 @@ class Scans:
                 future.cancel()
 
     def _assign(self, merge: ScanMerge, patience: Patience) -> None:
-        if not merge.unassigned:
-            return
         for node, entries in self._by_leader(merge.unassigned, patience).items():
             merge.assign(node, [(entry.pid, entry.ver) for entry in entries])
 

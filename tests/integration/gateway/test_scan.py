@@ -9,7 +9,10 @@ from typing import Any
 import msgpack
 import pytest
 
+from cluster.gateway.scan_merge import ItemStyle, KeyRange
+from cluster.gateway.scans import Scans
 from kvstore.messages import Fault, MapUpdate, Scan
+from kvstore.scan.items import ItemForm
 from kvstore.storage.records import encode_value
 
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -171,6 +174,28 @@ async def test_a_scan_follows_partitions_to_their_new_leaders(gateway: Any) -> N
     assert is_whole
     assert [json.loads(line)["key"].encode() for line in body.splitlines()] == keys
     assert json.loads((await gateway.ask("GET", "/v1/kv?count=true")).body) == {"count": 60}
+
+
+async def test_a_node_that_is_asked_ahead_is_given_no_more_partitions_before_it_answers(gateway: Any) -> None:
+    keys = fill(gateway, 100)
+    first, second = gateway.nodes
+    first.page_keys_max = second.page_keys_max = 10
+    second.hold = asyncio.Event()
+    scans = Scans(gateway.dispatcher, gateway.router, page_bytes_max=1 << 20)
+    pieces = scans.stream("default", KeyRange(), ItemStyle(ItemForm.JSON, False))
+    begun = asyncio.ensure_future(anext(pieces))
+    await gateway.until(lambda: len(first.scans) == len(second.scans) == 1)
+    await first.stop()
+    await gateway.until(lambda: gateway.links_up == 1)
+    second.hold.set()
+    found = (await begun).keys
+    # The second node is asked for its next page, and only now is to lead what the first one led.
+    moved = [gateway.entry(pid, 2, second) for pid in (1, 2, 3, 4) if pid % 2 == 0]
+    second.entries |= {entry.pid: entry for entry in moved}
+    gateway.dispatcher.take(MapUpdate(2, [], moved))
+    async for piece in pieces:
+        found += piece.keys
+    assert found == keys
 
 
 async def test_a_client_that_reads_nothing_holds_little_and_is_cut_off(start_gateway: Any) -> None:
