@@ -41,6 +41,7 @@ from kvstore.errors import (
 
 READ_BUFFER_BYTES = 64 * 1024
 PIPELINED_MAX = 32
+ANSWERING = (Phase.BODY, Phase.HANDLER, Phase.READER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class HttpProtocol(BaseProtocol):
             self._body.set_exception(BadBody("the body ended before its announced length"))
         self._is_closing = True
         self._wake()
-        return self.phase is Phase.HANDLER or self.phase is Phase.BODY or bool(self._queue)
+        return self.phase in ANSWERING or bool(self._queue)
 
     def abort(self) -> None:
         """Cut the connection at once."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from cluster.gateway.http_phase import Phase
 from cluster.gateway.scan_merge import ItemStyle, KeyRange
 from cluster.gateway.scans import Scans
 from kvstore.messages import Fault, MapUpdate, Scan
@@ -118,6 +119,21 @@ async def test_a_client_of_http_1_0_gets_a_stream_that_ends_with_the_connection(
     head, _, body = data.partition(b"\r\n\r\n")
     assert b"Transfer-Encoding" not in head
     assert len(body.splitlines()) == 3
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_client_that_has_shut_its_side_gets_all_of_a_stream(gateway: Any, version: str) -> None:
+    fill(gateway, 600, b"v" * 20_000)
+    for node in gateway.nodes:
+        node.page_keys_max = 10
+    client = await gateway.connect()
+    client.send(f"GET /v1/kv HTTP/{version}\r\nHost: a\r\nAccept: application/x-ndjson\r\n\r\n".encode())
+    await gateway.until(lambda: any(one.phase is Phase.READER for one in gateway.server._connections))
+    client.writer.write_eof()
+    await gateway.until(lambda: any(one._is_closing for one in gateway.server._connections))
+    data = await asyncio.wait_for(client.reader.read(), 10)
+    assert data.count(b'"key":"k') == 600
+    assert data.endswith(b"}\n" if version == "1.0" else b"0\r\n\r\n")
 
 
 async def test_a_stream_that_cannot_be_whole_is_cut_off_before_its_end(start_gateway: Any) -> None:
