@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 
 from kvstore.scan.capture import CapturedPart
-from kvstore.scan.page import OVERDUE_MAX
+from kvstore.scan.page import OVERDUE_MAX, PIECE_BYTES
 from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import expiry_key, expiry_of
 
@@ -70,15 +70,17 @@ class KeyCount:
     def _all(self, part: CapturedPart, start: bytes) -> Pieces:
         """Count rows, and note those that are overdue; returns where to go on."""
         prefix, head = part.prefix, len(part.prefix)
-        row_end = prefix + self._end if self._end else part.prefix_end
+        row_end, piece_bytes = prefix + self._end if self._end else part.prefix_end, 0
         for number, (row_key, row) in enumerate(self._view.scan(Table.DATA, prefix + start, row_end), 1):
             self._left -= 1
+            piece_bytes += len(row)
             key, expiry_ms = row_key[head:], expiry_of(row)
             if expiry_ms and expiry_ms <= part.time_ms and key not in part.overlay:
                 self.overdue.append((part, key))
             if self._left <= 0 or len(self.overdue) >= OVERDUE_MAX:
                 return key + b"\x00"
-            if number % PIECE_ROWS == 0:
+            if piece_bytes >= PIECE_BYTES or number % PIECE_ROWS == 0:
+                piece_bytes = 0
                 yield True
         return None
 

@@ -65,8 +65,7 @@ class ScanPage:
     def _make(self, parts: Sequence[CapturedPart]) -> Iterator[bool]:
         """Yields whenever a piece is done."""
         asked, keys, items, encode = self._asked, self.keys, self.items, self._encode
-        reverse, limit, left_bytes = asked.reverse, asked.limit, asked.bytes_max
-        piece_end_bytes = left_bytes - PIECE_BYTES
+        reverse, limit, left_bytes, piece_bytes = asked.reverse, asked.limit, asked.bytes_max, 0
         heads: list[Head] = []
         yield from self._open(parts, heads)
         while heads:
@@ -74,6 +73,7 @@ class ScanPage:
             key = head.key if reverse else head
             if row is None:
                 row = part.overlay.get(key) or self._view.get(Table.DATA, part.prefix + key) or b""
+            piece_bytes += len(row)
             item = encode(part.pid, part.time_ms, key, row)
             if item is None:
                 self.overdue.append((part, key))
@@ -93,14 +93,14 @@ class ScanPage:
                 break
             else:
                 heappop(heads)
-            if left_bytes <= piece_end_bytes or not len(keys) % PIECE_ROWS:
-                piece_end_bytes = left_bytes - PIECE_BYTES
+            if piece_bytes >= PIECE_BYTES or not len(keys) % PIECE_ROWS:
+                piece_bytes = 0
                 yield True
         self.is_done = True
 
     def _open(self, parts: Sequence[CapturedPart], heads: list[Head]) -> Iterator[bool]:
         """Find the first row of every partition."""
-        asked, reverse, rows_at = self._asked, self._asked.reverse, self._view.rows
+        asked, reverse, rows_at, piece_bytes = self._asked, self._asked.reverse, self._view.rows, 0
         for number, part in enumerate(parts, 1):
             low = part.prefix + asked.start
             high = part.prefix + asked.end if asked.end else part.prefix_end
@@ -109,11 +109,13 @@ class ScanPage:
             if part.overlay:
                 rows = with_overlay(rows, part, bound, reverse)
             for row_key, row in rows:
+                piece_bytes += len(row)
                 if row_key >= bound if reverse else row_key < bound:
                     key = row_key[4:]
                     kept = row if len(row) <= KEPT_BYTES_MAX else None
                     heads.append((_Downwards(key) if reverse else key, kept, part, bound, rows))
                 break
-            if not number % PIECE_ROWS:
+            if piece_bytes >= PIECE_BYTES or not number % PIECE_ROWS:
+                piece_bytes = 0
                 yield True
         heapify(heads)

@@ -203,6 +203,29 @@ def test_it_is_made_in_pieces() -> None:
     assert steps >= 1000 // page_module.PIECE_ROWS
 
 
+def test_large_rows_make_small_pieces_though_only_keys_are_asked_for() -> None:
+    rows = 40
+    large = row_of(b"v" * page_module.PIECE_BYTES)
+    parts, view = captured({b"%04d" % number: large for number in range(rows)}, {})
+    page = ScanPage(parts, view, msgspec.structs.replace(ALL, keys_only=True), NOW_MS)
+    steps = 0
+    while not page.step():
+        steps += 1
+        assert len(page.keys) <= steps
+    assert steps >= rows + PARTS
+
+
+def test_large_rows_make_small_pieces_of_a_count_that_reads_them() -> None:
+    rows = 40
+    large = row_of(b"v" * page_module.PIECE_BYTES)
+    parts, view = captured({b"%04d" % number: large for number in range(rows)} | {b"z": row_of(b"", 1)}, {})
+    count = KeyCount([(part, b"") for part in parts if b"z"[0] % PARTS == part.pid - 1], view, b"")
+    steps = 0
+    while not count.step():
+        steps += 1
+    assert steps >= rows // PARTS
+
+
 def test_a_damaged_row_is_found() -> None:
     with pytest.raises(DamagedRow):
         page_of({b"a": b"\x09" + row_of(b"v")[1:]}, {})
