@@ -1,7 +1,8 @@
 """Items of a scan as a user gets them, which only have to be put together on their way.
 
 Guarantees: an item has exactly the bytes in which it stands in the answer, in JSON or MessagePack; what is not UTF-8
-stands as `key_b64` and `value_b64` in JSON. Leaves to others: what stands around items. Sans-IO.
+stands as `key_b64` and `value_b64` in JSON, and so does a value that escapes would make very long. Leaves to others:
+what stands around items. Sans-IO.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import msgspec
 
 from kvstore.storage.records import expiry_of, split_value
 from kvstore.versions import etag
+
+# Escapes make a text up to six times as long, which no frame would hold; base64 makes it a third longer.
+JSON_BYTES_MAX = 32 * 1024 * 1024
 
 
 class ItemForm(IntEnum):
@@ -66,9 +70,12 @@ def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
         if not is_text:
             return encode(_Item(key, None, value, None, version, content_type, ttl))
         try:
-            return encode(_Item(str(key, "utf-8"), None, str(value, "utf-8"), None, version, content_type, ttl))
+            item = encode(_Item(str(key, "utf-8"), None, str(value, "utf-8"), None, version, content_type, ttl))
         except UnicodeDecodeError:
-            return encode(_Item(*_text(key), *_text(value), version, content_type, ttl))
+            item = encode(_Item(*_text(key), *_text(value), version, content_type, ttl))
+        if len(item) > JSON_BYTES_MAX:
+            item = encode(_Item(*_text(key), None, _base64(value), version, content_type, ttl))
+        return item
 
     return encode_key if keys_only else encode_whole
 
@@ -78,4 +85,8 @@ def _text(data: bytes) -> tuple[str | None, str | None]:
     try:
         return str(data, "utf-8"), None
     except UnicodeDecodeError:
-        return None, base64.b64encode(data).decode("ascii")
+        return None, _base64(data)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

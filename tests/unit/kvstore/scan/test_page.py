@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 
@@ -224,6 +225,15 @@ def test_large_rows_make_small_pieces_of_a_count_that_reads_them() -> None:
     while not count.step():
         steps += 1
     assert steps >= rows // PARTS
+
+
+def test_a_text_that_escapes_make_very_long_stands_in_base64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvstore.scan.items.JSON_BYTES_MAX", 2000)
+    data = {b"a": row_of(b"\x00" * 1000), b"b": row_of(b"v" * 1000)}
+    items = [json.loads(item) for item in page_of(data, {}).items]
+    assert base64.b64decode(items[0]["value_b64"]) == b"\x00" * 1000
+    assert "value" not in items[0]
+    assert items[1]["value"] == "v" * 1000
 
 
 def test_a_damaged_row_is_found() -> None:
