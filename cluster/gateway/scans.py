@@ -9,7 +9,7 @@ or given up where the caller allows it; what is held is about two pages of each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from itertools import accumulate
 
@@ -43,18 +43,22 @@ class Patience:
         self._dispatcher = dispatcher
         self._pauses: Pauses | None = None
         self.reasons: dict[int, str] = {}
-        self.is_hopeless = False
+        self.hopeless: set[int] = set()
 
     def progressed(self) -> None:
         self._pauses = None
         self.reasons.clear()
-        self.is_hopeless = False
+        self.hopeless.clear()
 
-    async def wait(self) -> bool:
-        """Wait before the next attempt; False where the time is over, or nothing can come of it."""
+    async def wait(self, pids: Iterable[int]) -> set[int]:
+        """Wait before the next attempt at these partitions; returns those that are not worth one: of which nothing can
+        come, or all where the time is over."""
+        hopeless = self.hopeless.intersection(pids)
+        if hopeless:
+            return hopeless
         if self._pauses is None:
             self._pauses = self._dispatcher.pauses(self._dispatcher.patience_end_s())
-        return not self.is_hopeless and await self._pauses.next()
+        return set() if await self._pauses.next() else set(pids)
 
     def error(self, pids: Iterable[int]) -> NoLeader:
         """What became of the first of these partitions."""
@@ -131,6 +135,7 @@ class Scans:
             return 0, []
         left = dict.fromkeys(pids, keys.start)
         total, patience = 0, Patience(self._dispatcher)
+        missing: list[int] = []
         while left:
             counted = await self._count_once(left, keys.end, patience)
             total += sum(count for _, count, _ in counted)
@@ -141,11 +146,12 @@ class Scans:
                     left[pid] = next_start
             if counted:
                 patience.progressed()
-            elif not await patience.wait():
+            elif lost := await patience.wait(left):
                 if not allow_partial:
-                    raise patience.error(left)
-                break
-        return total, sorted(left)
+                    raise patience.error(lost)
+                missing += lost
+                left = {pid: start for pid, start in left.items() if pid not in lost}
+        return total, sorted(missing)
 
     # ---- scanning -----------------------------------------------------------------------------------------------
 
@@ -173,10 +179,10 @@ class Scans:
                         # The next pages are made while this one leaves.
                         self._ask(merge, calls, patience)
                     yield piece
-                elif merge.unassigned and not await patience.wait():
+                elif merge.unassigned and (lost := await patience.wait(merge.unassigned)):
                     if not allow_partial:
-                        raise patience.error(merge.unassigned)
-                    merge.give_up(merge.unassigned)
+                        raise patience.error(lost)
+                    merge.give_up(lost)
         finally:
             for _, future in calls:
                 future.cancel()
@@ -198,7 +204,7 @@ class Scans:
 
     def _ask(self, merge: ScanMerge, calls: list[tuple[str, asyncio.Future[Body]]], patience: Patience) -> None:
         for node, ask in merge.asks():
-            future = self._call(node, ask, (pid for pid, _ in ask.parts), patience)
+            future = self._call(node, ask, [pid for pid, _ in ask.parts], patience)
             if future is None:
                 merge.lose(node)
             else:
@@ -227,7 +233,7 @@ class Scans:
         calls = []
         for node, entries in self._by_leader(left, patience).items():
             asked = CountKeys([(entry.pid, entry.ver, left[entry.pid]) for entry in entries], end)
-            future = self._call(node, asked, (entry.pid for entry in entries), patience)
+            future = self._call(node, asked, [entry.pid for entry in entries], patience)
             if future is not None:
                 calls.append((node, future, entries))
         counted: list[tuple[int, int, bytes | None]] = []
@@ -242,13 +248,15 @@ class Scans:
 
     # ---- calls --------------------------------------------------------------------------------------------------
 
-    def _call(self, node: str, body: Body, pids: Iterable[int], patience: Patience) -> asyncio.Future[Body] | None:
+    def _call(self, node: str, body: Body, pids: Sequence[int], patience: Patience) -> asyncio.Future[Body] | None:
         """Call a node, or note why that cannot be."""
         links = self._dispatcher.links
+        patience.hopeless.difference_update(pids)
         try:
             return links.call(node, body, ATTEMPT_S)
         except NotSent as error:
-            patience.is_hopeless = patience.is_hopeless or links.is_away(node)
+            if links.is_away(node):
+                patience.hopeless.update(pids)
             patience.reasons.update(dict.fromkeys(pids, f"its leader {node} cannot be reached: {error}"))
             return None
 

@@ -180,6 +180,21 @@ async def test_with_allow_partial_what_has_no_leader_is_named(start_gateway: Any
     assert count == {"count": len(items), "missing": [3]}
 
 
+@pytest.mark.parametrize("path", ["/v1/kv?allow_partial=true", "/v1/kv?allow_partial=true&count=true"])
+async def test_what_is_given_up_with_a_node_that_is_away_is_only_what_it_leads(
+    gateway: Any, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(gateway, 40)
+    first, second = gateway.nodes
+    await first.stop()
+    await gateway.until(lambda: gateway.links_up == 1)
+    monkeypatch.setattr(gateway.dispatcher.links, "is_away", lambda node: node == "n1")
+    # Of this one the gateway learns only from the answer, and has to ask again.
+    second.entries[1] = gateway.entry(1, 2, second)
+    answer = await gateway.ask("GET", path)
+    assert json.loads(answer.body)["missing"] == [2, 4]
+
+
 async def test_a_scan_follows_partitions_to_their_new_leaders(gateway: Any) -> None:
     keys = fill(gateway, 60)
     first, second = gateway.nodes
