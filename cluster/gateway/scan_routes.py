@@ -2,7 +2,7 @@
 
 Guarantees: a page says where to go on; a stream that cannot be whole is cut off without its end, so that nobody takes
 it for whole; nothing more is read from the nodes than the client takes. Leaves to others: parameters (`scan_query`),
-scanning (`scans`), bytes on the connection (`http_streams`).
+scanning (`scans`), bytes on the connection (`http_pieces`).
 """
 
 from __future__ import annotations
