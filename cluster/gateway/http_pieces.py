@@ -7,6 +7,10 @@ is marked only behind the last piece; whatever happens, the pieces are closed. L
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -15,6 +19,16 @@ from cluster.gateway.http_request import Request
 
 # Writes bytes and waits until they, so many with those before them, may be followed by others; False if they may not.
 Send = Callable[[bytes, int], Awaitable[bool]]
+
+# SO_LINGER on, for no time at all.
+RESETS = struct.pack("ii", 1, 0)
+
+
+def prepare_reset(transport: asyncio.Transport) -> None:
+    """Have the connection end in a reset when it is aborted: where an answer has neither length nor chunks, a mere end
+    would make a part of it pass for whole."""
+    with contextlib.suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESETS)
 
 
 async def send_pieces(answer: StreamedAnswer, request: Request, send: Send, size: int) -> bool:

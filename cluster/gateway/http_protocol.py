@@ -24,7 +24,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from cluster.gateway.answer import CONTINUE, Answer, Renderer, StreamedAnswer
 from cluster.gateway.http_phase import Phase
-from cluster.gateway.http_pieces import send_pieces
+from cluster.gateway.http_pieces import prepare_reset, send_pieces
 from cluster.gateway.http_refusals import refusal_of
 from cluster.gateway.http_request import Budget, Pace, Request
 from cluster.gateway.problem import problem
@@ -147,8 +147,10 @@ class HttpProtocol(BaseProtocol):
         return self.phase in ANSWERING or bool(self._queue)
 
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Cut the connection at once; an answer under way ends in a reset."""
         if self.transport is not None:
+            if self.phase is not Phase.CLOSING:
+                prepare_reset(self.transport)
             self.transport.abort()
 
     def close_when_idle(self) -> None:

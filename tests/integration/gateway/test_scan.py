@@ -155,6 +155,25 @@ async def test_a_stream_that_cannot_be_whole_is_cut_off_before_its_end(start_gat
     assert 0 < len(body.splitlines()) < 100
 
 
+async def test_a_client_of_http_1_0_hears_by_a_reset_that_a_stream_is_not_whole(start_gateway: Any) -> None:
+    gateway = await start_gateway(request_timeout_s=0.2)
+    fill(gateway, 100)
+    first = gateway.nodes[0]
+    first.page_keys_max = 10
+    scan = first._scan
+
+    def scan_once(asked: Scan) -> Any:
+        if len(first.scans) >= 2:
+            first.fault = Fault("no_leader", "gone")
+        return scan(asked)
+
+    first._scan = scan_once
+    client = await gateway.connect()
+    client.send(b"GET /v1/kv HTTP/1.0\r\nAccept: application/x-ndjson\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(client.reader.read(), 10)
+
+
 async def test_what_fails_before_the_first_line_is_an_ordinary_refusal(start_gateway: Any) -> None:
     gateway = await start_gateway(request_timeout_s=0.1)
     gateway.dispatcher.take(MapUpdate(2, [], [gateway.entry(3, 2, None)]))
@@ -243,6 +262,19 @@ async def test_a_client_that_reads_nothing_holds_little_and_is_cut_off(start_gat
         await asyncio.sleep(0.1)
     assert asked < 60
     await gateway.until(lambda: gateway.server.connections_count == 0 and gateway.server.budget.used == 0)
+
+
+async def test_a_client_of_http_1_0_that_is_too_slow_hears_a_reset(start_gateway: Any) -> None:
+    gateway = await start_gateway(body_timeout_s=0.2)
+    fill(gateway, 600, b"v" * 20_000)
+    for node in gateway.nodes:
+        node.page_keys_max = 10
+    client = await gateway.connect()
+    client.send(b"GET /v1/kv HTTP/1.0\r\nAccept: application/x-ndjson\r\n\r\n")
+    await gateway.until(lambda: any(one.phase is Phase.READER for one in gateway.server._connections))
+    await gateway.until(lambda: gateway.server.connections_count == 0)
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(client.reader.read(), 10)
 
 
 async def test_a_client_that_leaves_ends_the_scan(gateway: Any) -> None:
