@@ -98,6 +98,10 @@ class _Job:
         assert made is not None, "answered when it is made"
         return Counted(made.counts, self._faults)
 
+    def forget_times(self) -> None:
+        """What is overdue is judged by the time of the next attempt."""
+        self._times.clear()
+
     def reset(self) -> None:
         """Close the view; what was made is dropped."""
         self._made = None
@@ -188,4 +192,6 @@ class Scanner:
             ends.open_parts += row is LATER
         turns.metrics.queued += ends.open_parts
         if not ends.open_parts:
+            # They are gone, another leads, or the wall clock was set back: by the time of before it might never end.
+            job.forget_times()
             self._loop.call_soon(ends.send)

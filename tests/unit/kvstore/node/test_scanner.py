@@ -143,3 +143,22 @@ async def test_closing_it_closes_every_view(engine: Views, scanner: Scanner) -> 
     await asyncio.sleep(0)
     await scanner.close()
     assert engine.open == 0
+
+
+async def test_a_wall_clock_that_is_set_back_leaves_no_scan_going_round(engine: Views, scanner: Scanner) -> None:
+    batch = Batch()
+    batch.put(Table.DATA, copy_prefix(1) + b"0000", encode_value(1, 1, 100, "", b""))
+    engine.commit(batch)
+    turns: Any = scanner._turns
+    # The key is overdue when the scan is captured, and no more so when its leader is asked to end it.
+    walls_ms = [100]
+    leader = turns.partitions.by_pid[1].leader
+    leader.captured = lambda _start, _end, _now: ({}, walls_ms.pop() if walls_ms else 99)
+    turns.partitions.read = lambda *_: b"a row"
+    turns.view, turns.now_after_view, turns.metrics.queued = lambda: None, lambda: Instant(0, 99), 0
+    asker: Any = Asker()
+    scanner.ask(asker, 1, ALL, DEADLINE_MS)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert [len(body.keys) for _, body in asker.answers] == [KEYS]
+    await scanner.close()
