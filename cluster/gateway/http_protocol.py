@@ -264,7 +264,6 @@ class HttpProtocol(BaseProtocol):
         request = Request(self, message, payload)
         started_s = self.since_s
         answer = await self._answer(request)
-        self.budget.used -= request.held_bytes
         has_rest = not payload.is_eof()
         closes = answer.closes or message.should_close or message.upgrade or has_rest or self._server.is_stopping
         if self._is_closing and not self._queue:
@@ -276,6 +275,7 @@ class HttpProtocol(BaseProtocol):
             closes = closes or not is_whole
         else:
             size = self._write(answer, request, closes=closes)
+        self.budget.used -= request.held_bytes
         now_s = self._loop.time()
         self._server.observe(request.operation, answer.outcome, now_s - started_s)
         if self._paused:

@@ -31,6 +31,8 @@ from kvstore.scan.items import ItemForm
 
 LIMIT_DEFAULT = 100
 REMOVED_AT_ONCE = 256
+# About what a stream holds: two pages of each of three nodes.
+STREAM_BYTES = 1024 * 1024
 JSON, MSGPACK, NDJSON = "application/json", "application/msgpack", "application/x-ndjson"
 MEDIA_TYPES = {"*/*": JSON, "application/*": JSON, JSON: JSON, MSGPACK: MSGPACK, NDJSON: NDJSON}
 LINES = f"Content-Type: {NDJSON}\r\nCache-Control: no-store\r\n"
@@ -84,7 +86,9 @@ class ScanRoutes:
                 if name in request.headers:
                     raise BadRequest(f"{name}: the removal of a range takes none")
             request.operation = "remove_range"
-            return await _streamed(self._removed(keyspace, parse_removal(query)))
+            keys = parse_removal(query)
+            request.hold(STREAM_BYTES)
+            return await _streamed(self._removed(keyspace, keys))
         request.operation = "scan"
         asked = parse_scan(query, keyspace, self._cluster_id)
         if asked.is_count:
@@ -94,13 +98,14 @@ class ScanRoutes:
         media = _accepted(request.headers.get(hdrs.ACCEPT, ""))
         if media == NDJSON:
             request.operation = "scan_stream"
+            request.hold(STREAM_BYTES)
             return await _streamed(self._lines(keyspace, asked))
-        return await self._page(keyspace, asked, media)
+        return await self._page(request, keyspace, asked, media)
 
-    async def _page(self, keyspace: str, asked: ScanQuery, media: str) -> Answer:
+    async def _page(self, request: Request, keyspace: str, asked: ScanQuery, media: str) -> Answer:
         style = ItemStyle(ItemForm.MSGPACK if media == MSGPACK else ItemForm.JSON, asked.keys_only)
         limit = LIMIT_DEFAULT if asked.limit is None else asked.limit
-        page = await self._scans.page(keyspace, asked.keys, style, limit, asked.allow_partial)
+        page = await self._scans.page(keyspace, asked.keys, style, limit, asked.allow_partial, request.hold)
         cursor = None
         if page.last_key is not None:
             cursor = encode_cursor(Cursor(keyspace, asked.whole, page.last_key), self._cluster_id)

@@ -9,7 +9,7 @@ or given up where the caller allows it; what is held is about two pages of each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from itertools import accumulate
 
@@ -75,8 +75,19 @@ class Scans:
         self._page_bytes_max = page_bytes_max
         self._loop = asyncio.get_running_loop()
 
-    async def page(self, keyspace: str, keys: KeyRange, style: ItemStyle, limit: int, allow_partial: bool) -> Page:
+    async def page(
+        self,
+        keyspace: str,
+        keys: KeyRange,
+        style: ItemStyle,
+        limit: int,
+        allow_partial: bool,
+        hold: Callable[[int], None],
+    ) -> Page:
         """The first `limit` items of the range, or fewer where they are large.
+
+        Args:
+            hold: told how many bytes the page has so far; what it raises ends the scan.
 
         Raises:
             NotFound: there is no such keyspace.
@@ -95,6 +106,7 @@ class Scans:
                 if count < len(piece.items):
                     return Page(items, found[-1], sorted(merge.missing))
                 left_bytes -= sum(map(len, piece.items))
+                hold(self._page_bytes_max - left_bytes)
         last_key = found[limit - 1] if len(items) > limit else None
         return Page(items[:limit], last_key, sorted(merge.missing))
 

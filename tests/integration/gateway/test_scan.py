@@ -277,6 +277,23 @@ async def test_a_client_of_http_1_0_that_is_too_slow_hears_a_reset(start_gateway
         await asyncio.wait_for(client.reader.read(), 10)
 
 
+async def test_what_scans_hold_stays_within_the_budget(start_gateway: Any) -> None:
+    gateway = await start_gateway(in_flight_bytes_max=1024 * 1024, body_timeout_s=30)
+    fill(gateway, 600, b"v" * 20_000)
+    for node in gateway.nodes:
+        node.page_keys_max = 10
+    answer = await gateway.ask("GET", "/v1/kv?limit=600")
+    assert (answer.status, answer.code) == (429, "overloaded")
+    assert gateway.server.budget.used == 0
+    reading_nothing = await gateway.connect()
+    await reading_nothing.ask("GET", "/v1/kv", headers=NDJSON)
+    assert (await gateway.ask("GET", "/v1/kv", headers=NDJSON)).code == "overloaded"
+    await reading_nothing.close()
+    await gateway.until(lambda: gateway.server.budget.used == 0)
+    head, _, is_whole = await stream(gateway, "/v1/kv?limit=5")
+    assert (head.status, is_whole) == (200, True)
+
+
 async def test_a_client_that_leaves_ends_the_scan(gateway: Any) -> None:
     fill(gateway, 600, b"v" * 20_000)
     for node in gateway.nodes:
