@@ -72,8 +72,8 @@ class Snapshot(Protocol):
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
 
-    def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < end in byte order, or the other way round."""
+    def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < end in byte order."""
 
     def rows(self, table: Table, position: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """All rows from `position` on in byte order, or all before it the other way round."""

@@ -42,9 +42,9 @@ class LmdbSnapshot:
         rows: Iterator[tuple[bytes, bytes]] = cursor.iterprev() if reverse else cursor.iternext()
         return rows
 
-    def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self.rows(table, end if reverse else start, reverse):
-            if key < start if reverse else key >= end:
+    def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self.rows(table, start):
+            if key >= end:
                 return
             yield key, value
 

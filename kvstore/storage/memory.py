@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from kvstore.storage.engine import Batch, MapFull, Table, Usage
 
 ROW_OVERHEAD_BYTES = 16
-AFTER_ALL = b"\xff" * 512
 
 
 class _Sorted:
@@ -44,15 +43,18 @@ class MemorySnapshot:
     def get(self, table: Table, key: bytes) -> bytes | None:
         return self._tables[table].rows.get(key)
 
-    def scan(self, table: Table, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def rows(self, table: Table, position: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         rows = self._tables[table]
-        positions = range(bisect_left(rows.keys, start), bisect_left(rows.keys, end))
-        for position in reversed(positions) if reverse else positions:
-            key = rows.keys[position]
+        place = bisect_left(rows.keys, position)
+        for at in range(place - 1, -1, -1) if reverse else range(place, len(rows.keys)):
+            key = rows.keys[at]
             yield key, rows.rows[key]
 
-    def rows(self, table: Table, position: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        return self.scan(table, b"", position, True) if reverse else self.scan(table, position, AFTER_ALL)
+    def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        rows = self._tables[table]
+        for position in range(bisect_left(rows.keys, start), bisect_left(rows.keys, end)):
+            key = rows.keys[position]
+            yield key, rows.rows[key]
 
     def keys(self, table: Table, start: bytes, end: bytes, count_max: int) -> list[bytes]:
         keys = self._tables[table].keys

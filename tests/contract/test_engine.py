@@ -164,7 +164,6 @@ def test_a_range_holds_its_start_and_not_its_end(engine: Engine, start: bytes, e
     view = engine.snapshot()
     pairs = [(key, key.upper()) for key in found]
     assert list(view.scan(Table.LOG, start, end)) == pairs
-    assert list(view.scan(Table.LOG, start, end, reverse=True)) == pairs[::-1]
     assert view.keys(Table.LOG, start, end, 10) == found
     assert view.keys(Table.LOG, start, end, 1) == found[:1]
     stored = [(key, key.upper()) for key in (b"b", b"bb", b"d")]
@@ -318,7 +317,6 @@ class Engines(RuleBasedStateMachine):
         for view in (memory, lmdb):
             assert view.get(table, start) == model[table].get(start)
             assert list(view.scan(table, start, end)) == inside
-            assert list(view.scan(table, start, end, reverse=True)) == inside[::-1]
             assert view.keys(table, start, end, len(inside) + 1) == [key for key, _ in inside]
             assert view.last(table, start, end) == (inside[-1] if inside else None)
 

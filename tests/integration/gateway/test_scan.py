@@ -34,6 +34,19 @@ async def stream(gateway: Any, path: str = "/v1/kv") -> tuple[Any, bytes, bool]:
     return head, body, is_whole
 
 
+def lose_half_way(node: Any) -> None:
+    """The node answers one small page and leads nothing from the next on."""
+    node.page_keys_max = 10
+    scan = node._scan
+
+    def scan_once(asked: Scan) -> Any:
+        if len(node.scans) >= 2:
+            node.fault = Fault("no_leader", "gone")
+        return scan(asked)
+
+    node._scan = scan_once
+
+
 async def test_pages_follow_each_other_by_their_cursors(gateway: Any) -> None:
     keys = fill(gateway, 25)
     for reverse in ("false", "true"):
@@ -139,16 +152,7 @@ async def test_a_client_that_has_shut_its_side_gets_all_of_a_stream(gateway: Any
 async def test_a_stream_that_cannot_be_whole_is_cut_off_before_its_end(start_gateway: Any) -> None:
     gateway = await start_gateway(request_timeout_s=0.2)
     fill(gateway, 100)
-    first = gateway.nodes[0]
-    first.page_keys_max = 10
-    scan = first._scan
-
-    def scan_once(asked: Scan) -> Any:
-        if len(first.scans) >= 2:
-            first.fault = Fault("no_leader", "gone")
-        return scan(asked)
-
-    first._scan = scan_once
+    lose_half_way(gateway.nodes[0])
     head, body, is_whole = await stream(gateway)
     assert head.status == 200
     assert not is_whole
@@ -158,16 +162,7 @@ async def test_a_stream_that_cannot_be_whole_is_cut_off_before_its_end(start_gat
 async def test_a_client_of_http_1_0_hears_by_a_reset_that_a_stream_is_not_whole(start_gateway: Any) -> None:
     gateway = await start_gateway(request_timeout_s=0.2)
     fill(gateway, 100)
-    first = gateway.nodes[0]
-    first.page_keys_max = 10
-    scan = first._scan
-
-    def scan_once(asked: Scan) -> Any:
-        if len(first.scans) >= 2:
-            first.fault = Fault("no_leader", "gone")
-        return scan(asked)
-
-    first._scan = scan_once
+    lose_half_way(gateway.nodes[0])
     client = await gateway.connect()
     client.send(b"GET /v1/kv HTTP/1.0\r\nAccept: application/x-ndjson\r\n\r\n")
     with pytest.raises(ConnectionResetError):
