@@ -191,9 +191,11 @@ class ScanMerge:
             del self._sources[node]
         return page.faults
 
-    def lose(self, node: str) -> None:
-        """A node gave no answer: its partitions are unassigned again."""
-        self.unassigned.update(pid for pid, _ in self._sources.pop(node).parts)
+    def lose(self, node: str) -> list[int]:
+        """A node gave no answer: its partitions, which are returned, are unassigned again."""
+        lost = [pid for pid, _ in self._sources.pop(node).parts]
+        self.unassigned.update(lost)
+        return lost
 
     def take(self) -> Piece:
         """Everything that may leave now."""

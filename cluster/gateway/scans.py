@@ -233,8 +233,7 @@ class Scans:
             if isinstance(answer, Scanned):
                 self._heed(merge.take_page(node, answer), patience)
             else:
-                merge.lose(node)
-                patience.reasons.update(dict.fromkeys(merge.unassigned, answer if isinstance(answer, str) else ""))
+                patience.reasons.update(dict.fromkeys(merge.lose(node), str(answer)))
 
     # ---- counting -----------------------------------------------------------------------------------------------
 

@@ -117,6 +117,13 @@ def test_nothing_leaves_while_a_partition_is_not_answered_for() -> None:
     assert merge.missing == {2}
 
 
+def test_a_node_that_gives_no_answer_loses_its_own_partitions_only() -> None:
+    merge = ScanMerge({"n1": [(1, 1), (4, 1)], "n2": [(2, 1)], "": [(3, 1)]}, KeyRange(), STYLE, page_bytes=100)
+    merge.asks()
+    assert merge.lose("n1") == [1, 4]
+    assert merge.unassigned == {1, 3, 4}
+
+
 def test_a_new_leader_is_asked_from_behind_the_last_key_that_left() -> None:
     merge = ScanMerge({"n1": [(1, 1), (2, 1)]}, KeyRange(b"a", b"z"), STYLE, page_bytes=100)
     merge.asks()
