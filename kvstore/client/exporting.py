@@ -96,9 +96,12 @@ async def whole_file(path: Path) -> AsyncIterator[BinaryIO]:
             yield target
             await asyncio.to_thread(_sync, target)
         partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             partial.unlink()
+        if isinstance(error, OSError) and error.filename == str(partial):
+            # Nobody but this function knows that name.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     await asyncio.to_thread(_sync_folder, path.parent)
 

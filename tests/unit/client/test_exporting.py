@@ -13,7 +13,7 @@ from fakes.gateway import Gateway, refuse
 from fakes.stored import StoredGateway
 
 from kvstore.client import Client, StreamCut, SyncClient
-from kvstore.client.exporting import RESUMES_MAX
+from kvstore.client.exporting import RESUMES_MAX, whole_file
 from kvstore.client.items import key_of_line
 from kvstore.errors import BadParameter, NoLeader
 
@@ -207,3 +207,10 @@ async def test_the_sync_face_exports_and_imports(stored: StoredGateway, tmp_path
 
     await asyncio.to_thread(ask)
     assert sorted(stored.keys) == KEYS
+
+
+async def test_a_file_that_cannot_be_made_is_named_as_it_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        async with whole_file(tmp_path / "missing" / "out"):
+            pass
+    assert raised.value.filename == str(tmp_path / "missing" / "out")
