@@ -77,6 +77,12 @@ class Conflict(KvError):
     code, status, title = "conflict", 409, "Conflict"
 
 
+class TxnConflict(Conflict):
+    """A transaction lost to another one, and changed nothing."""
+
+    code, title = "txn_conflict", "Transaction conflict"
+
+
 class PreconditionFailed(KvError):
     code, status, title = "precondition_failed", 412, "Precondition failed"
 

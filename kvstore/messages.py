@@ -11,7 +11,7 @@ by a `Rid`, a node and the uuid that was drawn when the copy was made. PROTOCOL 
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, NewType
 
 import msgspec
@@ -33,6 +33,8 @@ TtlMs = Annotated[int, msgspec.Meta(ge=1, le=TTL_MS_MAX)]
 Token = Annotated[bytes, msgspec.Meta(max_length=255)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
+SCOPE_BYTES = 16
+TxnToken = Annotated[bytes, msgspec.Meta(min_length=SCOPE_BYTES, max_length=2 * SCOPE_BYTES)]
 ItemFormNumber = Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
@@ -644,6 +646,251 @@ class Retire(Message, frozen=True, tag=45):
     noted that durably; then its process ends."""
 
 
+class OpKind(IntEnum):
+    """What an operation of a transaction does."""
+
+    GET = 0
+    PUT = 1
+    DELETE = 2
+    INCR = 3
+
+
+class TxnName(Value, frozen=True):
+    """A transaction: `primary` is the partition that holds its decision, `token` 16 bytes of scope, and 16 of the
+    request's fingerprint where the token is a client's; an attempt begins when the one before is durably aborted.
+    PROTOCOL "Transactions"."""
+
+    primary: int
+    token: TxnToken
+    attempt: AtLeastOne
+
+    @property
+    def is_clients(self) -> bool:
+        """Whether a client may send it again, through any gateway."""
+        return len(self.token) > SCOPE_BYTES
+
+
+class TxnIf(Value, frozen=True):
+    """A condition on a key; exactly one of the three is there."""
+
+    key: Key
+    etag: str | None = None
+    exists: bool | None = None
+    value: StoredBytes | None = None
+
+
+class TxnOp(Value, frozen=True):
+    """An operation of a transaction; `index` is its place in its branch."""
+
+    index: int
+    kind: OpKind
+    key: Key
+    value: StoredBytes = b""
+    content_type: ContentType = ""
+    ttl_ms: TtlMs | None = None
+    by: int = 0
+
+
+class TxnPart(Value, frozen=True):
+    """What a transaction asks of one partition: all its conditions hold, then `then` happens, else `otherwise`."""
+
+    conditions: list[TxnIf]
+    then: list[TxnOp]
+    otherwise: list[TxnOp]
+
+
+class TxnResult(Value, frozen=True):
+    """How the operation `index` of the branch that was taken ended: a status of HTTP, and what goes with it."""
+
+    index: int
+    status: int
+    etag: str = ""
+    value: bytes | None = None
+    content_type: str = ""
+    ttl_ms: int | None = None
+
+
+class TxnBranch(Value, frozen=True):
+    """What a branch would come to; a `fault` says that it cannot be carried out."""
+
+    results: list[TxnResult]
+    fault: Fault | None = None
+
+
+class Vote(Value, frozen=True):
+    """Yes: the participant `pid` has the record (epoch, seq) of it durably, and holds all its locks until it hears of
+    the decision. `holds`: whether its conditions do."""
+
+    pid: int
+    epoch: int
+    seq: int
+    holds: bool
+    then: TxnBranch
+    otherwise: TxnBranch
+
+    def branch(self, then: bool) -> TxnBranch:
+        return self.then if then else self.otherwise
+
+
+class Prepare(Message, frozen=True, tag=70):
+    """Coordinator to a participant that is not the primary. Answer: `Voted`, or `Failed`: it votes no, and forgets it.
+    `ttl_ms`: when it may ask the primary to give the transaction up. Safe to repeat."""
+
+    pid: int
+    ver: int
+    txn: TxnName
+    part: TxnPart
+    ttl_ms: AtLeastOne = 5000
+
+
+class Voted(Message, frozen=True, tag=71):
+    vote: Vote
+
+
+class Transact(Message, frozen=True, tag=72):
+    """Coordinator to the primary, when all others have voted yes: decide, and carry out your own part in the same
+    record. Answer: `Transacted`, or `Failed`: nothing was decided. Safe to repeat."""
+
+    pid: int
+    ver: int
+    txn: TxnName
+    part: TxnPart
+    votes: list[Vote] = []
+
+
+class AbortTxn(Message, frozen=True, tag=73):
+    """Coordinator to the primary: decide that it is aborted, unless it is decided. Answer: `Transacted`."""
+
+    pid: int
+    ver: int
+    txn: TxnName
+
+
+class Transacted(Message, frozen=True, tag=74):
+    """The decision, durable: of `txn`, or of the later attempt that stands here. `is_new`: it was made for this very
+    question. `results` are those of the primary, and of all others where it had been decided before and a client may
+    ask again; `fault` says why it was aborted."""
+
+    txn: TxnName
+    commits: bool
+    then: bool
+    is_new: bool
+    results: list[TxnResult] = []
+    fault: Fault | None = None
+
+
+class FinishTxn(Message, frozen=True, tag=75):
+    """Coordinator to a participant: the decision on the PREPARE record (epoch, seq), (0, 0) where an abort has no vote.
+    Answer: `Done` when it is carried out durably, or `Failed`. Safe to repeat."""
+
+    pid: int
+    ver: int
+    txn: TxnName
+    epoch: int
+    seq: int
+    commits: bool
+    then: bool
+
+
+class TxnsFinished(Message, frozen=True, tag=76):
+    """Coordinator to the primaries, one way: all participants of these have carried the decision out."""
+
+    txns: list[TxnName]
+
+
+class AskTxn(Message, frozen=True, tag=77):
+    """What the primary knows of a transaction. Answer: `TxnKnown`. Changes nothing."""
+
+    pid: int
+    ver: int
+    txn: TxnName
+
+
+class TxnKnown(Message, frozen=True, tag=78):
+    """`is_decided`: durably, as `commits` and `then` say."""
+
+    is_decided: bool
+    commits: bool = False
+    then: bool = False
+
+
+class InDoubt(Value, frozen=True):
+    """The PREPARE record (epoch, seq) of the participant `pid`. `gives_up`: its time is over, so a primary that knows
+    nothing of it is to decide that it is aborted."""
+
+    txn: TxnName
+    pid: int
+    epoch: int
+    seq: int
+    gives_up: bool
+
+
+class ResolveTxns(Message, frozen=True, tag=79):
+    """Participant to all nodes: who leads the primary of these says what was decided. Answer: `TxnsResolved`, without
+    what is not decided durably."""
+
+    asks: list[InDoubt]
+
+
+class Resolved(Value, frozen=True):
+    """What becomes of that PREPARE record; one that the decision does not list is aborted."""
+
+    txn: TxnName
+    pid: int
+    epoch: int
+    seq: int
+    commits: bool
+    then: bool
+
+
+class TxnsResolved(Message, frozen=True, tag=80):
+    outcomes: list[Resolved]
+
+
+class AskFinished(Message, frozen=True, tag=81):
+    """Primary to all nodes: who leads the partition of these PREPARE records (of decisions to commit) says which it has
+    carried out. Answer: `PartsFinished`. `gives_up` means nothing here."""
+
+    parts: list[InDoubt]
+
+
+class PartsFinished(Message, frozen=True, tag=82):
+    """These PREPARE records were carried out, durably."""
+
+    parts: list[InDoubt]
+
+
+class ListPrepared(Message, frozen=True, tag=83):
+    """Which transactions are prepared in what this node leads: all, or of this name. Answer: `PreparedTxns`."""
+
+    txn: TxnName | None = None
+
+
+class PreparedTxn(Value, frozen=True):
+    """A prepared transaction in the partition `pid`, its age, and the keys that it locks."""
+
+    txn: TxnName
+    pid: int
+    epoch: int
+    seq: int
+    age_ms: int
+    keys: list[bytes]
+
+
+class PreparedTxns(Message, frozen=True, tag=84):
+    txns: list[PreparedTxn]
+
+
+class ForceFinish(Message, frozen=True, tag=85):
+    """An operator's word in the place of a decision that is lost with its partition. Answer as for `FinishTxn`."""
+
+    pid: int
+    ver: int
+    txn: TxnName
+    commits: bool
+    then: bool
+
+
 Body = (
     Hello
     | Welcome
@@ -685,6 +932,22 @@ Body = (
     | Confirm
     | Confirmed
     | Retire
+    | Prepare
+    | Voted
+    | Transact
+    | AbortTxn
+    | Transacted
+    | FinishTxn
+    | TxnsFinished
+    | AskTxn
+    | TxnKnown
+    | ResolveTxns
+    | TxnsResolved
+    | AskFinished
+    | PartsFinished
+    | ListPrepared
+    | PreparedTxns
+    | ForceFinish
 )
 
 

@@ -16,7 +16,7 @@ import xxhash
 
 from cluster.gateway.operations import Change, Operation
 from kvstore.errors import KvError
-from kvstore.replication.outcomes import SCOPE_BYTES
+from kvstore.messages import SCOPE_BYTES
 
 _ENCODER = msgspec.msgpack.Encoder()
 

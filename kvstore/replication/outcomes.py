@@ -18,12 +18,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from kvstore.messages import SCOPE_BYTES
 from kvstore.replication.windows import Outcome, Windows, decode_window, encode_window, kind_of
 from kvstore.storage.engine import Batch, Snapshot, Table
 from kvstore.storage.records import ROW_FORMAT, DamagedRow, LogRow, Record
 
 TOKEN_KEEP_MS = 300_000
-SCOPE_BYTES = 16
 FINGERPRINT_BYTES = 16
 
 DATA_POSITION = b"\x00"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from kvstore.messages import Fault, WriteOne
+from kvstore.messages import SCOPE_BYTES, Fault, WriteOne
 from kvstore.replication.copy import Copy
 from kvstore.replication.log import Held
-from kvstore.replication.outcomes import FINGERPRINT_BYTES, SCOPE_BYTES, decode_token, token_key
+from kvstore.replication.outcomes import FINGERPRINT_BYTES, decode_token, token_key
 from kvstore.replication.windows import WINDOW_MAX, Kind, Outcome, kind_of
 from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import Record, RecordType

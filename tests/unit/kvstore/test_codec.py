@@ -41,6 +41,7 @@ from kvstore.messages import (
     StoredBytes,
     Token,
     TtlMs,
+    TxnToken,
     Write,
     WriteOne,
     WriteResult,
@@ -68,6 +69,7 @@ LIMITED: dict[Any, st.SearchStrategy[Any]] = {
     Count: st.integers(0, 2**62 - 1),
     AtLeastOne: st.integers(1, 2**62 - 1),
     ItemFormNumber: st.integers(0, 1),
+    TxnToken: st.binary(min_size=16, max_size=32),
 }
 
 
