@@ -18,7 +18,8 @@ from kvstore.effects import Send
 from kvstore.instant import Instant
 from kvstore.messages import Confirm, Confirmed, Fault, Rid
 from kvstore.partition import Partition
-from kvstore.replication.leader import NO_LEADER, Leader
+from kvstore.replication.answers import NO_LEADER
+from kvstore.replication.leader import Leader
 
 ASK_AGAIN_MS = 100
 WAIT_MS_MAX = 1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kvstore.messages import Body, Entry, Fault, Rid, Written
+from kvstore.messages import Body, Done, Entry, Fault, Rid, Transacted, TxnKnown, Voted, Written
 from kvstore.storage.engine import Batch
 
 
@@ -21,10 +21,16 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a read or a write that waited; `ticket` is what the shell gave with it."""
+    """The answer to a request that waited; `ticket` is what the shell gave with it."""
 
     ticket: object
-    result: Written | Fault | bytes | None
+    result: Written | Voted | Transacted | TxnKnown | Done | Fault | bytes | None
+
+
+class SendAll(msgspec.Struct, frozen=True):
+    """Send `body` to all other nodes; it may be lost."""
+
+    body: Body
 
 
 class AskCas(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ class TakeDigests(msgspec.Struct, frozen=True):
     buckets: list[int]
 
 
-Effect = Send | Reply | AskCas | Report | Alarm | Wake | TakeDigests
+Effect = Send | SendAll | Reply | AskCas | Report | Alarm | Wake | TakeDigests
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -442,7 +442,7 @@ class Verified(Message, frozen=True, tag=61):
     `unfinished`, `detail` says why, and asked again it begins anew.
 
     `differs` names the nodes whose copies are not like the leader's, in `parts` of the state (`keys`, `expiries`,
-    `outcomes`); `keys` are the first keys that differ, `more` says that there are more.
+    `outcomes`, `txns`); `keys` are the first keys that differ, `more` says that there are more.
     """
 
     pid: int

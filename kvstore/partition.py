@@ -298,7 +298,7 @@ class Partition:
         if self.is_quarantined:
             return 0
         try:
-            return self.copy.outcomes.sweep(batch, view, self.copy.applied_ms, tokens_max)
+            return self.copy.sweep(batch, view, tokens_max)
         except DamagedRow as error:
             self._stopped = [*self._stopped, *self.quarantine(str(error))]
             return 0
@@ -382,7 +382,16 @@ class Partition:
         copy, log = self.copy, self.copy.log
         epoch = leader.epoch if leader is not None else copy.promised
         end = (log.starts[-1][0] if log.starts else 0, log.end)
-        return CopyReport(self.pid, epoch, serving, copy.keys, copy.size_bytes, self.ver, *end, not copy.is_backfilling)
+        return CopyReport(
+            self.pid,
+            epoch,
+            serving,
+            copy.contents.keys,
+            copy.contents.size_bytes,
+            self.ver,
+            *end,
+            not copy.is_backfilling,
+        )
 
 
 def by_number(partition: Partition) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from kvstore.doubts import Doubts
 from kvstore.effects import Alarm, Effect, Send, Turn
 from kvstore.filling import Filling
 from kvstore.instant import Instant
@@ -34,10 +35,10 @@ from kvstore.messages import (
 )
 from kvstore.partition import Partition, Replicated, by_number
 from kvstore.reads import Reads, find_leader
+from kvstore.replication.answers import LATER, Later
 from kvstore.replication.copy import Copy, load_copy, load_name
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.gone import GoneCopies
-from kvstore.replication.leader import LATER, Later
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Batch, Snapshot, Table, Usage
 from kvstore.storage.journal import Journal
@@ -84,7 +85,9 @@ class Partitions:
         self.by_pid: dict[int, Partition] = {}
         self._leases = Leases(self.by_pid, state.boot)
         self._dirty: set[Partition] = set()
-        self.reads = Reads(self.by_pid, self._dirty)
+        held: set[Partition] = set()
+        self.reads = Reads(self.by_pid, self._dirty, held)
+        self.doubts = Doubts(self.by_pid, self._dirty, held)
         self.filling = Filling(self.by_pid)
         self.truncation = Truncation(self.by_pid, self._dirty)
         self.verifications = Verifications(self.by_pid, self._dirty)
@@ -214,6 +217,7 @@ class Partitions:
             self._gone.add(partition.copy.number)
             self._dirty.discard(partition)
             self.reads.forget(partition)
+            self.doubts.forget(partition)
             self.filling.forget(partition)
             self.verifications.forget(partition)
         return effects
@@ -238,7 +242,10 @@ class Partitions:
             return found
         partition, leader = found
         self._dirty.add(partition)
-        return leader.write(ticket, write, view, now, self.is_full)
+        result = leader.write(ticket, write, view, now, self.is_full)
+        if leader.txns.has_waiting:
+            self.doubts.wait(partition)
+        return result
 
     @property
     def is_full(self) -> bool:
@@ -372,6 +379,7 @@ class Partitions:
                 self._dirty.add(partition)
             if partition.has_laggard:
                 self.filling.feed(partition)
+        effects += self.doubts.tick(view, now)
         return [*effects, *self.verifications.tick(now), *self.filling.pull(now)]
 
     def report(self) -> NodeReport:

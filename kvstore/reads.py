@@ -14,7 +14,8 @@ from kvstore.effects import Effect, Reply
 from kvstore.instant import Instant
 from kvstore.messages import Fault, ReadOne, ReadStale, StaleResult
 from kvstore.partition import Partition, by_number
-from kvstore.replication.leader import LATER, NO_LEADER, Later, Leader
+from kvstore.replication.answers import LATER, NO_LEADER, Later
+from kvstore.replication.leader import Leader
 from kvstore.storage.engine import Snapshot
 
 UNKNOWN_PARTITION = Fault("no_leader", "this node has no copy of the partition")
@@ -34,12 +35,13 @@ def find_leader(partitions: Mapping[int, Partition], pid: int, ver: int) -> tupl
 
 class Reads:
     """Args: partitions: all copies of this node, by partition; dirty: of those, the ones with something for the next
-    batch."""
+    batch; held: where somebody waits for a lock."""
 
-    def __init__(self, partitions: Mapping[int, Partition], dirty: set[Partition]) -> None:
+    def __init__(self, partitions: Mapping[int, Partition], dirty: set[Partition], held: set[Partition]) -> None:
         self.confirmations = Confirmations(partitions)
         self._partitions = partitions
         self._dirty = dirty
+        self._held = held
         self._overdue: set[Partition] = set()
 
     def forget(self, partition: Partition) -> None:
@@ -75,9 +77,11 @@ class Reads:
         return answer
 
     def wait(self, partition: Partition) -> None:
-        """A read of this partition waits for the end of its key, which the next batch holds."""
+        """A read of this partition waits for the end of its key, which the next batch holds, or of a transaction."""
         self._dirty.add(partition)
         self._overdue.add(partition)
+        if partition.leader is not None and partition.leader.txns.has_waiting:
+            self._held.add(partition)
 
     @property
     def are_waiting(self) -> bool:

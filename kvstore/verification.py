@@ -24,9 +24,10 @@ from kvstore.instant import Instant
 from kvstore.messages import AskDigests, DigestedCopy, Digests, Fault, Rid, Verified, Verify
 from kvstore.partition import Partition
 from kvstore.reads import QUARANTINED, UNKNOWN_PARTITION
+from kvstore.replication.answers import NO_LEADER
 from kvstore.replication.bucket_digests import KEY_BUCKETS, BucketDigests
 from kvstore.replication.differences import different_buckets, different_keys, parts_of
-from kvstore.replication.leader import NO_LEADER, Leader
+from kvstore.replication.leader import Leader
 from kvstore.replication.verify_order import verify_record
 
 RUNNING, CLEAN, DIFFERENT, UNFINISHED = "running", "clean", "different", "unfinished"
@@ -122,7 +123,7 @@ class Verifications:
             reason = f"no whole copy follows on {', '.join(missing)}" if missing else "leadership is handed over"
             self._give_up_late(one, reason, now)
             return
-        seq = leader.append_verify(verify_record((mine, *rids), one.buckets), now)
+        seq = leader.propose(verify_record((mine, *rids), one.buckets), now)
         one.round = _Round(seq, (mine, *rids), now.mono_ms)
         one.heard_ms = now.mono_ms
         self._dirty.add(partition)

@@ -149,7 +149,7 @@ def _of_followers(copies: Sequence[Partition]) -> Iterator[Metric]:
     for partition in copies:
         pid, copy, leader = str(partition.pid), partition.copy, partition.leader
         if copy.is_backfilling:
-            catchup.add_metric((pid, copy.name.rid.node), copy.size_bytes)
+            catchup.add_metric((pid, copy.name.rid.node), copy.contents.size_bytes)
         if leader is not None:
             in_sync.add_metric((pid,), len(leader.followers.entry.in_sync))
             for node, peer in leader.followers:

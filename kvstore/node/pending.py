@@ -43,6 +43,17 @@ class PendingCall:
         self._connection.answer(self._call, body)
 
 
+class PendingOne(PendingCall):
+    """A call whose only part is its answer."""
+
+    __slots__ = ()
+
+    def send(self) -> None:
+        """Answer."""
+        (result,) = self.results
+        self._connection.answer(self._call, Failed(result) if isinstance(result, Fault) else result)
+
+
 class PendingStale(PendingCall):
     """A stale read whose row comes later: only of a leader, which is not behind."""
 

@@ -23,7 +23,7 @@ from kvstore.messages import Counted, CountKeys, Failed, Fault, ReadOne, Scan, S
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.pending import PendingEnds
 from kvstore.partitions import Partitions
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.rpc.connection import Connection
 from kvstore.scan.capture import CapturedPart, capture
 from kvstore.scan.count import KeyCount

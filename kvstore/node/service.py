@@ -11,6 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from kvstore.codec import FORMAT
+from kvstore.doubts import TxnCall, TxnNews
 from kvstore.messages import (
     Acked,
     Append,
@@ -30,6 +31,7 @@ from kvstore.messages import (
     Failed,
     Fault,
     Hello,
+    ListPrepared,
     MapUpdate,
     Ping,
     Pong,
@@ -45,10 +47,10 @@ from kvstore.messages import (
     Write,
 )
 from kvstore.node.bulk import ROLE
-from kvstore.node.pending import PendingCall, PendingStale
+from kvstore.node.pending import PendingCall, PendingOne, PendingStale
 from kvstore.node.scanner import Scanner
 from kvstore.node.shell import Shell
-from kvstore.replication.leader import LATER, Later
+from kvstore.replication.answers import LATER, Later
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection
 
 REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused, BeginBackfill)
@@ -113,6 +115,14 @@ class Service:
         elif isinstance(body, PullChunk) and connection.role == ROLE:
             self.shell.bulk.asked(connection)
             self.shell.receive(connection.peer, body)
+        elif isinstance(body, TxnCall) and connection.role == "gateway":
+            self._transact(connection, envelope.call, body)
+        elif isinstance(body, TxnNews) and connection.peer and connection.role in (*PEERS, "gateway"):
+            shell = self.shell
+            view, now = shell.view(), shell.now_after_view()
+            shell.perform(shell.partitions.doubts.on_news(connection.peer, body, view, now))
+        elif isinstance(body, ListPrepared) and connection.role in VERIFIERS:
+            connection.answer(envelope.call, self.shell.partitions.doubts.listed(body, self.shell.now()))
         elif isinstance(body, BETWEEN_NODES) and connection.peer and connection.role in PEERS:
             # What is granted or told counts from when the question came, which this turn's instant may precede.
             shell = self.shell
@@ -241,6 +251,19 @@ class Service:
             shell.metrics.queued += 1
         else:
             connection.answer(call, Failed(answer) if isinstance(answer, Fault) else answer)
+
+    def _transact(self, connection: Connection, call: int, asked: TxnCall) -> None:
+        shell = self.shell
+        view, now = shell.view(), shell.now_after_view()
+        pending = PendingOne(connection, call, None, now.mono_ms)
+        answer = shell.partitions.doubts.call((pending, 0), asked, view, now, shell.partitions.is_full)
+        pending.results.append(answer)
+        if answer is LATER:
+            pending.open_parts = 1
+            shell.metrics.queued += 1
+        else:
+            pending.send()
+        shell.schedule()
 
     def _write(self, connection: Connection, call: int, message: Write) -> None:
         if connection.role != "gateway":

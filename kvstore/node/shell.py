@@ -16,7 +16,7 @@ from typing import cast
 import structlog
 
 from kvstore.clock import Clock
-from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send, TakeDigests, Wake
+from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send, SendAll, TakeDigests, Wake
 from kvstore.instant import Instant
 from kvstore.messages import Acked, CasResult, Chunk, CompareAndSet, Entry, NodeInfo, PullChunk, Standing
 from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
@@ -120,6 +120,8 @@ class Shell:
         partitions = self.partitions
         if partitions.reads.are_waiting:
             self.perform(partitions.reads.retry(self.view(), self.now_after_view()))
+        if partitions.doubts.are_waiting:
+            self.perform(partitions.doubts.retry(self.view(), self.now_after_view(), partitions.is_full))
         for send in partitions.stream(self.view(), self.now()):
             self._send(send)
         if partitions.filling.is_due:
@@ -213,6 +215,9 @@ class Shell:
                     self.partitions.filling.pace.note(self.now().mono_ms - call.asked_ms)
             elif isinstance(effect, Send):
                 self._send(effect)
+            elif isinstance(effect, SendAll):
+                for link in self.peers.values():
+                    link.cast(effect.body)
             elif isinstance(effect, AskCas):
                 self._asks[effect.entry.pid] = effect.entry
                 self.schedule()

@@ -1,9 +1,9 @@
 """Reading a copy's data piece by piece, for a learner that the log cannot bring up to date.
 
 Guarantees: a chunk holds every row after its cursor up to its end as they stood at one seq, `as_of`, which is applied
-and so committed: the data first, then the outcomes that are remembered, in one order of positions; its size is bounded.
-Leaves to others: what the learner does with it (`copy`), when it asks (`partitions`), positions (`outcomes`). Sans-IO.
-PROTOCOL "Backfill".
+and so committed: the data first, then the outcomes that are remembered, then transactions, in one order of positions;
+its size is bounded. Leaves to others: what the learner does with it (`copy`), when it asks (`partitions`), positions
+(`outcomes`, `txn.records`). Sans-IO. PROTOCOL "Backfill".
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import msgspec
 from kvstore.replication.copy_rows import STATE, State
 from kvstore.replication.outcomes import DATA_POSITION, TOKEN, transferred_rows
 from kvstore.storage.engine import Snapshot, Table, range_end
+from kvstore.txn import state as txns
+from kvstore.txn.records import PREPARED
 
 CHUNK_BYTES = 256 * 1024
 
@@ -46,5 +48,8 @@ def _rows_after(prefix: bytes, cursor: bytes, view: Snapshot) -> Iterator[tuple[
     if start < TOKEN:
         for row_key, row in view.scan(Table.DATA, prefix + start[1:], range_end(prefix)):
             yield DATA_POSITION + row_key[len(prefix) :], row
-    for row_key, row in transferred_rows(prefix, start, view):
+    if start < PREPARED:
+        for row_key, row in transferred_rows(prefix, start, view):
+            yield row_key[len(prefix) :], row
+    for row_key, row in txns.transferred_rows(prefix, start, view):
         yield row_key[len(prefix) :], row

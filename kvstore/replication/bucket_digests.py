@@ -2,9 +2,9 @@
 
 Guarantees: what stands in one snapshot is digested in buckets, so that two copies that applied the same have the same
 digests, however their rows came to be there: keys with version, expiry, content type and value in `KEY_BUCKETS` of them
-by the key's hash, the index of expiries in one more, and what counts of what is remembered of writes in the last. It is
-done a bounded piece at a time. Rows of the buckets that are asked for are listed, up to `LISTED_MAX`. Leaves to others:
-which snapshot it is (`node`), comparing (`verification`). Sans-IO. PROTOCOL "Verify".
+by the key's hash, the index of expiries in one more, and then one each for what counts of what is remembered of writes
+and of transactions. It is done a bounded piece at a time. Rows of the buckets that are asked for are listed, up to
+`LISTED_MAX`. Leaves to others: which snapshot it is (`node`), comparing (`verification`). Sans-IO. PROTOCOL "Verify".
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from kvstore.replication.copy_rows import STATE, State, decode_row
 from kvstore.replication.outcomes import outcome_rows
 from kvstore.storage.engine import Snapshot, Table, range_end
 from kvstore.storage.records import value_bytes
+from kvstore.txn.state import txn_rows
 
 KEY_BUCKETS = 1024
 EXPIRIES = KEY_BUCKETS
 OUTCOMES = KEY_BUCKETS + 1
-BUCKETS = KEY_BUCKETS + 2
+TXNS = KEY_BUCKETS + 2
+BUCKETS = KEY_BUCKETS + 3
 LISTED_MAX = 2000
 STEP_ROWS = 256
 STEP_BYTES = 256 * 1024
@@ -79,6 +81,7 @@ class BucketDigests:
                 yield True
         yield from self._add(EXPIRIES, _expiries(prefix, view))
         yield from self._add(OUTCOMES, outcome_rows(prefix, view, state.applied_ms))
+        yield from self._add(TXNS, txn_rows(prefix, view, state.applied_ms))
 
     def _add(self, bucket: int, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[bool]:
         for number, (key, row) in enumerate(pairs, 1):

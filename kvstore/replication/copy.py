@@ -13,6 +13,7 @@ import msgspec
 
 from kvstore.codec import encode_entry
 from kvstore.messages import BeginBackfill, Chunk, Entry
+from kvstore.replication.contents import Contents
 from kvstore.replication.copy_rows import (
     BACKFILL,
     ENTRY,
@@ -34,14 +35,14 @@ from kvstore.storage.engine import Batch, Snapshot, Table
 from kvstore.storage.journal import Journal
 from kvstore.storage.records import (
     DamagedRow,
+    LogRow,
     Record,
     RecordType,
     copy_prefix,
-    expiry_key,
-    expiry_of,
     seq_key,
-    value_bytes,
 )
+from kvstore.txn.records import PREPARED, TXN_TYPES, effects_of
+from kvstore.txn.state import TxnState
 
 # A larger row fills pages of its own wherever it stands.
 JOURNALED_ROW_BYTES_MAX = 8 * 1024
@@ -65,8 +66,8 @@ class Copy:
         self.applied_seq = 0
         self.applied_ms = 0
         self.outcomes = Outcomes(self.prefix)
-        self.keys = 0
-        self.size_bytes = 0
+        self.txns = TxnState(self.prefix)
+        self.contents = Contents(self.prefix)
         self.log_bytes = 0
         self.log_start = self.prefix
         self.backfill: Backfill | None = None
@@ -218,9 +219,15 @@ class Copy:
     def saved(self) -> None:
         """The batch of the last `save` is durable."""
         self.durable_end = self._saving_end
+        self.txns.saved()
         if self._saving_applied > self.applied_seq:
             self.applied_seq = self._saving_applied
             self.log.release(self.applied_seq)
+
+    def sweep(self, batch: Batch, view: Snapshot, tokens_max: int) -> int:
+        """Delete what of so many tokens counts no more; returns of how many. Raises DamagedRow."""
+        swept = self.outcomes.sweep(batch, view, self.applied_ms, tokens_max)
+        return swept + self.txns.sweep(batch, view, self.applied_ms, tokens_max)
 
     def truncate(self, row_keys: list[bytes], size_bytes: int) -> None:
         """Delete these log rows, the oldest, `size_bytes` in all, with the next batch."""
@@ -260,14 +267,17 @@ class Copy:
     def _apply(self, batch: Batch, upto: int, cursor: bytes | None) -> None:
         """Apply rows that end at or before `upto`; with a cursor, only what they do at positions up to it. Without one
         a verify record is the last that is applied, so that the batch leaves the very state at its seq."""
-        self._saving_applied, outcomes = self.taken_seq, self.outcomes
+        self._saving_applied, outcomes, change = self.taken_seq, self.outcomes, self.contents.change
         for held in self.log.held_after(self._saving_applied):
             head = held.head
             if head.last_seq > upto:
                 break
             for seq, record, row in held.changes:
-                if cursor is None or DATA_POSITION + record.key <= cursor:
-                    self._apply_record(batch, record, row)
+                if record.type <= RecordType.EXPIRE:
+                    if cursor is None or DATA_POSITION + record.key <= cursor:
+                        change(batch, record.key, row, record.replaced_bytes, record.replaced_expiry_ms)
+                elif record.type in TXN_TYPES:
+                    self._apply_txn(batch, record, head, cursor)
                 if record.origin or record.token:
                     outcomes.take(batch, record, head, seq, cursor)
             outcomes.windows.pass_to(head.time_ms)
@@ -281,6 +291,12 @@ class Copy:
         outcomes.save(batch)
         assert self._saving_applied <= self.commit_seq, "I4: applied is committed"
 
+    def _apply_txn(self, batch: Batch, record: Record, head: LogRow, cursor: bytes | None) -> None:
+        for effect in effects_of(record):
+            if cursor is None or DATA_POSITION + effect.key <= cursor:
+                self.contents.change(batch, effect.key, effect.row, effect.replaced_bytes, effect.replaced_expiry_ms)
+        self.txns.take(batch, record, head, cursor)
+
     def _store_chunk(self, batch: Batch) -> None:
         """Bring what is here to the seq at which the chunk was read, add the chunk, and move the cursor behind it."""
         chunk, backfill = self._chunk, self.backfill
@@ -290,15 +306,12 @@ class Copy:
         self.commit(chunk.as_of)
         self._apply(batch, chunk.as_of, backfill.cursor)
         for position, row in chunk.rows:
-            if position[:1] != DATA_POSITION:
+            if position[:1] == DATA_POSITION:
+                self.contents.change(batch, position[1:], row)
+            elif position < PREPARED:
                 self.outcomes.store(batch, position, row)
-                continue
-            key = position[1:]
-            self.keys += 1
-            self.size_bytes += len(key) + value_bytes(row)
-            batch.put(Table.DATA, self.prefix + key, row)
-            if expiry_ms := expiry_of(row):
-                batch.put(Table.EXPIRY, expiry_key(self.prefix, expiry_ms, key), b"")
+            else:
+                self.txns.store(batch, position, row)
         self._saving_applied = chunk.as_of
         self.applied_ms = chunk.as_of_ms
         self._state_changed = True
@@ -310,25 +323,10 @@ class Copy:
         applied = self._saving_applied
         log_bytes = self.log_bytes - sum(len(held.row) for held in self.log.held_after(applied))
         time_ms = self.log.time_ms
-        state = State(self.commit_seq, applied, self.keys, self.size_bytes, time_ms, log_bytes, self.applied_ms)
+        state = State(
+            self.commit_seq, applied, self.contents.keys, self.contents.size_bytes, time_ms, log_bytes, self.applied_ms
+        )
         batch.put(Table.META, self.prefix + STATE, encode_row(state))
-
-    def _apply_record(self, batch: Batch, record: Record, row: bytes | None) -> None:
-        if record.type > RecordType.EXPIRE:
-            return
-        if record.replaced_bytes >= 0:
-            self.keys -= 1
-            self.size_bytes -= record.replaced_bytes
-            if record.replaced_expiry_ms:
-                batch.delete(Table.EXPIRY, expiry_key(self.prefix, record.replaced_expiry_ms, record.key))
-        if row is None:
-            batch.delete(Table.DATA, self.prefix + record.key)
-            return
-        self.keys += 1
-        self.size_bytes += len(record.key) + len(record.value)
-        batch.put(Table.DATA, self.prefix + record.key, row)
-        if record.expiry_ms:
-            batch.put(Table.EXPIRY, expiry_key(self.prefix, record.expiry_ms, record.key), b"")
 
 
 def begin_backfill(number: int, former: Copy, message: BeginBackfill) -> Copy:
@@ -378,8 +376,10 @@ def load_copy(number: int, name: CopyName, view: Snapshot, journaled: list[bytes
     state_row = view.get(Table.META, prefix + STATE)
     state = decode_row(state_row, State) if state_row is not None else State(0, 0, 0, 0, 0, 0)
     copy.commit_seq = copy.applied_seq = copy._saving_applied = state.applied_seq
-    copy.keys, copy.size_bytes, copy.applied_ms = state.keys, state.size_bytes, state.applied_ms
+    copy.contents.keys, copy.contents.size_bytes = state.keys, state.size_bytes
+    copy.applied_ms = state.applied_ms
     copy.outcomes.load(view)
+    copy.txns.load(view)
     rows = unapplied_rows(prefix, state.applied_seq, view, journaled)
     copy.log = load_log(prefix, promise, state, copy.backfill or Backfill(0, 0), view, rows)
     copy._journaled = copy.log.held_after(state.applied_seq) if journaled else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kvstore.messages import DifferentKey, Digests
-from kvstore.replication.bucket_digests import EXPIRIES, KEY_BUCKETS, LISTED_MAX, OUTCOMES
+from kvstore.replication.bucket_digests import EXPIRIES, KEY_BUCKETS, LISTED_MAX, OUTCOMES, TXNS
 
 NAMED_KEYS_MAX = 20
 _ABSENT = (0, 0, 0)
@@ -26,7 +26,7 @@ def different_buckets(mine: Digests, theirs: Digests) -> list[int]:
 def parts_of(buckets: set[int]) -> list[str]:
     """The parts of a copy's state that these buckets are of."""
     parts = {"keys": min(buckets, default=KEY_BUCKETS) < KEY_BUCKETS}
-    parts |= {"expiries": EXPIRIES in buckets, "outcomes": OUTCOMES in buckets}
+    parts |= {"expiries": EXPIRIES in buckets, "outcomes": OUTCOMES in buckets, "txns": TXNS in buckets}
     return [part for part, is_named in parts.items() if is_named]
 
 

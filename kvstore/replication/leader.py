@@ -9,58 +9,48 @@ PROTOCOL "Write path", "Read path", "Time to live", "Idempotency".
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Iterator
-from enum import Enum
 
 import msgspec
 
 from kvstore.effects import Effect, Reply, Report
 from kvstore.instant import Instant
 from kvstore.messages import Entry, Fault, WriteOne, Written
+from kvstore.replication.answers import (
+    FULL,
+    LATER,
+    NO_LEADER,
+    NO_LEASE,
+    NOT_ENOUGH,
+    OVERLOADED,
+    PASSING_ON,
+    UNKNOWN,
+    Later,
+    R,
+    Result,
+)
 from kvstore.replication.copy import Copy
+from kvstore.replication.expiry_index import due_keys
 from kvstore.replication.followers import Followers
-from kvstore.replication.log import Change, Held, data_row, replaced, slices, weight
+from kvstore.replication.log import Change, Held, data_row, slices, weight
 from kvstore.replication.node_leaders import NodeLeaders
-from kvstore.replication.outcomes_at_end import OutcomesAtEnd, outcome_record
+from kvstore.replication.outcomes_at_end import OutcomesAtEnd, outcome_record, told
 from kvstore.replication.overlay import Overlay
 from kvstore.replication.peer import NEVER_MS
-from kvstore.replication.windows import Kind, Outcome
+from kvstore.replication.windows import Kind
+from kvstore.replication.write_records import conditions_hold, put, removal
 from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import (
     Record,
     RecordType,
     encode_log_row,
-    expiry_key,
     expiry_of,
-    split_expiry_key,
 )
-from kvstore.versions import etag, matches
+from kvstore.txn.records import Decided, Finished, Payload, effects_of, payload_of, record_of
+from kvstore.txn.transactions import Transactions
 
-SWEEP_KEYS_MAX = 1000
 SWEEP_MS = 500
-
-_VERSION = struct.Struct(">BQQ")
-
-NO_LEADER = Fault("no_leader", "the partition's leader does not serve yet")
-NO_LEASE = Fault("no_leader", "the partition's leader lacks the lease of a copy")
-PASSING_ON = Fault("no_leader", "the partition's leader is handing over")
-NOT_ENOUGH = Fault("not_enough_copies", "a copy of the partition cannot be reached")
-FULL = Fault("storage_full", "the store is full; reads and deletes still work")
-OVERLOADED = Fault("overloaded", "too many writes wait for their copies")
-FAILED_CONDITION = Fault("precondition_failed", "the key's version is not the one asked for")
-REUSED = Fault("token_reused", "the Idempotency-Key stands for another request")
-UNKNOWN = Fault("outcome_unknown", "leadership ended before the write was known to be durable")
-
-
-class Later(Enum):
-    """The answer comes later, as a `Reply`."""
-
-    LATER = 0
-
-
-LATER = Later.LATER
 
 
 class Leader:
@@ -77,42 +67,57 @@ class Leader:
         self._queue: list[Change] = []
         self.overlay = Overlay()
         self._uncommitted: deque[list[Change]] = deque()
-        self._waiting: deque[tuple[int, object, Written | Fault]] = deque()
+        self._waiting: deque[tuple[int, object, Result]] = deque()
         self._reading: deque[tuple[int, object, bytes, bool]] = deque()
         self._outcomes = OutcomesAtEnd(copy)
-        self._next_seq = copy.log.end + 1
+        self.next_seq = copy.log.end + 1
         self._sweep_ms = now.mono_ms
+        self.txns = Transactions(copy, self, now)
         for held in copy.log.held_after(copy.applied_seq):
-            self._take(held, committed=held.head.last_seq <= copy.commit_seq)
+            self._take(held, held.head.last_seq <= copy.commit_seq, now)
         copy.promise(self.epoch)
         copy.reconcile(self.epoch)
-        self._barrier_seq = self._propose(Record(RecordType.BARRIER), now)
+        self._barrier_seq = self.propose(Record(RecordType.BARRIER), now)
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
     def read(
-        self, ticket: object, key: bytes, view: Snapshot, now: Instant, is_confirmed: bool = False
+        self,
+        ticket: object,
+        key: bytes,
+        view: Snapshot,
+        now: Instant,
+        is_confirmed: bool = False,
+        has_waited: bool = False,
     ) -> bytes | Fault | Later | None:
         """The committed row of `key`, None where there is none.
 
         Args:
             now: read after `view` was opened: what the view shows was the newest state at that instant.
             is_confirmed: the in-sync set has confirmed, since the read was asked, that it follows: no lease is needed.
+            has_waited: for the end of the transaction that held the key, which was committed in this turn.
 
         Returns:
-            `LATER` when the key's time is over: the answer waits until that is committed.
+            `LATER` when the key's time is over or a transaction holds it: the answer waits until the end is committed.
         """
         refusal = self.refuses_reads(now)
         if refusal is not None and (refusal is NO_LEADER or not is_confirmed):
             return refusal
+        txns = self.txns
+        name = txns.in_doubt(key)
+        if name is not None and not has_waited:
+            return txns.hold_read(ticket, name, key, is_confirmed, now)
         held = self.overlay.committed.get(key)
         row = view.get(Table.DATA, self._copy.prefix + key) if held is None else held[1]
         if row is None:
             return None
         expiry_ms = expiry_of(row)
         if expiry_ms and expiry_ms <= self.time_ms(now):
+            holder = txns.locks.holders.get(key)
+            if holder is not None:
+                return txns.hold_read(ticket, holder, key, is_confirmed, now)
             self._expire(key, view, now)
-            self._reading.append((self._next_seq - 1, ticket, key, is_confirmed))
+            self._reading.append((self.next_seq - 1, ticket, key, is_confirmed))
             return LATER
         return row
 
@@ -147,26 +152,24 @@ class Leader:
             if isinstance(known, Fault):
                 return known
             self._shared.stored_results += known[2] != Kind.TOKEN_REUSED
-            return self._answer(ticket, known[1], self._told(known), now)
-        refusal = self._refusal(write, full)
+            return self.answer(ticket, known[1], told(known, self._copies), now)
+        refusal = self.refusal(write.value is not None, full)
         if refusal is not None:
             return refusal
-        key = write.key
-        row = self._end_row(key, view)
-        if row is not None:
-            expiry_ms = expiry_of(row)
-            if expiry_ms and expiry_ms <= self.time_ms(now):
-                self._expire(key, view, now)
-                row = None
-        if not self._conditions_hold(write, row):
+        key, locks = write.key, self.txns.locks
+        if locks and not locks.is_free((key,)):
+            return self.txns.hold_write(ticket, write, now)
+        row = self.live_row(key, view, now)
+        if not conditions_hold(write, row, self._copy.name.pid):
             return self._change_nothing(ticket, write, Kind.FAILED_CONDITION, now)
         if write.value is not None:
-            record = self._put(write, row, now)
+            expiry_ms = 0 if write.ttl_ms is None else self.time_ms(now) + write.ttl_ms
+            record = put(write, row, expiry_ms)
         elif row is not None:
-            record = self._removal(RecordType.DELETE, key, row, write)
+            record = removal(RecordType.DELETE, key, row, write)
         else:
             return self._change_nothing(ticket, write, Kind.FOUND_NOTHING, now)
-        seq = self._propose(record, now)
+        seq = self.propose(record, now)
         created = write.value is not None and row is None
         self._waiting.append((seq, ticket, Written(created, self.epoch, seq, self._copies)))
         return LATER
@@ -174,19 +177,11 @@ class Leader:
     def _change_nothing(self, ticket: object, write: WriteOne, kind: Kind, now: Instant) -> Written | Fault | Later:
         """A write that leaves everything as it is gets a record only where it may be sent again, or was."""
         if write.token or write.again:
-            seq = self._propose(outcome_record(write, kind), now)
-            self._waiting.append((seq, ticket, self._told((self.epoch, seq, kind))))
+            seq = self.propose(outcome_record(write, kind), now)
+            self._waiting.append((seq, ticket, told((self.epoch, seq, kind), self._copies)))
             return LATER
         seen = self.overlay.at_end.get(write.key)
-        return self._answer(ticket, 0 if seen is None else seen[0], self._told((0, 0, kind)), now)
-
-    def _told(self, outcome: Outcome) -> Written | Fault:
-        epoch, seq, kind = outcome
-        if kind <= Kind.CREATED:
-            return Written(kind == Kind.CREATED, epoch, seq, self._copies)
-        if kind == Kind.FOUND_NOTHING:
-            return Written(False, 0, 0, self._copies)
-        return FAILED_CONDITION if kind == Kind.FAILED_CONDITION else REUSED
+        return self.answer(ticket, 0 if seen is None else seen[0], told((0, 0, kind), self._copies), now)
 
     @property
     def ver(self) -> int:
@@ -205,33 +200,27 @@ class Leader:
     def _copies(self) -> int:
         return 1 + len(self.followers.counted)
 
-    def _refusal(self, write: WriteOne, full: bool) -> Fault | None:
+    def refusal(self, needs_room: bool, full: bool) -> Fault | None:
+        """Why nothing may be appended for a client now."""
         followers = self.followers
         if followers.is_blocked or len(followers.entry.in_sync) < followers.entry.min_in_sync:
             return NOT_ENOUGH
-        if write.value is not None and (full or followers.is_full):
+        if needs_room and (full or followers.is_full):
             return FULL
         if self._shared.used_bytes > self._shared.bytes_max:
             return OVERLOADED
         return None
 
-    def _conditions_hold(self, write: WriteOne, row: bytes | None) -> bool:
-        if write.if_match is None and write.if_none_match is None:
-            return True
-        version = ""
-        if row is not None:
-            _, epoch, seq = _VERSION.unpack_from(row)
-            version = etag(self._copy.name.pid, epoch, seq)
-        if write.if_match is not None and not matches(write.if_match, version):
-            return False
-        return write.if_none_match is None or not matches(write.if_none_match, version)
-
-    def _answer(self, ticket: object, seen: int, result: Written | Fault, now: Instant) -> Written | Fault | Later:
+    def answer(self, ticket: object, seen: int, result: R, now: Instant) -> R | Fault | Later:
         """An answer that looked at the record `seen` and has none of its own waits for it; if that is committed, it is
         a read."""
         if seen <= self._copy.commit_seq:
             return result if now.mono_ms < self.followers.lease_end_ms else NO_LEASE
-        self._waiting.append((self._next_seq - 1, ticket, result))
+        return self.answer_at(self.next_seq - 1, ticket, result)
+
+    def answer_at(self, seq: int, ticket: object, result: Result) -> Later:
+        """Answer when the record `seq`, the newest, is committed."""
+        self._waiting.append((seq, ticket, result))
         return LATER
 
     # ---- records ------------------------------------------------------------------------------------------------
@@ -240,52 +229,50 @@ class Leader:
         """The partition's time, by which keys end: it never goes back."""
         return max(now.wall_ms, self._copy.log.time_ms)
 
+    def live_row(self, key: bytes, view: Snapshot, now: Instant) -> bytes | None:
+        """The row of a key that is not locked, at the log's end; one whose time is over is ended first."""
+        row = self._end_row(key, view)
+        if row is not None:
+            expiry_ms = expiry_of(row)
+            if expiry_ms and expiry_ms <= self.time_ms(now):
+                self._expire(key, view, now)
+                return None
+        return row
+
     def _end_row(self, key: bytes, view: Snapshot) -> bytes | None:
         seen = self.overlay.at_end.get(key)
         return view.get(Table.DATA, self._copy.prefix + key) if seen is None else seen[1]
-
-    def _put(self, write: WriteOne, row: bytes | None, now: Instant) -> Record:
-        expiry_ms = 0 if write.ttl_ms is None else self.time_ms(now) + write.ttl_ms
-        replaced_bytes, replaced_expiry_ms = replaced(write.key, row)
-        return Record(
-            RecordType.PUT,
-            write.key,
-            write.value or b"",
-            write.content_type,
-            expiry_ms,
-            replaced_bytes,
-            replaced_expiry_ms,
-            write.token,
-            write.origin,
-            write.number,
-            write.floor,
-        )
-
-    def _removal(self, kind: RecordType, key: bytes, row: bytes, write: WriteOne | None = None) -> Record:
-        marks = () if write is None else (write.token, write.origin, write.number, write.floor)
-        return Record(kind, key, b"", "", 0, *replaced(key, row), *marks)
 
     def _expire(self, key: bytes, view: Snapshot, now: Instant) -> None:
         """Append the end of an overdue key, unless the log's end has already gone past it."""
         row = self._end_row(key, view)
         if row is not None and 0 < expiry_of(row) <= self.time_ms(now):
-            self._propose(self._removal(RecordType.EXPIRE, key, row), now)
+            self.propose(removal(RecordType.EXPIRE, key, row), now)
 
-    def _propose(self, record: Record, now: Instant) -> int:
-        seq = self._next_seq
-        self._next_seq = seq + 1
+    def propose(self, record: Record, now: Instant) -> int:
+        """Append a record; returns its seq."""
+        seq = self.next_seq
+        self.next_seq = seq + 1
         row = data_row(self.epoch, seq, record)
         self._queue.append((seq, record, row))
+        self._shared.used_bytes += weight(record)
         if record.key:
             self.overlay.at_end[record.key] = (seq, row)
-            self._shared.used_bytes += weight(record)
         if record.origin or record.token:
             self._outcomes.take(record, self.epoch, seq, self.time_ms(now))
         return seq
 
-    def append_verify(self, record: Record, now: Instant) -> int:
-        """Append a verify record; returns its seq."""
-        return self._propose(record, now)
+    def propose_txn(self, payload: Payload, now: Instant) -> int:
+        """Append a record of a transaction; returns its seq."""
+        seq = self.propose(record_of(payload), now)
+        self._take_txn(payload, seq, now, self.time_ms(now))
+        return seq
+
+    def _take_txn(self, payload: Payload, seq: int, now: Instant, time_ms: int) -> None:
+        self.txns.take(payload, seq, now, time_ms)
+        if isinstance(payload, Decided | Finished):
+            for effect in payload.effects:
+                self.overlay.at_end[effect.key] = (seq, effect.row)
 
     # ---- batches ------------------------------------------------------------------------------------------------
 
@@ -351,14 +338,19 @@ class Leader:
     def forget_applied(self) -> None:
         """Drop from the overlay what `data` now holds."""
         self._outcomes.forget_applied()
+        self.txns.primary.forget_applied(self._copy.applied_seq)
         self.overlay.forget(self._copy.applied_seq)
 
-    def _take(self, held: Held, committed: bool) -> None:
+    def _take(self, held: Held, committed: bool, now: Instant) -> None:
         """Index a row that a former leader left in the log."""
         for seq, record, row in held.changes:
+            self._shared.used_bytes += weight(record)
             if record.key:
                 self.overlay.at_end[record.key] = (seq, row)
-                self._shared.used_bytes += weight(record)
+                continue
+            payload = payload_of(record)
+            if payload is not None:
+                self._take_txn(payload, seq, now, held.head.time_ms)
         self._outcomes.take_row(held)
         if committed:
             self._commit_changes(held.changes)
@@ -366,10 +358,18 @@ class Leader:
             self._uncommitted.append(held.changes)
 
     def _commit_changes(self, changes: list[Change]) -> None:
+        overlay = self.overlay
         for seq, record, row in changes:
+            self._shared.used_bytes -= weight(record)
             if record.key:
-                self.overlay.commit(seq, record.key, row)
-                self._shared.used_bytes -= weight(record)
+                overlay.commit(seq, record.key, row)
+            else:
+                self._commit_txn(seq, record)
+
+    def _commit_txn(self, seq: int, record: Record) -> None:
+        for effect in effects_of(record):
+            self.overlay.commit(seq, effect.key, effect.row)
+        self.txns.committed(seq)
 
     # ---- time ---------------------------------------------------------------------------------------------------
 
@@ -380,21 +380,19 @@ class Leader:
             self._sweep(view, now)
 
     def _sweep(self, view: Snapshot, now: Instant) -> None:
-        prefix = self._copy.prefix
-        due = view.scan(Table.EXPIRY, prefix, expiry_key(prefix, self.time_ms(now) + 1, b""))
-        for (row_key, _), _ in zip(due, range(SWEEP_KEYS_MAX), strict=False):
-            expiry_ms, key = split_expiry_key(row_key)
+        for key, expiry_ms in due_keys(self._copy.prefix, view, self.time_ms(now)):
             row = self._end_row(key, view)
-            if row is not None and expiry_of(row) == expiry_ms:
+            if row is not None and expiry_of(row) == expiry_ms and key not in self.txns.locks.holders:
                 self._expire(key, view, now)
 
     def resign(self) -> list[Effect]:
         """Leadership is over: what was appended and not committed has an unknown outcome."""
         self.is_serving = False
         for changes in (*self._uncommitted, self._queue):
-            self._shared.used_bytes -= sum(weight(record) for _, record, _ in changes if record.key)
+            self._shared.used_bytes -= sum(weight(record) for _, record, _ in changes)
         waiting = [ticket for _, ticket, _ in self._waiting]
         reading = [ticket for _, ticket, _, _ in self._reading]
         self._waiting.clear()
         self._reading.clear()
-        return [*(Reply(ticket, UNKNOWN) for ticket in waiting), *(Reply(ticket, NO_LEADER) for ticket in reading)]
+        unknown, unread = [Reply(one, UNKNOWN) for one in waiting], [Reply(one, NO_LEADER) for one in reading]
+        return [*unknown, *unread, *self.txns.resign()]

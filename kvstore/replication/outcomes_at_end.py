@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from kvstore.messages import SCOPE_BYTES, Fault, WriteOne
+from kvstore.messages import SCOPE_BYTES, Fault, WriteOne, Written
+from kvstore.replication.answers import FAILED_CONDITION, REUSED
 from kvstore.replication.copy import Copy
 from kvstore.replication.log import Held
 from kvstore.replication.outcomes import FINGERPRINT_BYTES, decode_token, token_key
@@ -92,6 +93,16 @@ class OutcomesAtEnd:
             seen = self._tokens.get(scope)
             if seen is not None and seen[0][1] == seq:
                 del self._tokens[scope]
+
+
+def told(outcome: Outcome, copies: int) -> Written | Fault:
+    """How a write is told that ended so, durable on so many copies."""
+    epoch, seq, kind = outcome
+    if kind <= Kind.CREATED:
+        return Written(kind == Kind.CREATED, epoch, seq, copies)
+    if kind == Kind.FOUND_NOTHING:
+        return Written(False, 0, 0, copies)
+    return FAILED_CONDITION if kind == Kind.FAILED_CONDITION else REUSED
 
 
 def outcome_record(write: WriteOne, kind: int) -> Record:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from kvstore.instant import Instant
 from kvstore.messages import Fault, ReadStale, StaleResult
+from kvstore.replication.answers import Later
 from kvstore.replication.copy import Copy
-from kvstore.replication.leader import Later, Leader
+from kvstore.replication.leader import Leader
 from kvstore.replication.peer import NEVER_MS
 from kvstore.storage.engine import Snapshot, Table
 

@@ -35,7 +35,7 @@ class DamagedRow(ValueError):
 
 
 class RecordType(IntEnum):
-    """What a log record does. Five, seven and eight are reserved for moves and transactions."""
+    """What a log record does. Five is reserved for moves."""
 
     PUT = 1
     DELETE = 2
@@ -46,6 +46,8 @@ class RecordType(IntEnum):
     PREPARE = 7
     DECIDE = 8
     OUTCOME = 9
+    FINISH = 10
+    FORGET = 11
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):

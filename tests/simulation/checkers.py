@@ -199,8 +199,10 @@ class Invariants:
         first = self._states.setdefault((partition.pid, applied), digest)
         if first != digest:
             raise Violation(f"I12: {node.node_id} differs from another copy of {partition.pid} at seq {applied}")
-        if applied == copy.applied_seq == copy._saving_applied and copy.keys != len(rows):
-            raise Violation(f"I12: {node.node_id} counts {copy.keys} keys in {partition.pid}, there are {len(rows)}")
+        if applied == copy.applied_seq == copy._saving_applied and copy.contents.keys != len(rows):
+            raise Violation(
+                f"I12: {node.node_id} counts {copy.contents.keys} keys in {partition.pid}, there are {len(rows)}"
+            )
 
     def check_outcomes(self, node: SimNode, partition: Partition) -> None:
         """I10: what a copy remembers is what its log says, no more and no less."""

@@ -15,8 +15,8 @@ from kvstore.instant import Instant
 from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, Scan, Verify, WriteOne
 from kvstore.node.process import raise_boot
 from kvstore.partitions import Partitions
+from kvstore.replication.answers import LATER
 from kvstore.replication.bucket_digests import BucketDigests
-from kvstore.replication.leader import LATER
 from kvstore.replication.peer import LEASE_MS
 from kvstore.replication.retention import Retention
 from kvstore.scan.capture import capture

@@ -15,8 +15,9 @@ from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, StaleR
 from kvstore.node.process import raise_boot
 from kvstore.partition import Partition
 from kvstore.partitions import Partitions
+from kvstore.replication.answers import LATER
 from kvstore.replication.bucket_digests import BucketDigests
-from kvstore.replication.leader import LATER, Leader
+from kvstore.replication.leader import Leader
 from kvstore.replication.peer import NEWS_MS
 from kvstore.storage.engine import Table
 from kvstore.storage.journal import Journal

@@ -8,7 +8,7 @@ from unit.kvstore.story import ALL_GRACE_MS, PID, TICK_MS, Story, StoryNode, alo
 from kvstore.candidate import ASK_AGAIN_MS, GRACE_MS, GRACE_STEP_MS, PASSED_ON
 from kvstore.leases import PING_MS
 from kvstore.messages import Acked, Append, Ping, Pong, Reconcile, Refused
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.replication.peer import LEASE_MS, SILENCE_MS
 
 

@@ -20,7 +20,7 @@ from kvstore.messages import (
     WriteOne,
     Written,
 )
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.storage.engine import Batch, Table
 
 

@@ -9,8 +9,8 @@ from unit.kvstore.test_partition import damage
 
 from kvstore.messages import CopyReport, Entry, NodeReport, ReadOne, Rid, WriteOne
 from kvstore.partitions import load_node_state
+from kvstore.replication.answers import LATER
 from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE
-from kvstore.replication.leader import LATER
 from kvstore.replication.retention import Retention
 from kvstore.storage.engine import Batch, Table
 from kvstore.storage.journal import Journal

@@ -7,7 +7,7 @@ from unit.kvstore.story import PID, Story, StoryNode, code, plain
 
 from kvstore.confirmations import ASK_AGAIN_MS, WAIT_MS_MAX
 from kvstore.messages import Confirm, Confirmed, ReadOne
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.replication.peer import LEASE_MS
 
 FOR_EVER_MS = 100 * LEASE_MS

@@ -8,7 +8,7 @@ from unit.kvstore.story import PID, Story, StoryNode, code
 
 from kvstore.leases import PING_MS, PROOF_MS
 from kvstore.messages import Fault, Ping, Pong, ReadOne, ReadStale
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.replication.peer import LEASE_MS
 from kvstore.replication.stale_reads import CLOCK_STEP_MS, StaleReads
 from kvstore.storage.records import DamagedRow

@@ -92,7 +92,7 @@ def test_equal_copies_are_found_clean_at_the_seq_of_the_record(story: Verifying)
     found = story.outcome()
     assert (found.state, found.epoch, found.differs, found.keys) == (CLEAN, 1, [], [])
     assert [(copy.node, copy.keys) for copy in found.copies] == [("n1", 3), ("n2", 3)]
-    assert found.copies[0].size_bytes == story.n1.partition.copy.size_bytes
+    assert found.copies[0].size_bytes == story.n1.partition.copy.contents.size_bytes
     assert found.seq == story.n1.partition.copy.applied_seq
     assert not story.n1.alarms
 

@@ -105,7 +105,7 @@ def equal(story: Filling) -> bool:
     story.settle(apply=True)
     tables = (Table.DATA, Table.EXPIRY, Table.IDEMPOTENCY)
     copies = [node.partition.copy for node in (story.n1, story.n3)]
-    counters = {(copy.keys, copy.size_bytes, copy.applied_seq) for copy in copies}
+    counters = {(copy.contents.keys, copy.contents.size_bytes, copy.applied_seq) for copy in copies}
     return all(story.n1.rows(table) == story.n3.rows(table) for table in tables) and len(counters) == 1
 
 
@@ -116,7 +116,7 @@ def test_a_copy_without_anything_is_filled_and_taken_in(story: Filling) -> None:
         story.pass_ms(400)
     assert equal(story)
     assert story.n3.rid in story.entry.in_sync
-    assert story.n3.partition.copy.keys == KEYS
+    assert story.n3.partition.copy.contents.keys == KEYS
 
 
 def test_writes_deletes_and_ends_of_keys_during_the_fill_are_in_it(story: Filling) -> None:

@@ -80,7 +80,7 @@ def test_what_was_saved_is_read_back(copy: Copy, engine: MemoryEngine) -> None:
     assert (back.number, back.name, back.entry) == (NUMBER, NAMED, ENTRY_1)
     assert (back.promised, back.reconciled) == (4, 4)
     assert (back.applied_seq, back.commit_seq, back.durable_end, back.log.end) == (3, 3, 4, 4)
-    assert (back.keys, back.size_bytes, back.log_bytes) == (3, 18, copy.log_bytes)
+    assert (back.contents.keys, back.contents.size_bytes, back.log_bytes) == (3, 18, copy.log_bytes)
     assert (back.log.starts, back.log.end_checksum, back.log.time_ms) == ([(1, 1), (4, 3)], copy.log.end_checksum, 1000)
     assert not back.has_changes
 
@@ -103,7 +103,7 @@ def test_only_what_is_committed_is_applied(copy: Copy, engine: MemoryEngine) -> 
     copy.commit(1)
     save(copy, engine)
     assert list(table(engine, Table.DATA)) == [b"a"]
-    assert (copy.applied_seq, copy.keys) == (1, 1)
+    assert (copy.applied_seq, copy.contents.keys) == (1, 1)
     copy.commit(2)
     save(copy, engine, apply=False)
     assert list(table(engine, Table.DATA)) == [b"a"]
@@ -129,19 +129,19 @@ def test_counters_and_expiry_index_follow_what_is_replaced(copy: Copy, engine: M
     append(copy, put(b"k", b"12345", expiry_ms=100), put(b"other", b""))
     copy.commit(2)
     save(copy, engine)
-    assert (copy.keys, copy.size_bytes) == (2, 11)
+    assert (copy.contents.keys, copy.contents.size_bytes) == (2, 11)
     assert [split_expiry_key(b"0000" + key) for key in table(engine, Table.EXPIRY)] == [(100, b"k")]
     append(copy, Record(RecordType.PUT, b"k", b"1", "", 200, 6, 100))
     copy.commit(3)
     save(copy, engine)
-    assert (copy.keys, copy.size_bytes) == (2, 7)
+    assert (copy.contents.keys, copy.contents.size_bytes) == (2, 7)
     assert [split_expiry_key(b"0000" + key) for key in table(engine, Table.EXPIRY)] == [(200, b"k")]
     append(
         copy, Record(RecordType.EXPIRE, b"k", b"", "", 0, 2, 200), Record(RecordType.DELETE, b"other", replaced_bytes=5)
     )
     copy.commit(5)
     save(copy, engine)
-    assert (copy.keys, copy.size_bytes) == (0, 0)
+    assert (copy.contents.keys, copy.contents.size_bytes) == (0, 0)
     assert table(engine, Table.DATA) == table(engine, Table.EXPIRY) == {}
 
 
@@ -149,7 +149,7 @@ def test_a_barrier_changes_no_data(copy: Copy, engine: MemoryEngine) -> None:
     append(copy, Record(RecordType.BARRIER))
     copy.commit(1)
     save(copy, engine)
-    assert (copy.applied_seq, copy.keys, table(engine, Table.DATA)) == (1, 0, {})
+    assert (copy.applied_seq, copy.contents.keys, table(engine, Table.DATA)) == (1, 0, {})
 
 
 def test_a_cut_below_what_is_applied_is_refused(copy: Copy, engine: MemoryEngine) -> None:

@@ -11,7 +11,7 @@ from unit.kvstore.story import PID, Story, StoryNode, code, version
 
 from kvstore import partitions
 from kvstore.messages import WriteOne, Written
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.replication.outcomes import TOKEN, TOKEN_KEEP_MS, TOKEN_TIME, WINDOW, Outcomes, outcome_rows
 from kvstore.replication.windows import KEEP_MS, WINDOW_MAX
 from kvstore.storage.engine import Table
@@ -395,6 +395,6 @@ def test_an_outcome_record_changes_no_data(story: Story, n1: StoryNode) -> None:
     n1.delete("d", b"k", **TOKENED)
     story.settle(apply=True)
     copy = n1.partition.copy
-    assert copy.keys == 0
+    assert copy.contents.keys == 0
     assert n1.rows(Table.DATA) == {}
     assert RecordType.OUTCOME > RecordType.EXPIRE

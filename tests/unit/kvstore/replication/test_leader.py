@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from unit.kvstore.story import Story, StoryNode, code, plain, version
 
 from kvstore.messages import Acked, Append, Written
-from kvstore.replication.leader import LATER, SWEEP_MS
+from kvstore.replication.answers import LATER
+from kvstore.replication.leader import SWEEP_MS
 from kvstore.storage.engine import Table
 from kvstore.storage.records import decode_value, split_expiry_key
 
@@ -229,7 +230,10 @@ def test_both_copies_hold_what_a_dict_would_and_count_it_right(operations: list[
         data = node.rows(Table.DATA)
         assert {key: plain(row) for key, row in data.items()} == alive
         copy = node.partition.copy
-        assert (copy.keys, copy.size_bytes) == (len(alive), sum(len(key) + len(value) for key, value in alive.items()))
+        assert (copy.contents.keys, copy.contents.size_bytes) == (
+            len(alive),
+            sum(len(key) + len(value) for key, value in alive.items()),
+        )
         index = [split_expiry_key(b"0000" + key) for key in node.rows(Table.EXPIRY)]
         expiries = {key: decode_value(row).expiry_ms for key, row in data.items()}
         assert sorted(index) == sorted((expiry_ms, key) for key, expiry_ms in expiries.items() if expiry_ms)

@@ -6,7 +6,7 @@ import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code, version
 
 from kvstore.messages import Written
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.versions import etag
 
 

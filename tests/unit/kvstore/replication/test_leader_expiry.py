@@ -6,7 +6,7 @@ import pytest
 from unit.kvstore.story import Story, StoryNode, code, plain
 
 from kvstore.messages import Written
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.storage.engine import Table
 from kvstore.storage.records import decode_value
 
@@ -56,7 +56,7 @@ def test_the_sweep_ends_keys_that_nobody_reads(story: Story, n1: StoryNode) -> N
         n1.tick()
         story.settle(apply=True)
     assert list(n1.rows(Table.DATA)) == list(story.n2.rows(Table.DATA)) == [b"kept"]
-    assert n1.partition.copy.keys == 1
+    assert n1.partition.copy.contents.keys == 1
     assert len(n1.rows(Table.EXPIRY)) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 from unit.kvstore.story import PENDING_BYTES_MAX, PID, Story, StoryNode, code, version
 
 from kvstore.messages import Acked, Refused
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.storage.engine import Table, Usage
 
 

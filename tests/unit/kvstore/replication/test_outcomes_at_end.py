@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.kvstore.story import Story, StoryNode
 
-from kvstore.replication.leader import LATER
+from kvstore.replication.answers import LATER
 from kvstore.replication.outcomes_at_end import OutcomesAtEnd
 from kvstore.storage.records import Record, RecordType
 

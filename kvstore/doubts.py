@@ -1,0 +1,227 @@
+"""Transactions of all partitions that a node leads: requests, who waits for locks, and how what is in doubt ends.
+
+Guarantees: whoever waits is gone on with in the turn in which a lock is given up, or sent away in time; what is
+prepared here and not decided is asked for, of all nodes, until somebody who leads the primary tells; no map is needed
+for it. Leaves to others: what one partition does (`txn`). Sans-IO. PROTOCOL "Transactions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kvstore.effects import Effect, Send, SendAll, Wake
+from kvstore.instant import Instant
+from kvstore.messages import (
+    AbortTxn,
+    AskFinished,
+    AskTxn,
+    Done,
+    Fault,
+    FinishTxn,
+    ForceFinish,
+    InDoubt,
+    ListPrepared,
+    PartsFinished,
+    Prepare,
+    PreparedTxns,
+    Resolved,
+    ResolveTxns,
+    Transact,
+    Transacted,
+    TxnKnown,
+    TxnsFinished,
+    TxnsResolved,
+    Voted,
+)
+from kvstore.partition import Partition, by_number
+from kvstore.reads import find_leader
+from kvstore.replication.answers import NO_LEADER, PASSING_ON, Later
+from kvstore.replication.leader import Leader
+from kvstore.storage.engine import Snapshot
+
+TxnCall = Prepare | Transact | AbortTxn | FinishTxn | AskTxn | ForceFinish
+TxnNews = ResolveTxns | TxnsResolved | AskFinished | PartsFinished | TxnsFinished
+TxnAnswer = Voted | Transacted | TxnKnown | Done | Fault
+
+
+class Doubts:
+    """Args: partitions: all copies of this node, by partition; dirty: of those, the ones with something for the next
+    batch; waiting: those where somebody waits for a lock."""
+
+    def __init__(self, partitions: Mapping[int, Partition], dirty: set[Partition], waiting: set[Partition]) -> None:
+        self._partitions = partitions
+        self._dirty = dirty
+        self._waiting = waiting
+        self._wake_ms: int | None = None
+
+    # ---- requests -----------------------------------------------------------------------------------------------
+
+    def call(self, ticket: object, asked: TxnCall, view: Snapshot, now: Instant, full: bool) -> TxnAnswer | Later:
+        """Answer one call of a coordinator, or `LATER`."""
+        found = find_leader(self._partitions, asked.pid, asked.ver)
+        if isinstance(found, Fault):
+            return found
+        partition, leader = found
+        if not leader.is_serving or leader.is_passing_on:
+            return PASSING_ON if leader.is_serving else NO_LEADER
+        self._dirty.add(partition)
+        answer = self._ask(leader, ticket, asked, view, now, full)
+        if leader.txns.has_waiting:
+            self._waiting.add(partition)
+        return answer
+
+    @staticmethod
+    def _ask(
+        leader: Leader, ticket: object, asked: TxnCall, view: Snapshot, now: Instant, full: bool
+    ) -> TxnAnswer | Later:
+        txns = leader.txns
+        if isinstance(asked, Prepare):
+            return txns.prepare(ticket, asked, view, now, full)
+        if isinstance(asked, Transact):
+            return txns.transact(ticket, asked, view, now, full)
+        if isinstance(asked, FinishTxn):
+            return txns.participant.finish(ticket, asked, view, now)
+        if isinstance(asked, AbortTxn):
+            return txns.primary.abort(ticket, asked.txn, view, now)
+        if isinstance(asked, AskTxn):
+            return txns.primary.ask(ticket, asked.txn, view, now)
+        return txns.participant.force(ticket, asked.txn, asked.commits, asked.then, now)
+
+    def listed(self, asked: ListPrepared, now: Instant) -> PreparedTxns:
+        """What is prepared in what this node leads."""
+        listed = [one for _, leader in self._serving() for one in leader.txns.participant.listed(now)]
+        return PreparedTxns([one for one in listed if asked.txn is None or one.txn == asked.txn])
+
+    def _serving(self) -> list[tuple[Partition, Leader]]:
+        return [
+            (partition, partition.leader)
+            for partition in self._partitions.values()
+            if partition.leader is not None and partition.leader.is_serving and not partition.leader.is_passing_on
+        ]
+
+    # ---- waiting ------------------------------------------------------------------------------------------------
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether anybody waits for a lock, or for the end of a transaction."""
+        return bool(self._waiting)
+
+    def wait(self, partition: Partition) -> None:
+        """Somebody does in this partition."""
+        self._waiting.add(partition)
+
+    def forget(self, partition: Partition) -> None:
+        """The copy is gone, and its leadership has ended."""
+        self._waiting.discard(partition)
+
+    def retry(self, view: Snapshot, now: Instant, full: bool) -> list[Effect]:
+        """Go on with those who need not wait any more."""
+        effects: list[Effect] = []
+        asks: list[InDoubt] = []
+        ends_ms = []
+        for partition in sorted(self._waiting, key=by_number):
+            leader = partition.leader
+            if leader is not None and leader.is_serving:
+                effects += leader.txns.retry(view, now, full)
+                asks += leader.txns.participant.due(now)
+                self._dirty.add(partition)
+            end_ms = None if leader is None else leader.txns.next_end_ms
+            if end_ms is None:
+                self._waiting.discard(partition)
+            else:
+                ends_ms.append(end_ms)
+        return [*effects, *self._ask_for(asks, view, now), *self._wake(min(ends_ms, default=None), now)]
+
+    def _wake(self, end_ms: int | None, now: Instant) -> list[Effect]:
+        """Have a turn when the first wait ends."""
+        if self._wake_ms is not None and self._wake_ms <= now.mono_ms:
+            self._wake_ms = None
+        if end_ms is None or (self._wake_ms is not None and self._wake_ms <= end_ms):
+            return []
+        self._wake_ms = max(end_ms, now.mono_ms + 1)
+        return [Wake(self._wake_ms - now.mono_ms)]
+
+    # ---- in doubt -----------------------------------------------------------------------------------------------
+
+    def tick(self, view: Snapshot, now: Instant) -> list[Effect]:
+        """Time has passed: ask for what is in doubt, and for what nobody reported."""
+        asks: list[InDoubt] = []
+        unfinished: list[InDoubt] = []
+        for partition, leader in self._serving():
+            txns = leader.txns
+            asks += txns.participant.due(now)
+            unfinished += txns.primary.unfinished(now)
+            txns.primary.forget(now)
+            if leader.has_queue:
+                self._dirty.add(partition)
+        return [*self._ask_for(asks, view, now), *self._ask_about(unfinished)]
+
+    def _ask_for(self, asks: list[InDoubt], view: Snapshot, now: Instant) -> list[Effect]:
+        if not asks:
+            return []
+        self._resolve(self._decisions(asks, view, now), now)
+        return [SendAll(ResolveTxns(asks))]
+
+    def _ask_about(self, parts: list[InDoubt]) -> list[Effect]:
+        if not parts:
+            return []
+        self._note_finished(self._finished(parts))
+        return [SendAll(AskFinished(parts))]
+
+    def on_news(self, node: str, news: TxnNews, view: Snapshot, now: Instant) -> list[Effect]:
+        """Another node, or a coordinator, asks or tells."""
+        if isinstance(news, ResolveTxns):
+            outcomes = self._decisions(news.asks, view, now)
+            return [Send(node, TxnsResolved(outcomes))] if outcomes else []
+        if isinstance(news, AskFinished):
+            parts = self._finished(news.parts)
+            return [Send(node, PartsFinished(parts))] if parts else []
+        if isinstance(news, TxnsResolved):
+            self._resolve(news.outcomes, now)
+        elif isinstance(news, PartsFinished):
+            self._note_finished(news.parts)
+        else:
+            for name in news.txns:
+                found = self._leader(name.primary)
+                if found is not None:
+                    found[1].txns.primary.all_finished(name)
+        return []
+
+    def _leader(self, pid: int) -> tuple[Partition, Leader] | None:
+        partition = self._partitions.get(pid)
+        leader = None if partition is None else partition.leader
+        if partition is None or leader is None or not leader.is_serving or leader.is_passing_on:
+            return None
+        return partition, leader
+
+    def _decisions(self, asks: list[InDoubt], view: Snapshot, now: Instant) -> list[Resolved]:
+        outcomes = []
+        for ask in asks:
+            found = self._leader(ask.txn.primary)
+            if found is not None:
+                outcome = found[1].txns.primary.resolve(ask, view, now)
+                self._dirty.add(found[0])
+                if outcome is not None:
+                    outcomes.append(outcome)
+        return outcomes
+
+    def _resolve(self, outcomes: list[Resolved], now: Instant) -> None:
+        for outcome in outcomes:
+            found = self._leader(outcome.pid)
+            if found is not None:
+                found[1].txns.participant.resolve(outcome, now)
+                self._dirty.add(found[0])
+
+    def _finished(self, parts: list[InDoubt]) -> list[InDoubt]:
+        finished = []
+        for part in parts:
+            found = self._leader(part.pid)
+            if found is not None and found[1].txns.participant.has_finished(part):
+                finished.append(part)
+        return finished
+
+    def _note_finished(self, parts: list[InDoubt]) -> None:
+        for part in parts:
+            found = self._leader(part.txn.primary)
+            if found is not None:
+                found[1].txns.primary.part_finished(part)

@@ -1,0 +1,98 @@
+"""The locks of one partition at its log's end, and who waits for them.
+
+Guarantees: a key has one holder; whoever waits gets all its keys at once or none, in the order in which it came among
+those that want one of the same keys, so nobody waits for another while it holds what that one wants; a wait ends when
+its time is over. Leaves to others: who takes and gives up locks (`participant`), what is done with them. Sans-IO.
+PROTOCOL "Transactions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from kvstore.messages import Prepare, Transact, TxnName, WriteOne
+
+QUEUE_MAX = 1024
+
+Request = Prepare | Transact | WriteOne
+
+
+class Waiter(msgspec.Struct, frozen=True):
+    """`request` wants all of `keys`, until `until_ms`."""
+
+    ticket: object
+    request: Request
+    keys: Sequence[bytes]
+    until_ms: int
+
+
+class Locks:
+    """Attributes: holders: by key, the transaction that is prepared."""
+
+    def __init__(self) -> None:
+        self.holders: dict[bytes, TxnName] = {}
+        self._queue: list[Waiter] = []
+        self._claimed: set[bytes] = set()
+
+    def __bool__(self) -> bool:
+        """Whether anything is locked, or wanted."""
+        return bool(self.holders) or bool(self._claimed)
+
+    def is_free(self, keys: Iterable[bytes]) -> bool:
+        """Whether nobody holds any of these keys, or waits for one."""
+        holders, claimed = self.holders, self._claimed
+        return not any(key in holders or key in claimed for key in keys)
+
+    def take(self, name: TxnName, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            self.holders[key] = name
+
+    def release(self, name: TxnName, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            if self.holders.get(key) == name:
+                del self.holders[key]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._queue)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many wait that no more may."""
+        return len(self._queue) >= QUEUE_MAX
+
+    def wait(self, waiter: Waiter) -> None:
+        """Get in line."""
+        self._queue.append(waiter)
+        self._claimed.update(waiter.keys)
+
+    def step(self, now_ms: int) -> Iterator[tuple[Waiter, bool]]:
+        """Those whose wait is over, each with whether its keys are free; what is done with one counts for the next."""
+        queue, self._queue = self._queue, []
+        self._claimed = set()
+        for waiter in queue:
+            if self.is_free(waiter.keys):
+                yield waiter, True
+            elif now_ms >= waiter.until_ms:
+                yield waiter, False
+            else:
+                self.wait(waiter)
+
+    def clear(self) -> list[Waiter]:
+        """Send everybody away who waits."""
+        queue, self._queue = self._queue, []
+        self._claimed = set()
+        return queue
+
+    @property
+    def next_end_ms(self) -> int | None:
+        """When the first wait ends."""
+        return min((waiter.until_ms for waiter in self._queue), default=None)
+
+    @property
+    def wanted(self) -> set[TxnName]:
+        """The transactions that others wait for."""
+        return {self.holders[key] for waiter in self._queue for key in waiter.keys if key in self.holders}

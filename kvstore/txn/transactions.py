@@ -1,0 +1,209 @@
+"""Transactions and locks at the end of one leader's log.
+
+Guarantees: each request for locked keys waits in line for a bounded time, and ends in one answer; a read of a key that
+a prepared transaction may change waits until its end is committed, and never sees the old value; the decision is asked
+for while somebody waits. Leaves to others: votes (`participant`), decisions (`primary`), the log (`leader`). Sans-IO.
+PROTOCOL "Transactions".
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from kvstore.effects import Effect, Reply
+from kvstore.instant import Instant
+from kvstore.messages import Fault, Prepare, Transact, Transacted, TxnName, Voted, WriteOne, Written
+from kvstore.replication.answers import LATER, NO_LEADER, Later
+from kvstore.replication.copy import Copy
+from kvstore.storage.engine import Snapshot
+from kvstore.txn.evaluate import keys_of
+from kvstore.txn.locks import Locks, Request, Waiter
+from kvstore.txn.log_end import CONFLICT, CROWDED, LOCK_WAIT_MS, LOCKED, LogEnd
+from kvstore.txn.participant import Participant
+from kvstore.txn.primary import Primary
+from kvstore.txn.records import Decided, Finished, Forgotten, Payload, Prepared
+
+KEY_WAIT_MS = 100
+ASK_WHEN_LEFT_MS = 50
+
+
+class ReadWaiter(msgspec.Struct, frozen=True):
+    """A read of a key, until the transaction `name` has ended, or `until_ms`."""
+
+    ticket: object
+    name: TxnName
+    key: bytes
+    is_confirmed: bool
+    until_ms: int
+
+
+class LeaderEnd(LogEnd, Protocol):
+    """The leader, as its transactions see it."""
+
+    def read(
+        self,
+        ticket: object,
+        key: bytes,
+        view: Snapshot,
+        now: Instant,
+        is_confirmed: bool = False,
+        has_waited: bool = False,
+    ) -> bytes | Fault | Later | None: ...
+
+    def write(
+        self, ticket: object, write: WriteOne, view: Snapshot, now: Instant, full: bool
+    ) -> Written | Fault | Later: ...
+
+
+class Transactions:
+    """Args: copy: the leader's own; end: the leader."""
+
+    def __init__(self, copy: Copy, end: LeaderEnd, now: Instant) -> None:
+        self.locks: Locks = Locks()
+        self.participant = Participant(copy, end, self.locks)
+        self.primary = Primary(copy, end, now)
+        self._copy = copy
+        self._end = end
+        self._reading: list[ReadWaiter] = []
+        self._payloads: dict[int, Payload] = {}
+
+    # ---- the log ------------------------------------------------------------------------------------------------
+
+    def take(self, payload: Payload, seq: int, now: Instant, time_ms: int) -> None:
+        """A record joined the log's end."""
+        if isinstance(payload, Prepared):
+            self.participant.take_prepared(payload)
+            self._payloads[seq] = payload
+        elif isinstance(payload, Decided):
+            self.primary.take_decided(payload, seq, now, time_ms)
+        elif isinstance(payload, Finished):
+            self.participant.take_finished(payload, seq)
+            self._payloads[seq] = payload
+        elif isinstance(payload, Forgotten):
+            self.primary.take_forgotten(payload)
+
+    def committed(self, seq: int) -> None:
+        """The record of a transaction at `seq` is committed."""
+        payload = self._payloads.pop(seq, None)
+        if isinstance(payload, Prepared):
+            self.participant.hide(payload)
+        elif isinstance(payload, Finished):
+            self.participant.end(payload)
+
+    # ---- requests -----------------------------------------------------------------------------------------------
+
+    def prepare(
+        self, ticket: object, asked: Prepare, view: Snapshot, now: Instant, full: bool
+    ) -> Voted | Fault | Later:
+        """A participant's vote, or `LATER`."""
+        known = self.participant.known(ticket, asked, view, now)
+        if known is not None:
+            return known
+        keys = keys_of(asked.part)
+        if self.locks and not self.locks.is_free(keys):
+            return self._wait(ticket, asked, keys, now.mono_ms + LOCK_WAIT_MS)
+        return self.participant.prepare(ticket, asked, view, now, full)
+
+    def transact(
+        self, ticket: object, asked: Transact, view: Snapshot, now: Instant, full: bool
+    ) -> Transacted | Fault | Later:
+        """The primary's decision, or `LATER`."""
+        known = self.primary.known(ticket, asked, view, now)
+        if known is not None:
+            return known
+        keys = keys_of(asked.part)
+        if self.locks and not self.locks.is_free(keys):
+            return self._wait(ticket, asked, keys, now.mono_ms + LOCK_WAIT_MS)
+        return self.primary.decide(ticket, asked, view, now, full)
+
+    def hold_write(self, ticket: object, write: WriteOne, now: Instant) -> Fault | Later:
+        """A write of a key that is locked waits in line."""
+        return self._wait(ticket, write, (write.key,), now.mono_ms + KEY_WAIT_MS)
+
+    def in_doubt(self, key: bytes) -> TxnName | None:
+        """The prepared transaction that may change what is committed of a key, which may not be shown."""
+        return self.participant.hidden.get(key)
+
+    def hold_read(self, ticket: object, name: TxnName, key: bytes, is_confirmed: bool, now: Instant) -> Later:
+        """A read waits for the end of a transaction that holds its key."""
+        self._reading.append(ReadWaiter(ticket, name, key, is_confirmed, now.mono_ms + KEY_WAIT_MS))
+        return LATER
+
+    def _wait(
+        self, ticket: object, request: Request, keys: list[bytes] | tuple[bytes, ...], until_ms: int
+    ) -> Fault | Later:
+        if self.locks.is_crowded:
+            return CROWDED
+        self.locks.wait(Waiter(ticket, request, keys, until_ms))
+        return LATER
+
+    # ---- waiting ------------------------------------------------------------------------------------------------
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anybody waits for a lock, or to read."""
+        return bool(self._reading) or self.locks.is_wanted
+
+    def retry(self, view: Snapshot, now: Instant, full: bool) -> list[Effect]:
+        """Go on with those whose keys are free, and send those away whose wait is over."""
+        effects: list[Effect] = []
+        for waiter, is_free in self.locks.step(now.mono_ms):
+            result = self._go_on(waiter, view, now, full) if is_free else self._give_up(waiter, now)
+            if not isinstance(result, Later):
+                effects.append(Reply(waiter.ticket, result))
+        effects += self._retry_reads(view, now)
+        self._want(now)
+        return effects
+
+    def _go_on(
+        self, waiter: Waiter, view: Snapshot, now: Instant, full: bool
+    ) -> Voted | Transacted | Written | Fault | Later:
+        request = waiter.request
+        if isinstance(request, Prepare):
+            return self.prepare(waiter.ticket, request, view, now, full)
+        if isinstance(request, Transact):
+            return self.transact(waiter.ticket, request, view, now, full)
+        return self._end.write(waiter.ticket, request, view, now, full)
+
+    def _give_up(self, waiter: Waiter, now: Instant) -> Fault | Later:
+        request = waiter.request
+        if isinstance(request, Transact):
+            return self.primary.refuse(waiter.ticket, request, CONFLICT, now)
+        return CONFLICT if isinstance(request, Prepare) else LOCKED
+
+    def _retry_reads(self, view: Snapshot, now: Instant) -> list[Effect]:
+        """What a transaction left is shown in the turn in which its end is committed, whoever has prepared the key
+        since: the vote of that one leaves no earlier, so it is not decided."""
+        reading, self._reading = self._reading, []
+        effects: list[Effect] = []
+        for waiter in reading:
+            if waiter.name not in self.participant.held:
+                row = self._end.read(waiter.ticket, waiter.key, view, now, waiter.is_confirmed, has_waited=True)
+                if not isinstance(row, Later):
+                    effects.append(Reply(waiter.ticket, row))
+            elif now.mono_ms >= waiter.until_ms:
+                effects.append(Reply(waiter.ticket, LOCKED))
+            else:
+                self._reading.append(waiter)
+        return effects
+
+    def _want(self, now: Instant) -> None:
+        """Have the decisions asked for that somebody has waited for some while."""
+        self.participant.want({one.name for one in self._reading if one.until_ms - now.mono_ms <= ASK_WHEN_LEFT_MS})
+
+    @property
+    def next_end_ms(self) -> int | None:
+        """When somebody's patience is over, or half of it."""
+        ends = [one.until_ms for one in self._reading]
+        ends += [one - ASK_WHEN_LEFT_MS for one in ends]
+        if self.locks.next_end_ms is not None:
+            ends.append(self.locks.next_end_ms)
+        return min(ends, default=None)
+
+    def resign(self) -> list[Effect]:
+        """Leadership is over: nothing of what waits was appended."""
+        tickets = [one.ticket for one in self.locks.clear()] + [one.ticket for one in self._reading]
+        self._reading = []
+        return [Reply(ticket, NO_LEADER) for ticket in tickets]
