@@ -53,6 +53,7 @@ class Doubts:
         self._dirty = dirty
         self._waiting = waiting
         self._wake_ms: int | None = None
+        self._now = Instant(0, 0)
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
@@ -91,6 +92,10 @@ class Doubts:
         """What is prepared in what this node leads."""
         listed = [one for _, leader in self._serving() for one in leader.txns.participant.listed(now)]
         return PreparedTxns([one for one in listed if asked.txn is None or one.txn == asked.txn])
+
+    def ages_ms(self) -> list[int]:
+        """How long each transaction has been prepared, as of the last tick."""
+        return [one.age_ms for one in self.listed(ListPrepared(), self._now).txns]
 
     def _serving(self) -> list[tuple[Partition, Leader]]:
         return [
@@ -145,6 +150,7 @@ class Doubts:
 
     def tick(self, view: Snapshot, now: Instant) -> list[Effect]:
         """Time has passed: ask for what is in doubt, and for what nobody reported."""
+        self._now = now
         asks: list[InDoubt] = []
         unfinished: list[InDoubt] = []
         for partition, leader in self._serving():

@@ -90,6 +90,7 @@ class NodeMetrics(Collector):
         yield GaugeMetricFamily("kvstore_copies", "Copies of partitions on this node", len(copies))
         yield CounterMetricFamily("kvstore_node_backfills", "Copies that began anew", self._partitions.backfills)
         yield from self._of_filling()
+        yield from self._of_txns()
         yield from _of_followers(copies)
         yield HistogramMetricFamily(
             "kvstore_commit_seconds",
@@ -124,6 +125,20 @@ class NodeMetrics(Collector):
         yield CounterMetricFamily(
             "kvstore_node_chunk_wire_bytes", "The same as it was sent, compressed or not", self.chunk_wire_bytes
         )
+
+    def _of_txns(self) -> Iterator[Metric]:
+        """Transactions in doubt, and how those that this node decided were aborted."""
+        ages_ms = self._partitions.doubts.ages_ms()
+        yield GaugeMetricFamily(
+            "kvstore_txn_prepared", "Transactions prepared and not decided, as led here", len(ages_ms)
+        )
+        yield GaugeMetricFamily(
+            "kvstore_txn_oldest_prepared_seconds", "Age of the oldest of them", max(ages_ms, default=0) / 1000
+        )
+        aborts = CounterMetricFamily("kvstore_txn_aborts", "Transactions decided to be aborted", labels=("reason",))
+        for code, count in self._partitions.leaders.txn_aborts.items():
+            aborts.add_metric((code,), count)
+        yield aborts
 
     def _by_consistency(self) -> Metric:
         asked = CounterMetricFamily(

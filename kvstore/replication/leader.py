@@ -72,7 +72,7 @@ class Leader:
         self._outcomes = OutcomesAtEnd(copy)
         self.next_seq = copy.log.end + 1
         self._sweep_ms = now.mono_ms
-        self.txns = Transactions(copy, self, now)
+        self.txns = Transactions(copy, self, shared, now)
         for held in copy.log.held_after(copy.applied_seq):
             self._take(held, held.head.last_seq <= copy.commit_seq, now)
         copy.promise(self.epoch)

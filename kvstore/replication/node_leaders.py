@@ -8,11 +8,17 @@ class NodeLeaders:
 
     Attributes:
         stored_results: how often a write was not carried out, for it came before and its outcome is known.
+        txn_aborts: how many transactions were decided to be aborted, by the code of the reason.
     """
 
-    __slots__ = ("bytes_max", "stored_results", "used_bytes")
+    __slots__ = ("bytes_max", "stored_results", "txn_aborts", "used_bytes")
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.used_bytes = 0
         self.stored_results = 0
+        self.txn_aborts: dict[str, int] = {}
+
+    def aborted(self, code: str) -> None:
+        """Count a transaction that was decided to be aborted."""
+        self.txn_aborts[code] = self.txn_aborts.get(code, 0) + 1

@@ -24,6 +24,7 @@ from kvstore.messages import (
 )
 from kvstore.replication.answers import REUSED, Later
 from kvstore.replication.copy import Copy
+from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Snapshot
 from kvstore.txn.evaluate import Evaluation, keys_of, writes_of
 from kvstore.txn.log_end import LogEnd
@@ -34,13 +35,15 @@ UNDONE_ASK_AFTER_MS = 10_000
 UNDONE_ASK_AGAIN_MS = 5000
 FORGET_MAX = 1000
 
+GIVEN_UP_CODE = "given_up"
 GIVEN_UP = Fault("txn_conflict", "the transaction's time was over")
 
 
 class Primary:
-    """Args: copy: the leader's own; end: its log's end."""
+    """Args: copy: the leader's own; end: its log's end; shared: by the node's leaders."""
 
-    def __init__(self, copy: Copy, end: LogEnd, now: Instant) -> None:
+    def __init__(self, copy: Copy, end: LogEnd, shared: NodeLeaders, now: Instant) -> None:
+        self._shared = shared
         self._copy = copy
         self._end = end
         self._at_end: dict[bytes, tuple[int, Ended]] = {}
@@ -153,6 +156,7 @@ class Primary:
         return self._end.answer_at(seq, ticket, Transacted(name, False, False, True, [], fault))
 
     def _propose_abort(self, name: TxnName, fault: Fault, now: Instant) -> int:
+        self._shared.aborted(GIVEN_UP_CODE if fault is GIVEN_UP else fault.code)
         return self._end.propose_txn(Decided(name, False, code=fault.code, detail=fault.detail), now)
 
     # ---- being asked --------------------------------------------------------------------------------------------

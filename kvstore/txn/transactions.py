@@ -17,6 +17,7 @@ from kvstore.instant import Instant
 from kvstore.messages import Fault, Prepare, Transact, Transacted, TxnName, Voted, WriteOne, Written
 from kvstore.replication.answers import LATER, NO_LEADER, Later
 from kvstore.replication.copy import Copy
+from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Snapshot
 from kvstore.txn.evaluate import keys_of
 from kvstore.txn.locks import Locks, Request, Waiter
@@ -58,12 +59,12 @@ class LeaderEnd(LogEnd, Protocol):
 
 
 class Transactions:
-    """Args: copy: the leader's own; end: the leader."""
+    """Args: copy: the leader's own; end: the leader; shared: by the node's leaders."""
 
-    def __init__(self, copy: Copy, end: LeaderEnd, now: Instant) -> None:
+    def __init__(self, copy: Copy, end: LeaderEnd, shared: NodeLeaders, now: Instant) -> None:
         self.locks: Locks = Locks()
         self.participant = Participant(copy, end, self.locks)
-        self.primary = Primary(copy, end, now)
+        self.primary = Primary(copy, end, shared, now)
         self._copy = copy
         self._end = end
         self._reading: list[ReadWaiter] = []
