@@ -126,7 +126,9 @@ class Doubts:
         ends_ms = []
         for partition in sorted(self._waiting, key=by_number):
             leader = partition.leader
-            if leader is not None and leader.is_serving:
+            if leader is not None and leader.is_passing_on:
+                effects += leader.txns.send_away(PASSING_ON)
+            elif leader is not None and leader.is_serving:
                 effects += leader.txns.retry(view, now, full)
                 asks += leader.txns.participant.due(now)
                 self._dirty.add(partition)

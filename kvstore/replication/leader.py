@@ -75,6 +75,7 @@ class Leader:
         self.txns = Transactions(copy, self, shared, now)
         for held in copy.log.held_after(copy.applied_seq):
             self._take(held, held.head.last_seq <= copy.commit_seq, now)
+        self.txns.participant.take_over(now)
         copy.promise(self.epoch)
         copy.reconcile(self.epoch)
         self._barrier_seq = self.propose(Record(RecordType.BARRIER), now)
@@ -395,4 +396,4 @@ class Leader:
         self._waiting.clear()
         self._reading.clear()
         unknown, unread = [Reply(one, UNKNOWN) for one in waiting], [Reply(one, NO_LEADER) for one in reading]
-        return [*unknown, *unread, *self.txns.resign()]
+        return [*unknown, *unread, *self.txns.send_away(NO_LEADER)]

@@ -33,6 +33,7 @@ from kvstore.txn.records import Finished, Prepared
 
 ASK_AFTER_MS = 1000
 ASK_AGAIN_MS = 250
+TAKEN_OVER_MS = 2000
 RECENT_MAX = 4096
 
 OTHER_RECORD = Fault("conflict", "the decision is about another prepare record")
@@ -42,14 +43,16 @@ class Held:
     """A prepared transaction at the log's end: from `seq` on, until the record `finish_seq` (0: none) is committed.
 
     Attributes:
+        due_ms: when the primary is to give it up.
         asked_ms: when the decision was last asked for, None for never.
         is_wanted: somebody waits for one of its keys, or a former leader may have missed the decision.
     """
 
-    __slots__ = ("asked_ms", "finish_seq", "is_wanted", "prepared")
+    __slots__ = ("asked_ms", "due_ms", "finish_seq", "is_wanted", "prepared")
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, now: Instant) -> None:
         self.prepared = prepared
+        self.due_ms = now.mono_ms + prepared.ttl_ms + ASK_AFTER_MS
         self.finish_seq = 0
         self.asked_ms: int | None = None
         self.is_wanted = False
@@ -62,7 +65,7 @@ class Held:
 class Participant:
     """Args: copy: the leader's own; end: its log's end; locks: of the partition."""
 
-    def __init__(self, copy: Copy, end: LogEnd, locks: Locks) -> None:
+    def __init__(self, copy: Copy, end: LogEnd, locks: Locks, now: Instant) -> None:
         self.held: dict[TxnName, Held] = {}
         self.hidden: dict[bytes, TxnName] = {}
         self._copy = copy
@@ -71,15 +74,21 @@ class Participant:
         self._recent: set[TxnName] = set()
         self._recent_order: deque[TxnName] = deque()
         for prepared in copy.txns.prepared.values():
-            self.take_prepared(prepared)
-            self.held[prepared.txn].is_wanted = True
+            self.take_prepared(prepared, now)
             self.hide(prepared)
 
     # ---- the log ------------------------------------------------------------------------------------------------
 
-    def take_prepared(self, prepared: Prepared) -> None:
+    def take_over(self, now: Instant) -> None:
+        """All that a former leader left is here: it may have missed decisions, and nobody knows how long ago. In the
+        time that a change of leader takes a coordinator that lives has decided, or soon will."""
+        for held in self.held.values():
+            held.is_wanted = True
+            held.due_ms = min(held.due_ms, now.mono_ms + TAKEN_OVER_MS)
+
+    def take_prepared(self, prepared: Prepared, now: Instant) -> None:
         """A prepare record joined the log's end."""
-        self.held[prepared.txn] = Held(prepared)
+        self.held[prepared.txn] = Held(prepared, now)
         self._locks.take(prepared.txn, prepared.keys)
 
     def hide(self, prepared: Prepared) -> None:
@@ -197,8 +206,7 @@ class Participant:
             prepared = held.prepared
             if held.finish_seq or held.seq > self._copy.commit_seq:
                 continue
-            over_ms = self._end.time_ms(now) - prepared.time_ms - prepared.ttl_ms
-            is_due = over_ms >= ASK_AFTER_MS
+            is_due = now.mono_ms >= held.due_ms
             is_rested = held.asked_ms is None or now.mono_ms - held.asked_ms >= ASK_AGAIN_MS
             if (is_due or held.is_wanted) and is_rested:
                 held.asked_ms, held.is_wanted = now.mono_ms, False

@@ -15,7 +15,7 @@ import msgspec
 from kvstore.effects import Effect, Reply
 from kvstore.instant import Instant
 from kvstore.messages import Fault, Prepare, Transact, Transacted, TxnName, Voted, WriteOne, Written
-from kvstore.replication.answers import LATER, NO_LEADER, Later
+from kvstore.replication.answers import LATER, Later
 from kvstore.replication.copy import Copy
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Snapshot
@@ -63,7 +63,7 @@ class Transactions:
 
     def __init__(self, copy: Copy, end: LeaderEnd, shared: NodeLeaders, now: Instant) -> None:
         self.locks: Locks = Locks()
-        self.participant = Participant(copy, end, self.locks)
+        self.participant = Participant(copy, end, self.locks, now)
         self.primary = Primary(copy, end, shared, now)
         self._copy = copy
         self._end = end
@@ -75,7 +75,7 @@ class Transactions:
     def take(self, payload: Payload, seq: int, now: Instant, time_ms: int) -> None:
         """A record joined the log's end."""
         if isinstance(payload, Prepared):
-            self.participant.take_prepared(payload)
+            self.participant.take_prepared(payload, now)
             self._payloads[seq] = payload
         elif isinstance(payload, Decided):
             self.primary.take_decided(payload, seq, now, time_ms)
@@ -203,8 +203,8 @@ class Transactions:
             ends.append(self.locks.next_end_ms)
         return min(ends, default=None)
 
-    def resign(self) -> list[Effect]:
-        """Leadership is over: nothing of what waits was appended."""
+    def send_away(self, fault: Fault) -> list[Effect]:
+        """Leadership is over, or about to end: nothing of what waits was appended."""
         tickets = [one.ticket for one in self.locks.clear()] + [one.ticket for one in self._reading]
         self._reading = []
-        return [Reply(ticket, NO_LEADER) for ticket in tickets]
+        return [Reply(ticket, fault) for ticket in tickets]
