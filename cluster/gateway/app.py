@@ -45,6 +45,7 @@ from cluster.gateway.scans import Scans
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
 from cluster.gateway.verifier import Verifier
+from cluster.txn.driver import Transactions
 from kvstore.crash_point import CrashPoint
 from kvstore.daemon import bind_address, join_address, log_to_stderr, until_signal
 from kvstore.errors import OperatorError
@@ -54,6 +55,7 @@ from kvstore.rpc.client import Identity
 OPENAPI = Path(__file__).with_name("openapi.yaml")
 GC_THRESHOLD = 50_000
 BACKLOG = 1024
+TXN_ANSWER_BYTES_MAX = 4 * 1024 * 1024
 
 
 def run(settings: GatewaySettings) -> int:
@@ -103,10 +105,20 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(dispatcher.close)
         stack.callback(control.subscribe(dispatcher.take))
+        transactions = Transactions(
+            dispatcher.links,
+            router,
+            incarnation=incarnation,
+            timeout_s=settings.request_timeout_s,
+            answer_bytes_max=TXN_ANSWER_BYTES_MAX,
+            rng=random.Random(),
+        )
+        stack.push_async_callback(transactions.close)
+        stack.callback(control.subscribe(transactions.take))
         ids = IdSource(worker_of(incarnation), control.ask, now_ms=_ids_clock_ms, timeout_s=settings.request_timeout_s)
         stack.push_async_callback(ids.close)
         metrics = Metrics()
-        routes = _routes(settings, dispatcher, router, control, ids, metrics)
+        routes = _routes(settings, dispatcher, router, transactions, control, ids, metrics)
         server = HttpServer(routes.handle, settings, metrics.observe)
         metrics.add_gauge("kvstore_gateway_connections", "Open client connections.", lambda: server.connections_count)
         metrics.add_gauge(
@@ -154,6 +166,7 @@ def _routes(
     settings: GatewaySettings,
     dispatcher: Dispatcher,
     router: Router,
+    transactions: Transactions,
     control: ControlServer,
     ids: IdSource,
     metrics: Metrics,
@@ -161,6 +174,7 @@ def _routes(
     service = KvService(
         dispatcher,
         router,
+        transactions,
         max_value_bytes=settings.max_value_bytes,
         batch_answer_bytes_max=settings.batch_answer_bytes_max,
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from cluster.gateway.breaker import Breaker, State
 from kvstore.messages import Body, NodeInfo, Standing
 from kvstore.rpc.client import Identity, Link
-from kvstore.rpc.connection import Connection, NotSent
+from kvstore.rpc.connection import PRIORITY_DATA, Connection, NotSent
 
 
 class NodeLinks:
@@ -75,6 +75,11 @@ class NodeLinks:
         except NotSent:
             breaker.failed()
             raise
+
+    def tell(self, node: str, body: Body) -> None:
+        """Say something to `node` that needs no answer, if it can be said now."""
+        if node in self._nodes:
+            self._nodes[node][0].cast(body, PRIORITY_DATA)
 
     def answered(self, node: str) -> None:
         """A call to `node` was answered."""

@@ -1,8 +1,8 @@
-"""What the gateway does for a caller, free of HTTP: one key, batches, imports, and where a key lives.
+"""What the gateway does for a caller, free of HTTP: one key, batches, imports, transactions, and where a key lives.
 
 Guarantees: takes keys as bytes and small frozen requests, returns small frozen answers or raises `KvError`; a value
 within the size limit only; the operations of a batch on one key happen in order, the others at the same time. Leaves
-to others: reaching the nodes (`dispatch`), text forms of anything (`routes`, `bodies`).
+to others: reaching the nodes (`dispatch`, `txn.driver`), text forms of anything (`routes`, `bodies`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.import_window import ImportWindow
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from cluster.gateway.router import Router, waves
+from cluster.txn.driver import Transactions
+from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding, parse_txn_id
 from kvstore.errors import KeyNotFound, KvError, ValueTooLarge
+from kvstore.messages import OpKind
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -38,9 +41,16 @@ class KvService:
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, router: Router, *, max_value_bytes: int, batch_answer_bytes_max: int
+        self,
+        dispatcher: Dispatcher,
+        router: Router,
+        transactions: Transactions,
+        *,
+        max_value_bytes: int,
+        batch_answer_bytes_max: int,
     ) -> None:
         self._dispatcher = dispatcher
+        self._transactions = transactions
         self._copies = CopyReads(dispatcher, router, max_value_bytes)
         self._router = router
         self._max_value_bytes = max_value_bytes
@@ -129,6 +139,29 @@ class KvService:
     def open_import(self, patience_s: float) -> ImportWindow:
         """Begin to store a stream of items; `patience_s` as for `ImportWindow`."""
         return ImportWindow(self._dispatcher.carry, patience_s)
+
+    async def transact(self, transaction: Transaction) -> TxnOutcome:
+        """Carry out a transaction, all of it or nothing.
+
+        Raises:
+            TxnConflict: it lost to another one; nothing was changed.
+            TokenReused: its token is that of another transaction, which was carried out.
+            OutcomeUnknown: it may or may not have been carried out.
+            KvError: as the contract says; nothing was changed.
+        """
+        for operation in (*transaction.then, *transaction.otherwise):
+            if operation.kind is OpKind.PUT and len(operation.value) > self._max_value_bytes:
+                raise self._too_large(len(operation.value))
+        return await self._transactions.transact(transaction)
+
+    async def transaction(self, id_text: str) -> TxnStanding:
+        """Where the transaction of this id stands; asking changes nothing.
+
+        Raises:
+            NotFound: there is none, or it is forgotten.
+            NoLeader: who would know does not answer.
+        """
+        return await self._transactions.standing(parse_txn_id(id_text))
 
     def locate(self, keyspace: str, key: bytes) -> Location:
         """Where the key lives, by the map this gateway has; raises NotFound and NoLeader."""

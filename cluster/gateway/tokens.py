@@ -35,7 +35,11 @@ def with_tokens(operations: Sequence[Operation | KvError], token: str) -> list[O
     ]
 
 
-def _marked(change: Change, scope: tuple[str | bytes | int, ...]) -> Change:
-    asked = _ENCODER.encode(change)
+def marked(scope: tuple[str | bytes | int, ...], asked: msgspec.Struct) -> bytes:
+    """The bytes of a token: those of its scope, then those of what is asked under it."""
     named = blake2b(_ENCODER.encode(scope), digest_size=SCOPE_BYTES).digest()
-    return msgspec.structs.replace(change, token=named + xxhash.xxh3_128_digest(asked))
+    return named + xxhash.xxh3_128_digest(_ENCODER.encode(asked))
+
+
+def _marked(change: Change, scope: tuple[str | bytes | int, ...]) -> Change:
+    return msgspec.structs.replace(change, token=marked(scope, change))

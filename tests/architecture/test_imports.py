@@ -25,6 +25,7 @@ FORBIDDEN = {
     "cluster.placement": ("cluster.control", "cluster.gateway", "cluster.cli", "cluster.partitioning"),
     "cluster.control": ("cluster.gateway", "cluster.cli", "kvstore.client", "kvstore.node"),
     "cluster.gateway": ("cluster.cli", "kvstore.client", "kvstore.node", "cluster.placement"),
+    "cluster.txn": ("cluster.cli", "cluster.control", "cluster.placement", "kvstore.client", "kvstore.node"),
 }
 
 # All that a module free of I/O may import from outside; what reads a clock, a file or chance is not among it.
@@ -82,6 +83,9 @@ SANS_IO = (
     "cluster.partitioning.hash",
     "cluster.placement.balance",
     "cluster.placement.ring",
+    "cluster.txn.coordinator",
+    "cluster.txn.exchange",
+    "cluster.txn.finishing",
 )
 
 

@@ -16,6 +16,7 @@ import pytest
 from integration.gateway.memory_control import MemoryControl
 from integration.gateway.memory_node import CLUSTER, MemoryNode
 
+from cluster.gateway.app import TXN_ANSWER_BYTES_MAX
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.http_server import HttpServer
@@ -32,6 +33,7 @@ from cluster.gateway.scans import Scans
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
 from cluster.gateway.verifier import Verifier
+from cluster.txn.driver import Transactions
 from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo
 from kvstore.rpc.client import Identity
 
@@ -136,9 +138,18 @@ class Gateway:
             max_value_bytes=limit,
             rng=random.Random(1),
         )
+        self.transactions = Transactions(
+            self.dispatcher.links,
+            self.router,
+            incarnation=self.incarnation,
+            timeout_s=self.settings.request_timeout_s,
+            answer_bytes_max=TXN_ANSWER_BYTES_MAX,
+            rng=random.Random(2),
+        )
         service = KvService(
             self.dispatcher,
             self.router,
+            self.transactions,
             max_value_bytes=limit,
             batch_answer_bytes_max=self.settings.batch_answer_bytes_max,
         )
@@ -222,6 +233,7 @@ class Gateway:
         await self.server.stop()
         for client in self._clients:
             await client.close()
+        await self.transactions.close()
         await self.dispatcher.close()
         await self.ids.close()
         for node in self.nodes:
