@@ -41,7 +41,7 @@ from kvstore.storage.records import (
     copy_prefix,
     seq_key,
 )
-from kvstore.txn.records import PREPARED, TXN_TYPES, effects_of
+from kvstore.txn.records import PREPARED, TXN_TYPES, effects_of, payload_of
 from kvstore.txn.state import TxnState
 
 # A larger row fills pages of its own wherever it stands.
@@ -292,10 +292,11 @@ class Copy:
         assert self._saving_applied <= self.commit_seq, "I4: applied is committed"
 
     def _apply_txn(self, batch: Batch, record: Record, head: LogRow, cursor: bytes | None) -> None:
-        for effect in effects_of(record):
+        payload = payload_of(record)
+        for effect in effects_of(payload):
             if cursor is None or DATA_POSITION + effect.key <= cursor:
                 self.contents.change(batch, effect.key, effect.row, effect.replaced_bytes, effect.replaced_expiry_ms)
-        self.txns.take(batch, record, head, cursor)
+        self.txns.take(batch, payload, head, cursor)
 
     def _store_chunk(self, batch: Batch) -> None:
         """Bring what is here to the seq at which the chunk was read, add the chunk, and move the cursor behind it."""

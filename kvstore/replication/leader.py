@@ -47,7 +47,7 @@ from kvstore.storage.records import (
     encode_log_row,
     expiry_of,
 )
-from kvstore.txn.records import Decided, Finished, Payload, effects_of, payload_of, record_of
+from kvstore.txn.records import TXN_TYPES, Payload, effects_of, payload_of, record_of
 from kvstore.txn.transactions import Transactions
 
 SWEEP_MS = 500
@@ -271,9 +271,8 @@ class Leader:
 
     def _take_txn(self, payload: Payload, seq: int, now: Instant, time_ms: int) -> None:
         self.txns.take(payload, seq, now, time_ms)
-        if isinstance(payload, Decided | Finished):
-            for effect in payload.effects:
-                self.overlay.at_end[effect.key] = (seq, effect.row)
+        for effect in effects_of(payload):
+            self.overlay.at_end[effect.key] = (seq, effect.row)
 
     # ---- batches ------------------------------------------------------------------------------------------------
 
@@ -364,13 +363,9 @@ class Leader:
             self._shared.used_bytes -= weight(record)
             if record.key:
                 overlay.commit(seq, record.key, row)
-            else:
-                self._commit_txn(seq, record)
-
-    def _commit_txn(self, seq: int, record: Record) -> None:
-        for effect in effects_of(record):
-            self.overlay.commit(seq, effect.key, effect.row)
-        self.txns.committed(seq)
+            elif record.type in TXN_TYPES:
+                for effect in self.txns.committed(seq):
+                    overlay.commit(seq, effect.key, effect.row)
 
     # ---- time ---------------------------------------------------------------------------------------------------
 

@@ -141,11 +141,8 @@ def payload_of(record: Record) -> Payload | None:
         raise DamagedRow(f"record of a transaction: {error}") from error
 
 
-def effects_of(record: Record) -> list[Effect]:
+def effects_of(payload: Payload | None) -> list[Effect]:
     """The keys that a record of a transaction changes at once."""
-    if record.type != RecordType.DECIDE and record.type != RecordType.FINISH:
-        return []
-    payload = payload_of(record)
     return payload.effects if isinstance(payload, Decided | Finished) else []
 
 

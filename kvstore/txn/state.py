@@ -14,7 +14,7 @@ import msgspec
 
 from kvstore.messages import SCOPE_BYTES, TxnName
 from kvstore.storage.engine import Batch, Snapshot, Table
-from kvstore.storage.records import LogRow, Record
+from kvstore.storage.records import LogRow
 from kvstore.txn.records import (
     END_TIME,
     ENDED,
@@ -24,11 +24,11 @@ from kvstore.txn.records import (
     Ended,
     Finished,
     Forgotten,
+    Payload,
     Prepared,
     decode_row,
     encode_row,
     end_time_key,
-    payload_of,
     prepared_position,
     split_end_time,
 )
@@ -113,9 +113,8 @@ class TxnState:
 
     # ---- applying -----------------------------------------------------------------------------------------------
 
-    def take(self, batch: Batch, record: Record, head: LogRow, cursor: bytes | None) -> None:
+    def take(self, batch: Batch, payload: Payload | None, head: LogRow, cursor: bytes | None) -> None:
         """Apply what a record of the row `head` says beside its effects; with a cursor, only at positions up to it."""
-        payload = payload_of(record)
         if isinstance(payload, Prepared):
             if _is_within(prepared_position(payload.txn), cursor):
                 self._put_prepared(batch, payload)

@@ -24,7 +24,8 @@ from kvstore.txn.locks import Locks, Request, Waiter
 from kvstore.txn.log_end import CONFLICT, CROWDED, LOCK_WAIT_MS, LOCKED, LogEnd
 from kvstore.txn.participant import Participant
 from kvstore.txn.primary import Primary
-from kvstore.txn.records import Decided, Finished, Forgotten, Payload, Prepared
+from kvstore.txn.records import Decided, Finished, Forgotten, Payload, Prepared, effects_of
+from kvstore.txn.records import Effect as KeyEffect
 
 KEY_WAIT_MS = 100
 ASK_WHEN_LEFT_MS = 50
@@ -74,24 +75,24 @@ class Transactions:
 
     def take(self, payload: Payload, seq: int, now: Instant, time_ms: int) -> None:
         """A record joined the log's end."""
+        self._payloads[seq] = payload
         if isinstance(payload, Prepared):
             self.participant.take_prepared(payload, now)
-            self._payloads[seq] = payload
         elif isinstance(payload, Decided):
             self.primary.take_decided(payload, seq, now, time_ms)
         elif isinstance(payload, Finished):
             self.participant.take_finished(payload, seq)
-            self._payloads[seq] = payload
         elif isinstance(payload, Forgotten):
             self.primary.take_forgotten(payload)
 
-    def committed(self, seq: int) -> None:
-        """The record of a transaction at `seq` is committed."""
+    def committed(self, seq: int) -> list[KeyEffect]:
+        """The record at `seq` is committed; returns the keys that it changes."""
         payload = self._payloads.pop(seq, None)
         if isinstance(payload, Prepared):
             self.participant.hide(payload)
         elif isinstance(payload, Finished):
             self.participant.end(payload)
+        return effects_of(payload)
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
