@@ -7,35 +7,25 @@ others alone. Leaves to others: sizes in bytes (`http_request`), meaning (`servi
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Literal, TypeVar
 
-import msgpack
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from cluster.gateway.body_forms import Format, decode_json, decode_packed
 from cluster.gateway.conditions import check_content_type
-from cluster.gateway.item_fields import TEXT_BYTES_MAX, bytes_of, distinct_fields, or_none, required, ttl_ms_of
+from cluster.gateway.item_fields import bytes_of, or_none, required, ttl_ms_of
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
-from kvstore.errors import BadBody, BodyTooLarge, KvError, UnsupportedMediaType
+from cluster.gateway.result_items import ResultItem, value_item
+from kvstore.errors import BadBody, BodyTooLarge, KvError
 from kvstore.keys import check_key
 
 OPERATIONS_MAX = 1000
 OPERATION_BYTES_MIN = len('{"op":"get"}')
-CONTAINER_LENGTH_MAX = 4096
-FORM_TYPES = frozenset(("", "application/x-www-form-urlencoded"))
 
 _OP_FIELD = re.compile(rb'"op"\s*:')
-
-
-class Format(Enum):
-    """How a body is written; the value is its media type."""
-
-    JSON = "application/json"
-    MSGPACK = "application/msgpack"
 
 
 class _Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,25 +59,14 @@ class _PackedBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ops: list[_PackedOp]
 
 
-class _Item(msgspec.Struct, frozen=True, omit_defaults=True):
-    status: int
-    value: str | bytes | None = None
-    value_b64: str | None = None
-    etag: str | None = None
-    content_type: str | None = None
-    ttl: float | None = None
-    code: str | None = None
-    detail: str | None = None
-
-
 class _Answer(msgspec.Struct, frozen=True):
-    results: list[_Item]
+    results: list[ResultItem]
 
 
 _JSON = msgspec.json.Decoder(_JsonBatch)
 _TO_JSON = msgspec.json.Encoder()
 _TO_MSGPACK = msgspec.msgpack.Encoder()
-_DELETED = _Item(204)
+_DELETED = ResultItem(204)
 
 
 def decode_batch(body: bytes, form: Format, keyspace: str) -> list[Operation | KvError]:
@@ -98,15 +77,12 @@ def decode_batch(body: bytes, form: Format, keyspace: str) -> list[Operation | K
         BodyTooLarge: it has too many operations.
     """
     if form is Format.MSGPACK:
-        packed = _unpack(body)
+        packed = decode_packed(body, _PackedBatch, "a batch")
         _check_count(len(packed.ops))
         return _each(packed.ops, lambda op: _operation(op, keyspace, op.key, op.value))
     if len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN and sum(1 for _ in _OP_FIELD.finditer(body)) > OPERATIONS_MAX:
         _check_count(OPERATIONS_MAX + 1)
-    try:
-        batch = _JSON.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadBody(str(error)) from error
+    batch = decode_json(body, _JSON)
     _check_count(len(batch.ops))
     return _each(batch.ops, lambda op: _json_operation(op, keyspace))
 
@@ -121,26 +97,6 @@ def encode_results(results: Sequence[Result], form: Format) -> bytes:
 def _check_count(count: int) -> None:
     if count > OPERATIONS_MAX:
         raise BodyTooLarge(f"a batch has at most {OPERATIONS_MAX} operations")
-
-
-def _unpack(body: bytes) -> _PackedBatch:
-    try:
-        tree = msgpack.unpackb(
-            body,
-            raw=False,
-            strict_map_key=True,
-            object_pairs_hook=distinct_fields,
-            max_array_len=CONTAINER_LENGTH_MAX,
-            max_map_len=CONTAINER_LENGTH_MAX,
-            max_str_len=TEXT_BYTES_MAX,
-            max_bin_len=len(body),
-            max_ext_len=0,
-        )
-        return msgspec.convert(tree, _PackedBatch, builtin_types=(bytes,), strict=True)
-    except BodyTooLarge:
-        raise
-    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
-        raise BadBody(f"not a batch in MessagePack: {error or type(error).__name__}") from error
 
 
 def _each(ops: Sequence[Op], decode: Callable[[Op], Operation | KvError]) -> list[Operation | KvError]:
@@ -182,43 +138,11 @@ def _operation(op: _Op, keyspace: str, key: bytes, value: bytes | UnsetType) -> 
         return error
 
 
-def _item(result: Result, *, as_text: bool) -> _Item:
+def _item(result: Result, *, as_text: bool) -> ResultItem:
     if isinstance(result, Found):
-        ttl = None if result.ttl_s is None else round(result.ttl_s, 3)
-        if not as_text:
-            return _Item(200, result.value, None, result.etag, result.content_type, ttl)
-        try:
-            return _Item(200, str(result.value, "utf-8"), None, result.etag, result.content_type, ttl)
-        except UnicodeDecodeError:
-            text = base64.b64encode(result.value).decode("ascii")
-            return _Item(200, None, text, result.etag, result.content_type, ttl)
+        return value_item(result.value, result.etag, result.content_type, result.ttl_s, as_text=as_text)
     if isinstance(result, Stored):
-        return _Item(201 if result.created else 204, etag=result.etag)
+        return ResultItem(201 if result.created else 204, etag=result.etag)
     if isinstance(result, Deleted):
         return _DELETED
-    return _Item(result.status, code=result.code, detail=result.detail)
-
-
-def media_type(field: str) -> str:
-    """The media type of a `Content-Type`, or of one part of an `Accept`, without its parameters."""
-    return field.partition(";")[0].strip().lower()
-
-
-def form_of(content_type: str) -> Format:
-    """The form that a `Content-Type` names; none, and curl's default, mean JSON. Raises UnsupportedMediaType."""
-    given = media_type(content_type)
-    if given in FORM_TYPES:
-        return Format.JSON
-    for form in Format:
-        if given == form.value:
-            return form
-    raise UnsupportedMediaType(f"a batch is {' or '.join(form.value for form in Format)}")
-
-
-def accepted_form(accept: str, default: Format) -> Format:
-    """The first form that `Accept` names; `default` where it names none."""
-    for part in accept.split(","):
-        for form in Format:
-            if media_type(part) == form.value:
-                return form
-    return default
+    return ResultItem(result.status, code=result.code, detail=result.detail)

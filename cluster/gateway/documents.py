@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import hdrs
 
-from cluster.gateway.bodies import Format, form_of
+from cluster.gateway.body_forms import Format, decode_json, form_of
 from cluster.gateway.http_request import Request
 from kvstore.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
@@ -37,7 +37,4 @@ async def decoded_json(request: Request, decoder: msgspec.json.Decoder[_Body]) -
     if form_of(request.headers.get(hdrs.CONTENT_TYPE, "")) is not Format.JSON:
         raise UnsupportedMediaType("this request is described in JSON")
     body = await request.read_body(BODY_BYTES_MAX, BodyTooLarge)
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadBody(str(error)) from error
+    return decode_json(body, decoder)

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer, json_answer
-from cluster.gateway.bodies import FORM_TYPES, media_type
+from cluster.gateway.body_forms import FORM_TYPES, media_type
 from cluster.gateway.conditions import IDEMPOTENCY_KEY, parse_query
 from cluster.gateway.http_request import Request
 from cluster.gateway.import_stream import Item, ItemParser, JsonLines, PackedItems

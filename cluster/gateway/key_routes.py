@@ -13,7 +13,8 @@ import msgspec
 from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer, json_answer
-from cluster.gateway.bodies import accepted_form, decode_batch, encode_results, form_of
+from cluster.gateway.bodies import decode_batch, encode_results
+from cluster.gateway.body_forms import accepted_form, form_of
 from cluster.gateway.conditions import (
     IDEMPOTENCY_KEY,
     check_content_type,
@@ -106,7 +107,7 @@ class KeyRoutes:
             if parameters["consistent"] == "true":
                 raise NotBuiltYet("batches that read one snapshot (consistent=true) are not built yet")
             raise BadParameter("consistent is true or false")
-        token = _token(request)
+        token = token_of(request)
         form = form_of(request.headers.get(hdrs.CONTENT_TYPE, ""))
         answer_form = accepted_form(request.headers.get(hdrs.ACCEPT, ""), form)
         operations = decode_batch(await request.read_body(self._batch_bytes_max, BodyTooLarge), form, keyspace)
@@ -152,7 +153,7 @@ class KeyRoutes:
             parameters = parse_query(query, PUT_PARAMETERS)
             ttl_ms = parse_ttl_ms(parameters["ttl"]) if "ttl" in parameters else None
         content_type = check_content_type(headers.get(hdrs.CONTENT_TYPE, ""))
-        token = _token(request)
+        token = token_of(request)
         if_match, if_none_match = _conditions(request)
         if hdrs.CONTENT_RANGE in headers:
             raise BadRequest("Content-Range: a value is put as a whole")
@@ -167,7 +168,7 @@ class KeyRoutes:
         parse_query(query, ())
         if request.has_body:
             raise BadBody("DELETE takes no body")
-        token = _token(request)
+        token = token_of(request)
         if_match, if_none_match = _conditions(request)
         change = Change(keyspace, key, None, "", None, if_match, if_none_match)
         await self._service.delete(with_token(change, token) if token else change)
@@ -205,7 +206,7 @@ def _cache_control(lag_ms: int, max_stale_ms: int | None) -> str:
     return f"Cache-Control: private, max-age={left_s}\r\n" if left_s > 0 else NOT_CACHED
 
 
-def _token(request: Request) -> str:
+def token_of(request: Request) -> str:
     """The request's idempotency token, empty for none."""
     headers = request.headers
     return parse_token(headers.getall(IDEMPOTENCY_KEY)) if IDEMPOTENCY_KEY in headers else ""

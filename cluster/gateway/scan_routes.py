@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer, StreamedAnswer, json_answer
-from cluster.gateway.bodies import media_type
+from cluster.gateway.body_forms import media_type
 from cluster.gateway.conditions import IDEMPOTENCY_KEY
 from cluster.gateway.cursors import Cursor, encode_cursor
 from cluster.gateway.http_request import Request

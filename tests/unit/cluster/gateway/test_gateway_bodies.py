@@ -6,13 +6,13 @@ import base64
 import json
 
 import msgpack
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.bodies import Format, accepted_form, decode_batch, encode_results, form_of
+from cluster.gateway.bodies import decode_batch, encode_results
+from cluster.gateway.body_forms import Format
 from cluster.gateway.operations import Change, Deleted, Found, Get, Stored
-from kvstore.errors import KeyNotFound, KeyTooLong, UnsupportedMediaType
+from kvstore.errors import KeyNotFound, KeyTooLong
 
 KEYS = st.binary(min_size=1, max_size=40)
 
@@ -52,12 +52,3 @@ def test_values_come_back_byte_for_byte(value: bytes) -> None:
     assert (stored, deleted) == ({"status": 201, "etag": "1.1.2"}, {"status": 204})
     assert missing == {"status": 404, "code": "key_not_found", "detail": "no"}
     assert msgpack.unpackb(encode_results(results, Format.MSGPACK))["results"][0]["value"] == value
-
-
-def test_the_form_is_what_the_headers_name() -> None:
-    assert form_of("") is form_of("application/json; charset=utf-8") is Format.JSON
-    assert form_of("Application/MsgPack") is Format.MSGPACK
-    with pytest.raises(UnsupportedMediaType):
-        form_of("text/plain")
-    assert accepted_form("*/*", Format.MSGPACK) is Format.MSGPACK
-    assert accepted_form("text/html, application/msgpack;q=0.9", Format.JSON) is Format.MSGPACK

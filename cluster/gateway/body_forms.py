@@ -1,0 +1,81 @@
+"""The forms that a body has: JSON or MessagePack, by `Content-Type` and `Accept`.
+
+Guarantees: a body is decoded to exactly the declared shape or refused with `BadBody`; in MessagePack no field is there
+twice, and neither lengths nor depth take memory that the body does not pay for. Leaves to others: which shape
+(`bodies`, `txn_bodies`, `documents`), sizes in bytes (`http_request`). Sans-IO.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeVar
+
+import msgpack
+import msgspec
+
+from cluster.gateway.item_fields import TEXT_BYTES_MAX, distinct_fields
+from kvstore.errors import BadBody, UnsupportedMediaType
+
+CONTAINER_LENGTH_MAX = 4096
+FORM_TYPES = frozenset(("", "application/x-www-form-urlencoded"))
+
+_Shape = TypeVar("_Shape")
+
+
+class Format(Enum):
+    """How a body is written; the value is its media type."""
+
+    JSON = "application/json"
+    MSGPACK = "application/msgpack"
+
+
+def decode_json(body: bytes, decoder: msgspec.json.Decoder[_Shape]) -> _Shape:
+    """The body as the decoder's shape; raises BadBody."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadBody(str(error)) from error
+
+
+def decode_packed(body: bytes, shape: type[_Shape], name: str) -> _Shape:
+    """The body as that shape; `name` is what it should be. Raises BadBody."""
+    try:
+        tree = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=distinct_fields,
+            max_array_len=CONTAINER_LENGTH_MAX,
+            max_map_len=CONTAINER_LENGTH_MAX,
+            max_str_len=TEXT_BYTES_MAX,
+            max_bin_len=len(body),
+            max_ext_len=0,
+        )
+        return msgspec.convert(tree, shape, builtin_types=(bytes,), strict=True)
+    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        raise BadBody(f"not {name} in MessagePack: {error or type(error).__name__}") from error
+
+
+def media_type(field: str) -> str:
+    """The media type of a `Content-Type`, or of one part of an `Accept`, without its parameters."""
+    return field.partition(";")[0].strip().lower()
+
+
+def form_of(content_type: str) -> Format:
+    """The form that a `Content-Type` names; none, and curl's default, mean JSON. Raises UnsupportedMediaType."""
+    given = media_type(content_type)
+    if given in FORM_TYPES:
+        return Format.JSON
+    for form in Format:
+        if given == form.value:
+            return form
+    raise UnsupportedMediaType(f"this body is {' or '.join(form.value for form in Format)}")
+
+
+def accepted_form(accept: str, default: Format) -> Format:
+    """The first form that `Accept` names; `default` where it names none."""
+    for part in accept.split(","):
+        for form in Format:
+            if media_type(part) == form.value:
+                return form
+    return default
