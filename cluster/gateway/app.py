@@ -44,6 +44,9 @@ from cluster.gateway.scan_routes import ScanRoutes
 from cluster.gateway.scans import Scans
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
+from cluster.gateway.txn_operator_routes import TxnOperatorRoutes
+from cluster.gateway.txn_operators import TxnOperators
+from cluster.gateway.txn_routes import TxnRoutes
 from cluster.gateway.verifier import Verifier
 from cluster.txn.driver import Transactions
 from kvstore.crash_point import CrashPoint
@@ -195,7 +198,9 @@ def _routes(
     )
     verifier = Verifier(router, dispatcher.links)
     cluster = ClusterRoutes(control, verifier, metrics, openapi=OPENAPI.read_bytes(), breakers=breakers)
-    return Routes(keys, scans, imports, IdRoutes(ids), cluster, RebalanceRoutes(control))
+    txns = TxnRoutes(service, max_value_bytes=settings.max_value_bytes)
+    operators = TxnOperatorRoutes(TxnOperators(router, dispatcher.links))
+    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, RebalanceRoutes(control), operators)
 
 
 def _ids_clock_ms() -> int:

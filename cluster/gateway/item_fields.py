@@ -1,4 +1,4 @@
-"""Fields that the operations of a batch and the items of an import have in common.
+"""Fields that the operations of batches and transactions and the items of an import have in common.
 
 Guarantees: a field is taken whole or refused with `BadBody` that names it; one that is not there is UNSET, so that null
 is no value of any. Leaves to others: where the field stands, which the caller adds to the message (`bodies`,
@@ -64,3 +64,11 @@ def distinct_fields(pairs: Iterable[tuple[object, object]]) -> dict[object, obje
     if len(fields) != len(listed):
         raise ValueError("a map has the same key twice")
     return fields
+
+
+def text_or_b64(name: str, value: bytes) -> dict[str, str]:
+    """The field of a JSON answer that holds these bytes: `name`, or `name_b64` where they are no text."""
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_b64": base64.b64encode(value).decode()}

@@ -2,8 +2,8 @@
 
 Guarantees: works on the raw path, so that a key is decoded once and by its own rules; parts of the contract that this
 version does not have answer 501 and name themselves; anything else 404, or 405 with `Allow`. Leaves to others:
-answering (`key_routes`, `scan_routes`, `import_routes`, `id_routes`, `cluster_routes`, `rebalance_routes`), bytes on
-the connection (`http_protocol`).
+answering (`key_routes`, `txn_routes`, `scan_routes`, `import_routes`, `id_routes`, `cluster_routes`,
+`rebalance_routes`, `txn_operator_routes`), bytes on the connection (`http_protocol`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes, check_framing
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.scan_routes import ScanRoutes
+from cluster.gateway.txn_operator_routes import TxnOperatorRoutes
+from cluster.gateway.txn_routes import TxnRoutes
 from kvstore.errors import BadBody, MethodNotAllowed, NotBuiltYet, NotFound, UnsupportedEncoding
 
 DEFAULT_KEYSPACE = "default"
 NOT_BUILT = {
     "keyspaces": ("the administration of keyspaces", ("GET",)),
-}
-NOT_BUILT_ON_KEYS = {
-    "txn": ("transactions", ("POST",)),
 }
 
 FixedHandler = Callable[[Request], Awaitable[Answer]]
@@ -41,17 +40,21 @@ class Routes:
     def __init__(
         self,
         keys: KeyRoutes,
+        txns: TxnRoutes,
         scans: ScanRoutes,
         imports: ImportRoutes,
         ids: IdRoutes,
         cluster: ClusterRoutes,
         rebalance: RebalanceRoutes,
+        operators: TxnOperatorRoutes,
     ) -> None:
         self._keys = keys
+        self._txns = txns
         self._scans = scans
         self._imports = imports
         self._ids = ids
         self._rebalance = rebalance
+        self._operators = operators
         self._fixed: dict[str, dict[str, FixedHandler]] = {
             "/": {"GET": cluster.welcome},
             "/healthz": {"GET": cluster.healthz},
@@ -62,6 +65,7 @@ class Routes:
             "/v1/cluster/nodes": {"POST": cluster.admit},
             "/v1/cluster/force-promote": {"POST": cluster.force_promote},
             "/v1/cluster/verify": {"POST": cluster.verify},
+            "/v1/cluster/transactions": {"GET": operators.prepared},
             "/v1/cluster/plan": {"POST": rebalance.plan},
             "/v1/cluster/rebalance": {"GET": rebalance.show, "POST": rebalance.start, "PUT": rebalance.limit},
             "/v1/cluster/rebalance/pause": {"POST": rebalance.pause},
@@ -103,6 +107,10 @@ class Routes:
             return await self._rebalance.node(request, path[14:], query)
         if path.startswith("cluster/rebalance/moves/"):
             return await self._rebalance.move(request, path[24:], query)
+        if path.startswith("cluster/transactions/") and path.endswith("/resolve"):
+            return await self._operators.resolve(request, path[21:-8], query)
+        if path.startswith("txn/"):
+            return await self._txns.state(request, path[4:], query)
         keyspace = DEFAULT_KEYSPACE
         if path.startswith("keyspaces/"):
             name, slash, rest = path[10:].partition("/")
@@ -120,10 +128,8 @@ class Routes:
             return await self._keys.batch(request, keyspace, query)
         if path == "import":
             return await self._imports.import_items(request, keyspace, query)
-        if path in NOT_BUILT_ON_KEYS:
-            _not_built(request, *NOT_BUILT_ON_KEYS[path])
-        if part == "txn" and rest:
-            _not_built(request, "transactions", ("GET",))
+        if path == "txn":
+            return await self._txns.transact(request, keyspace, query)
         raise NotFound(f"there is nothing at {request.target[:200]!r}")
 
 

@@ -6,12 +6,12 @@ Guarantees: bytes stand in JSON as everywhere (`key`, or `key_b64` where they ar
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from cluster.gateway.item_fields import text_or_b64
 from kvstore.messages import DifferentKey, Verified
 from kvstore.versions import etag
 
@@ -44,7 +44,4 @@ def _difference(verified: Verified) -> dict[str, Any]:
 
 def _key(pid: int, different: DifferentKey) -> dict[str, Any]:
     etags = {node: etag(pid, epoch, seq) if seq else None for node, epoch, seq in different.versions}
-    try:
-        return {"key": different.key.decode(), "etags": etags}
-    except UnicodeDecodeError:
-        return {"key_b64": base64.b64encode(different.key).decode(), "etags": etags}
+    return {**text_or_b64("key", different.key), "etags": etags}

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from integration.gateway.memory_control import MemoryControl
 from integration.gateway.memory_node import CLUSTER, MemoryNode
+from integration.gateway.memory_transactor import MemoryTransactor
 
 from cluster.gateway.app import TXN_ANSWER_BYTES_MAX
 from cluster.gateway.cluster_routes import ClusterRoutes
@@ -32,6 +33,9 @@ from cluster.gateway.scan_routes import ScanRoutes
 from cluster.gateway.scans import Scans
 from cluster.gateway.service import KvService
 from cluster.gateway.settings import GatewaySettings
+from cluster.gateway.txn_operator_routes import TxnOperatorRoutes
+from cluster.gateway.txn_operators import TxnOperators
+from cluster.gateway.txn_routes import TxnRoutes
 from cluster.gateway.verifier import Verifier
 from cluster.txn.driver import Transactions
 from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo
@@ -116,6 +120,7 @@ class Gateway:
         self.settings = settings
         self.nodes = [MemoryNode("n1"), MemoryNode("n2")]
         self.control = MemoryControl()
+        self.transactor = MemoryTransactor()
         self.port = 0
         self.incarnation = 0
         self.clock_ms = 1_000_000
@@ -168,7 +173,10 @@ class Gateway:
         self.ids = IdSource(
             *(5, self.control.ask), now_ms=lambda: self.clock_ms, timeout_s=self.settings.request_timeout_s
         )
-        routes = Routes(keys, scans, imports, IdRoutes(self.ids), cluster, RebalanceRoutes(self.control))
+        txns = TxnRoutes(self.transactor, max_value_bytes=limit)
+        operators = TxnOperatorRoutes(TxnOperators(self.router, links, patience_s=0.3))
+        rebalance = RebalanceRoutes(self.control)
+        routes = Routes(keys, txns, scans, imports, IdRoutes(self.ids), cluster, rebalance, operators)
         self.server = HttpServer(routes.handle, self.settings, metrics.observe)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)

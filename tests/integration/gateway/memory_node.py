@@ -7,14 +7,21 @@ from collections.abc import Callable, Collection
 
 from cluster.partitioning.hash import HashPartitioner
 from kvstore.messages import (
+    AbortTxn,
+    AskTxn,
     Counted,
     CountKeys,
     DigestedCopy,
+    Done,
     Entry,
     Envelope,
     Failed,
     Fault,
+    ForceFinish,
     Hello,
+    ListPrepared,
+    PreparedTxn,
+    PreparedTxns,
     Read,
     ReadResult,
     ReadStale,
@@ -22,6 +29,8 @@ from kvstore.messages import (
     Scan,
     Scanned,
     StaleResult,
+    Transacted,
+    TxnKnown,
     Verified,
     Verify,
     Welcome,
@@ -68,6 +77,9 @@ class MemoryNode:
         self.verdict: Callable[[Verify], Verified] = lambda asked: Verified(
             asked.pid, 1, 9, "clean", copies=[DigestedCopy(node, 3, 30) for node in ("n1", "n2")]
         )
+        self.prepared: list[PreparedTxn] = []
+        self.known = TxnKnown(False)
+        self.txns_asked: list[AskTxn | AbortTxn | ForceFinish | ListPrepared] = []
         self.port = 0
         self._held: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
@@ -96,6 +108,11 @@ class MemoryNode:
             self.verifies.append(body)
             fault = self._fault_of(body.pid, body.ver)
             connection.answer(envelope.call, Failed(fault) if fault else self.verdict(body))
+            return
+        if isinstance(body, AskTxn | AbortTxn | ForceFinish | ListPrepared):
+            self.txns_asked.append(body)
+            if not self.is_silent:
+                connection.answer(envelope.call, self._of_txns(body))
             return
         assert isinstance(body, Read | ReadStale | Write | Scan | CountKeys)
         if isinstance(body, Read):
@@ -142,6 +159,21 @@ class MemoryNode:
                 connection.close("cut")
                 return
             connection.answer(envelope.call, WriteResult(answers))
+
+    def _of_txns(
+        self, asked: AskTxn | AbortTxn | ForceFinish | ListPrepared
+    ) -> Failed | PreparedTxns | TxnKnown | Transacted | Done:
+        if isinstance(asked, ListPrepared):
+            return PreparedTxns([one for one in self.prepared if asked.txn in (None, one.txn)])
+        fault = self._fault_of(asked.pid, asked.ver)
+        if fault is not None:
+            return Failed(fault)
+        if isinstance(asked, AskTxn):
+            return self.known
+        if isinstance(asked, AbortTxn):
+            return Transacted(asked.txn, self.known.commits, self.known.then, not self.known.is_decided)
+        self.prepared = [one for one in self.prepared if (one.txn, one.pid) != (asked.txn, asked.pid)]
+        return Done()
 
     def _scan(self, asked: Scan) -> Scanned:
         faults = [(pid, fault) for pid, ver in asked.parts if (fault := self._fault_of(pid, ver))]

@@ -115,8 +115,6 @@ async def test_a_condition_that_is_no_list_of_etags_is_refused(gateway: Any, giv
 
 async def test_what_is_not_built_yet_says_which_part(gateway: Any) -> None:
     for method, path, headers in (
-        ("POST", "/v1/txn", {}),
-        ("GET", "/v1/txn/1", {}),
         ("GET", "/v1/keyspaces", {}),
         ("PUT", "/v1/keyspaces/x", {}),
         ("POST", "/v1/batch?consistent=true", {}),

@@ -26,6 +26,7 @@ def test_the_codes_are_those_of_the_errors() -> None:
 async def test_every_operation_answers_as_the_contract_says(gateway: Any) -> None:
     bodies = {
         "batch": b'{"ops":[]}',
+        "transact": b'{"then":[{"op":"get","key":"a"}]}',
         "admitNode": b'{"id":"n9","address":"127.0.0.1:1"}',
         "plan": b'{"add":[{"id":"n9"}]}',
         "startPlan": b'{"plan":"1234"}',
