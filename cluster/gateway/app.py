@@ -30,6 +30,7 @@ from cluster.control.settings import ControlSettings
 from cluster.gateway.breaker import State
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
+from cluster.gateway.fast_lane import FastLane
 from cluster.gateway.http_server import HttpServer, check_parser
 from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.id_source import IdSource
@@ -121,8 +122,9 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
         ids = IdSource(worker_of(incarnation), control.ask, now_ms=_ids_clock_ms, timeout_s=settings.request_timeout_s)
         stack.push_async_callback(ids.close)
         metrics = Metrics()
+        lane = FastLane(dispatcher, router, max_value_bytes=settings.max_value_bytes)
         routes = _routes(settings, dispatcher, router, transactions, control, ids, metrics)
-        server = HttpServer(routes.handle, settings, metrics.observe)
+        server = HttpServer(routes.handle, settings, metrics.observe, lane)
         metrics.add_gauge("kvstore_gateway_connections", "Open client connections.", lambda: server.connections_count)
         metrics.add_gauge(
             "kvstore_gateway_in_flight_bytes",

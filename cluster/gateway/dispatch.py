@@ -79,12 +79,12 @@ class Dispatcher:
     ) -> None:
         self.links = NodeLinks(identity, rng)
         self.carried = 0
-        self._numbers = Numbers(incarnation)
+        self.numbers = Numbers(incarnation)
         self._draw_incarnation = draw_incarnation
         self._renewing: asyncio.Task[None] | None = None
         self._router = router
         self._timeout_s = timeout_s
-        self._reads_per_call = max(1, READ_ANSWER_BYTES_MAX // (max_value_bytes + 1024))
+        self.reads_per_call = max(1, READ_ANSWER_BYTES_MAX // (max_value_bytes + 1024))
         self._rng = rng
         self._loop = asyncio.get_running_loop()
 
@@ -98,6 +98,10 @@ class Dispatcher:
         if self._renewing is not None:
             self._renewing.cancel()
         await self.links.close()
+
+    def deadline_s(self) -> float:
+        """When an operation that begins now must have ended, on the event loop's clock."""
+        return self._loop.time() + self._timeout_s
 
     def patience_end_s(self) -> float:
         """Until when what begins now is tried again, on the event loop's clock: the last attempt has a tenth of the
@@ -122,7 +126,7 @@ class Dispatcher:
             The results in the order of the operations.
         """
         self.carried += 1
-        flight = Flight(operations, self._loop.time() + self._timeout_s, answer_bytes_max, is_quorum)
+        flight = Flight(operations, self.deadline_s(), answer_bytes_max, is_quorum)
         if patience_end_s is None:
             patience_end_s = self.patience_end_s()
         try:
@@ -131,8 +135,25 @@ class Dispatcher:
             flight.settle()
         return flight.results
 
+    async def go_on(self, flight: Flight, node: str, answer: Body | RpcError) -> Result:
+        """Make further attempts of the only operation in `flight`, whose first one `node` answered so."""
+        if isinstance(answer, NotSent):
+            self._refuse(flight, node, (0,), answer)
+        elif isinstance(answer, RpcError):
+            flight.lose((0,), f"no answer from node {node}: {answer}")
+        else:
+            self._take(flight, node, (0,), answer)
+        try:
+            await self._try_again(flight, flight.deadline_s - self._timeout_s * RESERVE)
+        finally:
+            flight.settle()
+        return flight.results[0]
+
     async def _try(self, flight: Flight, patience_end_s: float) -> None:
         await self._attempt(flight, range(len(flight.operations)))
+        await self._try_again(flight, patience_end_s)
+
+    async def _try_again(self, flight: Flight, patience_end_s: float) -> None:
         if flight.again:
             pauses = self.pauses(patience_end_s)
             while flight.again and await pauses.next():
@@ -149,7 +170,7 @@ class Dispatcher:
         for node, group in writes.items():
             body = Write([flight.write_one(position) for position in group])
             self._send(flight, node, group, body, WRITE_ATTEMPT_S)
-        step = self._reads_per_call
+        step = self.reads_per_call
         for start in range(0, max(map(len, reads.values()), default=0), step):
             for node, group in reads.items():
                 if chunk := group[start : start + step]:
@@ -175,7 +196,7 @@ class Dispatcher:
             groups = reads
             if isinstance(operation, Change):
                 groups = writes
-                if not operation.token and not flight.draw(position, self._numbers.lane(entry.pid)):
+                if not operation.token and not flight.draw(position, self.numbers.lane(entry.pid)):
                     continue
             groups.setdefault(entry.leader.node, []).append(position)
         return reads, writes
@@ -265,12 +286,12 @@ class Dispatcher:
 
     def _renew(self, origin: int) -> None:
         """A partition has dropped this incarnation: go on as a new one."""
-        if self._renewing is None and origin == self._numbers.origin:
+        if self._renewing is None and origin == self.numbers.origin:
             self._renewing = self._loop.create_task(self._take_incarnation())
 
     async def _take_incarnation(self) -> None:
         try:
-            self._numbers.renew(await self._draw_incarnation())
+            self.numbers.renew(await self._draw_incarnation())
         except KvError:
             pass  # Control is stopping, and so is this gateway.
         finally:

@@ -70,8 +70,8 @@ class Host(Protocol):
     def next_request_id(self) -> str:
         """A new `X-Request-Id`."""
 
-    def report(self, request: Request | None, error: Exception) -> None:
-        """Log a request, or (None) a connection, that failed on this side."""
+    def report(self, asked: tuple[str, str] | None, error: Exception) -> None:
+        """Log a request (method and target), or (None) a connection, that failed on this side."""
 
 
 class HttpProtocol(BaseProtocol):
@@ -125,7 +125,7 @@ class HttpProtocol(BaseProtocol):
         if self._server.admit(self):
             self._task = self._loop.create_task(self._run())
             return
-        self._write(problem(Overloaded("too many connections")), None, closes=True)
+        self._write(problem(Overloaded("too many connections")), closes=True)
         self._end(lingers=True)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -165,7 +165,7 @@ class HttpProtocol(BaseProtocol):
             self._body.set_exception(ShuttingDown("the gateway is stopping"))
 
     @property
-    def serving_task(self) -> asyncio.Task[None] | None:
+    def serving_task(self) -> asyncio.Future[None] | None:
         """The connection's task while a request is being served, and until its answer has left."""
         is_serving = self.phase is not Phase.IDLE and self.phase is not Phase.HEAD
         return self._task if is_serving else None
@@ -250,7 +250,7 @@ class HttpProtocol(BaseProtocol):
                 self._resume()
             self._enter(Phase.HANDLER)
             if isinstance(message, Refusal):
-                self._write(problem(message.error), None, closes=True)
+                self._write(problem(message.error), closes=True)
                 self._server.observe("refused", message.error.code, 0.0)
                 lingers = True
             elif await self._serve(message, payload):
@@ -274,7 +274,7 @@ class HttpProtocol(BaseProtocol):
             size, is_whole = 0, await self._stream(answer, request, closes=closes)
             closes = closes or not is_whole
         else:
-            size = self._write(answer, request, closes=closes)
+            size = self._write(answer, request.method == "HEAD", request.is_http10, closes=closes)
         self.budget.used -= request.held_bytes
         now_s = self._loop.time()
         self._server.observe(request.operation, answer.outcome, now_s - started_s)
@@ -292,23 +292,23 @@ class HttpProtocol(BaseProtocol):
             return await self._server.handler(request)
         except KvError as error:
             if error.status >= 500 and not isinstance(error, NotBuiltYet) and request.operation != "health":
-                self._server.report(request, error)
+                self._server.report((request.method, request.target), error)
             return problem(error)
         except ConnectionError:
             return problem(BadBody("the client is gone"), closes=True)
         except Exception as error:
-            self._server.report(request, error)
+            self._server.report((request.method, request.target), error)
             return problem(KvError("an error of the gateway; its log says more"), closes=True)
 
-    def _write(self, answer: Answer, request: Request | None, *, closes: bool) -> int:
+    def _write(self, answer: Answer, is_head: bool = False, is_http10: bool = False, *, closes: bool) -> int:
         transport = self.transport
         if transport is None:
             return 0
         data = self._server.renderer.render(
             answer,
             self._server.next_request_id(),
-            is_head=request is not None and request.method == "HEAD",
-            is_http10=request is not None and request.is_http10,
+            is_head=is_head,
+            is_http10=is_http10,
             closes=closes,
         )
         transport.write(data)
@@ -316,12 +316,12 @@ class HttpProtocol(BaseProtocol):
 
     async def _stream(self, answer: StreamedAnswer, request: Request, *, closes: bool) -> bool:
         """Write an answer piece by piece, as fast as the client takes it; False where it was cut off before its end."""
-        size = self._write(answer, request, closes=closes)
+        size = self._write(answer, request.method == "HEAD", request.is_http10, closes=closes)
         try:
             is_whole = await send_pieces(answer, request, self._send_piece, size)
         except KvError as error:
             answer.outcome, is_whole = error.code, False
-            self._server.report(request, error)
+            self._server.report((request.method, request.target), error)
         if not is_whole and request.is_http10:
             # Without chunks, only a reset tells a body that was cut off from a whole one.
             self.abort()

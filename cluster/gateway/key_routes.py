@@ -25,6 +25,7 @@ from cluster.gateway.conditions import (
     parse_ttl_ms,
 )
 from cluster.gateway.http_request import Request
+from cluster.gateway.key_answers import NOT_CACHED, deleted_answer, found_answer, found_lines, stored_answer
 from cluster.gateway.operations import Change
 from cluster.gateway.service import KvService
 from cluster.gateway.tokens import with_token, with_tokens
@@ -42,7 +43,6 @@ from kvstore.errors import (
 from kvstore.keys import decode_key
 
 KEY_METHODS = ("GET", "HEAD", "PUT", "DELETE")
-NOT_CACHED = "Cache-Control: no-store\r\n"
 READ_PARAMETERS = frozenset(("consistency", "max_stale"))
 PUT_PARAMETERS = frozenset(("ttl",))
 BATCH_PARAMETERS = frozenset(("consistent",))
@@ -133,9 +133,7 @@ class KeyRoutes:
             request.operation = "get_stale"
             found, lag_ms = await self._service.get_stale(keyspace, key, max_stale_ms)
             more = f"X-KV-Lag-Ms: {lag_ms}\r\n{_cache_control(lag_ms, max_stale_ms)}"
-        lines = f'ETag: "{found.etag}"\r\n{more}'
-        if found.ttl_s is not None:
-            lines += f"X-KV-TTL: {found.ttl_s:.3f}\r\n"
+        lines = found_lines(found, more)
         if hdrs.IF_MATCH in headers:
             strong, _ = parse_etags("If-Match", headers.getall(hdrs.IF_MATCH))
             if strong != ("*",) and found.etag not in strong:
@@ -144,7 +142,7 @@ class KeyRoutes:
             strong, weak = parse_etags("If-None-Match", headers.getall(hdrs.IF_NONE_MATCH))
             if strong == ("*",) or found.etag in strong or found.etag in weak:
                 return Answer(304, lines, outcome="not_modified")
-        return Answer(200, f"Content-Type: {found.content_type}\r\n{lines}", found.value)
+        return found_answer(found, lines)
 
     async def _put(self, request: Request, keyspace: str, key: bytes, query: str) -> Answer:
         headers = request.headers
@@ -161,8 +159,7 @@ class KeyRoutes:
         value = await request.read_body(self._max_value_bytes, ValueTooLarge)
         change = Change(keyspace, key, value, content_type, ttl_ms, if_match, if_none_match)
         stored = await self._service.put(with_token(change, token) if token else change)
-        lines = f'ETag: "{stored.etag}"\r\nX-KV-Copies: {stored.copies}\r\n'
-        return Answer(201 if stored.created else 204, lines)
+        return stored_answer(stored)
 
     async def _delete(self, request: Request, keyspace: str, key: bytes, query: str) -> Answer:
         parse_query(query, ())
@@ -172,7 +169,7 @@ class KeyRoutes:
         if_match, if_none_match = _conditions(request)
         change = Change(keyspace, key, None, "", None, if_match, if_none_match)
         await self._service.delete(with_token(change, token) if token else change)
-        return Answer(204)
+        return deleted_answer()
 
 
 def check_framing(request: Request) -> None:

@@ -20,6 +20,7 @@ from integration.gateway.memory_transactor import MemoryTransactor
 from cluster.gateway.app import TXN_ANSWER_BYTES_MAX
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
+from cluster.gateway.fast_lane import FastLane
 from cluster.gateway.http_server import HttpServer
 from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.id_source import IdSource
@@ -114,10 +115,11 @@ class RawClient:
 
 
 class Gateway:
-    """A listener with two nodes behind it; partition i is led by node i modulo 2."""
+    """A listener with two nodes behind it; partition i is led by node i modulo 2. `has_lane`: the short way is there."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, has_lane: bool = True) -> None:
         self.settings = settings
+        self.has_lane = has_lane
         self.nodes = [MemoryNode("n1"), MemoryNode("n2")]
         self.control = MemoryControl()
         self.transactor = MemoryTransactor()
@@ -177,7 +179,8 @@ class Gateway:
         operators = TxnOperatorRoutes(TxnOperators(self.router, links, patience_s=0.3))
         rebalance = RebalanceRoutes(self.control)
         routes = Routes(keys, txns, scans, imports, IdRoutes(self.ids), cluster, rebalance, operators)
-        self.server = HttpServer(routes.handle, self.settings, metrics.observe)
+        lane = FastLane(self.dispatcher, self.router, max_value_bytes=limit) if self.has_lane else None
+        self.server = HttpServer(routes.handle, self.settings, metrics.observe, lane)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)
         self.port = self.listener.sockets[0].getsockname()[1]
@@ -264,8 +267,8 @@ async def start_gateway(tmp_path: Path) -> AsyncIterator[StartGateway]:
     """Starts gateways with the settings given, placed unless told otherwise."""
     started: list[Gateway] = []
 
-    async def start(*, is_placed: bool = True, **settings: Any) -> Gateway:
-        gateway = Gateway(GatewaySettings(data=tmp_path, **settings))
+    async def start(*, is_placed: bool = True, has_lane: bool = True, **settings: Any) -> Gateway:
+        gateway = Gateway(GatewaySettings(data=tmp_path, **settings), has_lane)
         started.append(gateway)
         await gateway.start()
         if is_placed:

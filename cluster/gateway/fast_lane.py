@@ -1,0 +1,228 @@
+"""The short way of the plainest requests: from the bytes of one request to those of its answer, without a task.
+
+Guarantees: all reads, and all writes, that one loop turn asks of a node are one message; a read that does not end in a
+row or in nothing at the first attempt is handed back, and goes the long way; a write that does not end at its first
+attempt goes on under the same number, as one that went the long way. Answers are those of `key_routes`, byte for byte
+but for the request's id. Leaves to others: which requests these are (`fast_requests`), order on a connection and its
+deadlines (`http_protocol`), attempts after the first (`dispatch`). PROTOCOL "Write path", "Idempotency".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Protocol
+
+from cluster.gateway.answer import Answer
+from cluster.gateway.dispatch import READ_ATTEMPT_S, WRITE_ATTEMPT_S, Dispatcher
+from cluster.gateway.fast_requests import FastRequest
+from cluster.gateway.flight import Flight
+from cluster.gateway.key_answers import deleted_answer, found_answer, found_lines, stored_answer, write_answer
+from cluster.gateway.numbers import Lane
+from cluster.gateway.operations import Change, Found, Stored
+from cluster.gateway.problem import problem
+from cluster.gateway.router import Router
+from kvstore.errors import KeyNotFound, KvError
+from kvstore.messages import Body, Entry, Fault, Read, ReadOne, ReadResult, Write, WriteOne, WriteResult
+from kvstore.rpc.connection import NotSent, RpcError
+from kvstore.storage.records import DamagedRow, split_value
+from kvstore.versions import etag
+
+KEYSPACE = "default"
+
+
+class Caller(Protocol):
+    """The connection that a request came on."""
+
+    def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
+        """This is the answer, which tells of `error` if there is one."""
+
+    def take_long_way(self) -> None:
+        """Nothing was done for the request: have it answered as any other."""
+
+
+class _Reads:
+    """Reads of one loop turn, of one node."""
+
+    __slots__ = ("callers", "reads")
+
+    def __init__(self) -> None:
+        self.reads: list[ReadOne] = []
+        self.callers: list[Caller] = []
+
+
+class _Writes:
+    """Writes of one loop turn, of one node."""
+
+    __slots__ = ("callers", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[WriteOne] = []
+        self.callers: list[tuple[Caller, Entry, Change, Lane, int]] = []
+
+
+class FastLane:
+    """Args:
+    dispatcher: whose links, numbers and further attempts are used.
+    reads_per_call: so many reads fit into one answer, whatever their values.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, router: Router, *, max_value_bytes: int) -> None:
+        self._dispatcher = dispatcher
+        self._links = dispatcher.links
+        self._router = router
+        self._max_value_bytes = max_value_bytes
+        self._loop = asyncio.get_running_loop()
+        self._reads: dict[str, _Reads] = {}
+        self._writes: dict[str, _Writes] = {}
+        self._is_due = False
+        self._going_on: set[asyncio.Task[None]] = set()
+
+    def begin(self, caller: Caller, request: FastRequest) -> bool:
+        """Begin to answer; False where the request has to go the long way."""
+        value = request.value
+        if value is not None and len(value) > self._max_value_bytes:
+            return False
+        try:
+            entry = self._router.route(KEYSPACE, request.key)
+        except KvError:
+            return False
+        if entry.leader is None:
+            return False
+        if request.method == "GET" or request.method == "HEAD":
+            self._read(caller, entry, entry.leader.node, request.key)
+        else:
+            self._write(caller, entry, entry.leader.node, request)
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._send)
+        return True
+
+    def _send(self) -> None:
+        """What this loop turn asks leaves."""
+        self._is_due = False
+        reads, self._reads = self._reads, {}
+        writes, self._writes = self._writes, {}
+        for node, read in reads.items():
+            self._send_reads(node, read)
+        for node, write in writes.items():
+            self._send_writes(node, write)
+
+    # ---- reads --------------------------------------------------------------------------------------------------
+
+    def _read(self, caller: Caller, entry: Entry, node: str, key: bytes) -> None:
+        group = self._reads.get(node)
+        if group is None:
+            group = self._reads[node] = _Reads()
+        group.reads.append(ReadOne(entry.pid, entry.ver, key))
+        group.callers.append(caller)
+        if len(group.reads) >= self._dispatcher.reads_per_call:
+            self._send_reads(node, self._reads.pop(node))
+
+    def _send_reads(self, node: str, group: _Reads) -> None:
+        try:
+            future = self._links.call(node, Read(group.reads), READ_ATTEMPT_S)
+        except NotSent:
+            for caller in group.callers:
+                caller.take_long_way()
+        else:
+            future.add_done_callback(partial(self._take_rows, node, group))
+
+    def _take_rows(self, node: str, group: _Reads, future: asyncio.Future[Body]) -> None:
+        answer = self._answer_of(node, future)
+        callers = group.callers
+        if not isinstance(answer, ReadResult) or len(answer.results) != len(callers):
+            for caller in callers:
+                caller.take_long_way()
+            return
+        for caller, read, row in zip(callers, group.reads, answer.results, strict=True):
+            if row is None:
+                caller.answer_fast(problem(KeyNotFound("nothing is stored under this key")))
+                continue
+            found = None if isinstance(row, Fault) else _found(read.pid, row, answer.now_ms)
+            if found is None:
+                caller.take_long_way()
+            else:
+                caller.answer_fast(found_answer(found, found_lines(found)))
+
+    def _answer_of(self, node: str, future: asyncio.Future[Body]) -> Body | RpcError:
+        try:
+            answer = future.result()
+        except RpcError as error:
+            self._links.failed(node)
+            return error
+        self._links.answered(node)
+        return answer
+
+    # ---- writes -------------------------------------------------------------------------------------------------
+
+    def _write(self, caller: Caller, entry: Entry, node: str, request: FastRequest) -> None:
+        group = self._writes.get(node)
+        if group is None:
+            group = self._writes[node] = _Writes()
+        lane = self._dispatcher.numbers.lane(entry.pid)
+        number = lane.draw()
+        change = Change(KEYSPACE, request.key, request.value, request.content_type)
+        write = WriteOne(
+            entry.pid,
+            entry.ver,
+            request.key,
+            request.value,
+            request.content_type,
+            origin=lane.origin,
+            number=number,
+            floor=lane.floor,
+        )
+        group.writes.append(write)
+        group.callers.append((caller, entry, change, lane, number))
+
+    def _send_writes(self, node: str, group: _Writes) -> None:
+        try:
+            future = self._links.call(node, Write(group.writes), WRITE_ATTEMPT_S)
+        except NotSent as error:
+            for one in group.callers:
+                self._go_on(node, one, error)
+        else:
+            future.add_done_callback(partial(self._take_written, node, group))
+
+    def _take_written(self, node: str, group: _Writes, future: asyncio.Future[Body]) -> None:
+        answer = self._answer_of(node, future)
+        if not isinstance(answer, WriteResult) or len(answer.results) != len(group.callers):
+            for one in group.callers:
+                self._go_on(node, one, answer)
+            return
+        for one, written in zip(group.callers, answer.results, strict=True):
+            if isinstance(written, Fault):
+                self._go_on(node, one, WriteResult([written]))
+                continue
+            caller, entry, change, lane, number = one
+            lane.settle(number)
+            if change.value is None:
+                caller.answer_fast(deleted_answer())
+            else:
+                version = etag(entry.pid, written.epoch, written.seq)
+                caller.answer_fast(stored_answer(Stored(written.created, version, written.copies)))
+
+    def _go_on(self, node: str, one: tuple[Caller, Entry, Change, Lane, int], answer: Body | RpcError) -> None:
+        """The first attempt did not end the write: make others, as `Dispatcher.carry` does."""
+        caller, entry, change, lane, number = one
+        flight = Flight((change,), self._dispatcher.deadline_s(), 0)
+        flight.entries[0] = entry
+        flight.numbers[0] = lane, number
+        task = self._loop.create_task(self._finish(caller, flight, node, answer))
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
+
+    async def _finish(self, caller: Caller, flight: Flight, node: str, answer: Body | RpcError) -> None:
+        result = await self._dispatcher.go_on(flight, node, answer)
+        caller.answer_fast(write_answer(result), result if isinstance(result, KvError) else None)
+
+
+def _found(pid: int, row: bytes, now_ms: int) -> Found | None:
+    """What a row holds; None where it cannot be read."""
+    try:
+        epoch, seq, expiry_ms, content_type, value = split_value(row)
+    except DamagedRow:
+        return None
+    ttl_s = max(0, expiry_ms - now_ms) / 1000 if expiry_ms else None
+    return Found(value, content_type, etag(pid, epoch, seq), ttl_s)

@@ -1,0 +1,130 @@
+"""A connection whose plainest requests are answered without its task.
+
+Guarantees: answers leave in the order of their requests, whichever way each went; a request that is under way on the
+short way has the connection for itself, and what arrives meanwhile waits; it counts in the budget, in metrics and for
+an orderly stop as any other. Leaves to others: everything that is not plain (`http_protocol`, of which this is one),
+answering (`fast_lane`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from cluster.gateway.answer import Answer
+from cluster.gateway.fast_lane import FastLane
+from cluster.gateway.fast_requests import FastRequest, recognise
+from cluster.gateway.http_phase import Phase
+from cluster.gateway.http_protocol import READ_BUFFER_BYTES, Host, HttpProtocol
+from kvstore.errors import KvError, Overloaded
+
+_OPERATIONS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete"}
+
+
+class FastProtocol(HttpProtocol):
+    """Args: lane: of this process."""
+
+    __slots__ = ("_arrived", "_data", "_done", "_held_bytes", "_lane", "_request")
+
+    def __init__(self, server: Host, loop: asyncio.AbstractEventLoop, lane: FastLane) -> None:
+        super().__init__(server, loop)
+        self._lane = lane
+        self._request: FastRequest | None = None
+        self._data = b""
+        self._arrived: list[bytes] = []
+        self._held_bytes = 0
+        self._done: asyncio.Future[None] | None = None
+
+    # ---- receiving --------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._request is not None:
+            self._keep(data)
+        elif self.phase is not Phase.IDLE or self._waiter is None or self._is_closing or not self._begin(data):
+            super().data_received(data)
+
+    def _begin(self, data: bytes) -> bool:
+        """Have a whole request that arrived in one piece answered on the short way; False where it cannot be."""
+        request = None if self._paused or self._server.is_stopping else recognise(data)
+        if request is None:
+            return False
+        held_bytes = len(request.value or b"")
+        try:
+            self.budget.take(held_bytes)
+        except Overloaded:
+            return False
+        self._request, self._data, self._held_bytes = request, data, held_bytes
+        self._enter(Phase.HANDLER)
+        if self._lane.begin(self, request):
+            return True
+        self._free()
+        return False
+
+    def _keep(self, data: bytes) -> None:
+        """What follows a request that is under way waits for its answer."""
+        self._arrived.append(data)
+        if sum(map(len, self._arrived)) > READ_BUFFER_BYTES and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _free(self) -> None:
+        """The connection waits for a request again."""
+        self._request, self._data = None, b""
+        self.budget.used -= self._held_bytes
+        self._held_bytes = 0
+        self.phase, self.since_s = Phase.IDLE, self._loop.time()
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    def _go_on(self, data: bytes = b"") -> None:
+        """Take `data` and what arrived after it."""
+        if self._arrived:
+            data, self._arrived = data + b"".join(self._arrived), []
+            if self.transport is not None:
+                self.transport.resume_reading()
+        if data:
+            self.data_received(data)
+
+    def eof_received(self) -> bool:
+        if self._request is None:
+            return super().eof_received()
+        self._is_closing = True
+        return True
+
+    @property
+    def serving_task(self) -> asyncio.Future[None] | None:
+        if self._request is None:
+            return super().serving_task
+        if self._done is None or self._done.done():
+            self._done = self._loop.create_future()
+        return self._done
+
+    # ---- answering --------------------------------------------------------------------------------------------------
+
+    def take_long_way(self) -> None:
+        data = self._data
+        self._free()
+        if self._parser is not None and not self._is_closing:
+            HttpProtocol.data_received(self, data)
+            self._go_on()
+
+    def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
+        request = self._request
+        assert request is not None, "answered once"
+        closes = self._is_closing or self._server.is_stopping
+        size = self._write(answer, is_head=request.method == "HEAD", is_http10=False, closes=closes)
+        self._server.observe(_OPERATIONS[request.method], answer.outcome, self._loop.time() - self.since_s)
+        if error is not None and error.status >= 500:
+            self._server.report((request.method, f"/v1/kv/{request.key.decode()}"), error)
+        if closes:
+            self._free()
+            self._is_closing = True
+            self._wake()
+        elif self._paused:
+            self._loop.create_task(self._wait_for_slow_reader(size))
+        else:
+            self._free()
+            self._go_on()
+
+    async def _wait_for_slow_reader(self, size: int) -> None:
+        await self._wait_for_reader(size)
+        self._free()
+        self._go_on()

@@ -1,0 +1,45 @@
+"""Answers to requests on one key, whichever way they went.
+
+Guarantees: the same outcome is told by the same bytes. Leaves to others: what the outcome is. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from cluster.gateway.answer import Answer
+from cluster.gateway.operations import Deleted, Found, Result, Stored
+from cluster.gateway.problem import problem
+from kvstore.errors import KvError
+
+NOT_CACHED = "Cache-Control: no-store\r\n"
+
+
+def found_lines(found: Found, more: str = NOT_CACHED) -> str:
+    """The header lines that describe what was found, with `more` among them."""
+    if found.ttl_s is None:
+        return f'ETag: "{found.etag}"\r\n{more}'
+    return f'ETag: "{found.etag}"\r\n{more}X-KV-TTL: {found.ttl_s:.3f}\r\n'
+
+
+def found_answer(found: Found, lines: str) -> Answer:
+    """The answer to a read that found something; `lines` describe it."""
+    return Answer(200, f"Content-Type: {found.content_type}\r\n{lines}", found.value)
+
+
+def stored_answer(stored: Stored) -> Answer:
+    """The answer to a put."""
+    lines = f'ETag: "{stored.etag}"\r\nX-KV-Copies: {stored.copies}\r\n'
+    return Answer(201 if stored.created else 204, lines)
+
+
+def deleted_answer() -> Answer:
+    """The answer to a delete."""
+    return Answer(204)
+
+
+def write_answer(result: Result) -> Answer:
+    """The answer to a write that ended so."""
+    if isinstance(result, Stored):
+        return stored_answer(result)
+    if isinstance(result, Deleted):
+        return deleted_answer()
+    return problem(result if isinstance(result, KvError) else KvError("the node's answer does not fit the request"))

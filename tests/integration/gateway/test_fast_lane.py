@@ -1,0 +1,128 @@
+"""Both ways of a request: the same bytes, cut anywhere, get the same answers, in the same order."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from integration.gateway.conftest import Gateway, StartGateway
+
+HOST = "Host: test\r\n"
+CLOSE = f"GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
+# Two answers to the same bytes differ in these: when, and under which id, they were given.
+VARYING = re.compile(rb"(Date|X-Request-Id): [^\r]*\r\n")
+
+
+def request(method: str, path: str, fields: str = "", body: str = "") -> str:
+    length = f"Content-Length: {len(body)}\r\n" if method == "PUT" else ""
+    return f"{method} {path} HTTP/1.1\r\n{HOST}{length}{fields}\r\n{body}"
+
+
+PUT = request("PUT", "/v1/kv/a", body="one")
+STREAMS = {
+    "a get of nothing": request("GET", "/v1/kv/nothing"),
+    "a put and what it left": PUT + request("GET", "/v1/kv/a") + request("HEAD", "/v1/kv/a"),
+    "puts, a delete": PUT
+    + PUT
+    + request("DELETE", "/v1/kv/a")
+    + request("GET", "/v1/kv/a")
+    + request("DELETE", "/v1/kv/a"),
+    "types": request("PUT", "/v1/kv/t", "Content-Type: text/plain\r\n", "x") + request("GET", "/v1/kv/t"),
+    "curl's own type": request("PUT", "/v1/kv/t", "Content-Type: application/x-www-form-urlencoded\r\n", "x")
+    + request("GET", "/v1/kv/t", "User-Agent: curl/7.88.1\r\nAccept: */*\r\n"),
+    "a type that is none": request("PUT", "/v1/kv/t", "Content-Type: nonsense\r\n", "x"),
+    "an empty value": request("PUT", "/v1/kv/e") + request("GET", "/v1/kv/e"),
+    "a long value": request("PUT", "/v1/kv/l", body="v" * 5000) + request("GET", "/v1/kv/l"),
+    "a value that is too long": request("PUT", "/v1/kv/l", body="v" * 6001) + request("GET", "/v1/kv/l"),
+    "times and conditions": request("PUT", "/v1/kv/c?ttl=100", body="x")
+    + request("GET", "/v1/kv/c")
+    + request("PUT", "/v1/kv/c", "If-None-Match: *\r\n", "y")
+    + request("GET", "/v1/kv/c", "If-None-Match: *\r\n"),
+    "a token": request("PUT", "/v1/kv/i", "Idempotency-Key: k\r\n", "x") * 2,
+    "escapes": request("PUT", "/v1/kv/a%2Fb", body="x") + request("GET", "/v1/kv/a/b") + request("GET", "/v1/kv/%"),
+    "other keyspaces and paths": request("GET", "/v1/keyspaces/default/kv/a") + request("GET", "/v1/nowhere"),
+    "a bad length": f"PUT /v1/kv/a HTTP/1.1\r\n{HOST}Content-Length: +3\r\n\r\nabc",
+    "two lengths": f"PUT /v1/kv/a HTTP/1.1\r\n{HOST}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "a get with a body": f"GET /v1/kv/a HTTP/1.1\r\n{HOST}Content-Length: 3\r\n\r\nabc",
+    "no host": "GET /v1/kv/a HTTP/1.1\r\n\r\n",
+    "two hosts": f"GET /v1/kv/a HTTP/1.1\r\n{HOST}{HOST}\r\n",
+    "an old client": "GET /v1/kv/a HTTP/1.0\r\n\r\n",
+    "bytes that are no request": "\x16\x03\x01 hello\r\n\r\n",
+    "a request, then nonsense": request("GET", "/v1/kv/a") + "nonsense\r\n\r\n",
+}
+
+
+async def answers(gateway: Gateway, pieces: list[bytes]) -> bytes:
+    """All that comes back until the gateway closes, but for what may vary."""
+    client = await gateway.connect()
+    for piece in pieces:
+        client.send(piece)
+        await asyncio.sleep(0.002 if len(pieces) > 1 else 0)
+    data = await asyncio.wait_for(client.reader.read(-1), 10)
+    await client.close()
+    return VARYING.sub(b"", data)
+
+
+@pytest.fixture
+async def both(start_gateway: StartGateway) -> tuple[Gateway, Gateway]:
+    short, long = [await start_gateway(has_lane=has_lane, max_value_bytes=6000) for has_lane in (True, False)]
+    return short, long
+
+
+async def assert_alike(both: tuple[Gateway, Gateway], pieces: list[bytes]) -> None:
+    for gateway in both:
+        for node in gateway.nodes:
+            node.rows.clear()
+            node.seq = 0
+    mine, theirs = [await answers(gateway, pieces) for gateway in both]
+    assert mine == theirs
+    assert mine.startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
+async def test_the_same_bytes_get_the_same_answers(both: tuple[Gateway, Gateway], stream: str) -> None:
+    await assert_alike(both, [(stream + CLOSE).encode("latin-1")])
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
+async def test_so_they_do_when_each_request_comes_after_the_answer_before(
+    both: tuple[Gateway, Gateway], stream: str
+) -> None:
+    pieces = [piece.encode("latin-1") for piece in re.split(r"(?=(?:GET|HEAD|PUT|DELETE) /)", stream + CLOSE) if piece]
+    await assert_alike(both, pieces)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [PUT + request("GET", "/v1/kv/a"), request("GET", "/v1/kv/a") + "nonsense\r\n\r\n", request("GET", "/v1/kv/a") * 2],
+    ids=["a put and a get", "a get and nonsense", "two gets"],
+)
+async def test_so_they_do_cut_at_every_byte(both: tuple[Gateway, Gateway], stream: str) -> None:
+    data = (stream + CLOSE).encode("latin-1")
+    for cut in range(1, len(stream)):
+        await assert_alike(both, [data[:cut], data[cut:]])
+
+
+@given(
+    st.lists(st.sampled_from(sorted(STREAMS.values())), min_size=1, max_size=4),
+    st.lists(st.integers(1, 400), max_size=4),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_so_do_any_of_them_in_a_row(both: tuple[Gateway, Gateway], streams: list[str], cuts: list[int]) -> None:
+    data = ("".join(streams) + CLOSE).encode("latin-1")
+    places = sorted({cut for cut in cuts if cut < len(data)})
+    await assert_alike(both, [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)])
+
+
+async def test_what_follows_a_request_under_way_waits_for_its_answer(gateway: Gateway) -> None:
+    client = await gateway.connect()
+    gateway.nodes[0].is_silent = gateway.nodes[1].is_silent = True
+    client.send(request("PUT", "/v1/kv/a", body="x").encode())
+    await asyncio.sleep(0.05)
+    client.send(request("GET", "/v1/nowhere").encode())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.reader.readexactly(1), 0.1)

@@ -1,0 +1,153 @@
+"""Requests that are recognised as a whole: what is, a parser reads exactly so; what is not plain, is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError, HttpRequestParser
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cluster.gateway.conditions import check_content_type
+from cluster.gateway.fast_requests import FastRequest, recognise
+from kvstore.keys import decode_key
+
+HOST = b"Host: h:1\r\n"
+METHODS = [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"get"]
+KEYS = [
+    b"a",
+    b"a//b",
+    b"{t}x",
+    b"..",
+    b"a%20b",
+    b"a?ttl=1",
+    b"",
+    b"k" * 480,
+    b"k" * 481,
+    b"\xff",
+    b"a b",
+    b"a;b=c,d'()*+&$!@:~_-.",
+]
+FIELDS = [
+    HOST,
+    b"host: h\r\n",
+    b"Host:h\r\n",
+    b"Host: \r\n",
+    b"User-Agent: x/1 (y; z)\r\n",
+    b"Accept: */*\r\n",
+    b"Accept-Encoding: gzip\r\n",
+    b"Connection: close\r\n",
+    b"Content-Length: 3\r\n",
+    b"Content-Length: 03\r\n",
+    b"Content-Length: +3\r\n",
+    b"Content-Length: 0\r\n",
+    b"Content-Type: text/plain\r\n",
+    b"Content-Type: nonsense\r\n",
+    b"Content-Type: application/x-www-form-urlencoded\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Idempotency-Key: k\r\n",
+    b"If-Match: *\r\n",
+    b"If-None-Match: *\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Accept: a\r\n b\r\n",
+    b"Accept: a\x00\r\n",
+    b"Accept: a\n",
+]
+VERSIONS = [b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2"]
+BODIES = [b"", b"abc", b"abcd", b"GET / HTTP/1.1\r\n\r\n"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def requests() -> st.SearchStrategy[bytes]:
+    head = st.builds(
+        lambda method, key, version, fields: (
+            method + b" /v1/kv/" + key + b" " + version + b"\r\n" + b"".join(fields) + b"\r\n"
+        ),
+        st.sampled_from(METHODS),
+        st.sampled_from(KEYS),
+        st.sampled_from(VERSIONS),
+        st.lists(st.sampled_from(FIELDS), max_size=5).map(lambda fields: fields if HOST in fields else [HOST, *fields]),
+    )
+    return st.builds(lambda head, body: head + body, head, st.sampled_from(BODIES))
+
+
+def parsed(loop: asyncio.AbstractEventLoop, data: bytes) -> tuple[Any, bytes]:
+    """The only request in these bytes, as aiohttp's parser reads it, and its body."""
+    parser = HttpRequestParser(mock.create_autospec(BaseProtocol), loop, 65536, auto_decompress=False)
+    messages, is_upgraded, rest = parser.feed_data(data)
+    assert not is_upgraded
+    assert not rest
+    ((message, payload),) = messages
+    assert payload.is_eof()
+    return message, payload.read_nowait(-1) if payload.total_bytes else b""
+
+
+@given(requests())
+@example(b"PUT /v1/kv/a HTTP/1.1\r\nContent-Length: 3\r\nHost: h\r\nContent-Type: text/plain\r\n\r\nabc")
+@example(b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\nUser-Agent: curl/7\r\nAccept: */*\r\n\r\n")
+def test_whatever_is_recognised_is_what_the_parser_reads(loop: asyncio.AbstractEventLoop, data: bytes) -> None:
+    request = recognise(data)
+    if request is None:
+        return
+    message, body = parsed(loop, data)
+    assert (message.method, str(message.version)) == (request.method, "HttpVersion(major=1, minor=1)")
+    assert decode_key(message.path.removeprefix("/v1/kv/")) == request.key
+    assert not message.should_close
+    assert not message.chunked
+    plain = {"HOST", "USER-AGENT", "ACCEPT", "ACCEPT-ENCODING", "ACCEPT-LANGUAGE", "CONTENT-LENGTH", "CONTENT-TYPE"}
+    assert {name.upper() for name in message.headers} <= plain
+    if request.method == "PUT":
+        assert request.value == body
+        assert request.content_type == check_content_type(message.headers.get("Content-Type", ""))
+    else:
+        assert request.value is None
+        assert "Content-Length" not in message.headers
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_it(data: bytes) -> None:
+    for start in (
+        b"",
+        b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\n",
+        b"PUT /v1/kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n",
+    ):
+        recognise(start + data)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_plain_request_is_recognised(method: str) -> None:
+    data = (
+        f"{method} /v1/kv/config/db HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n"
+    )
+    assert recognise(data.encode()) == FastRequest(method, b"config/db")
+
+
+def test_a_plain_put_is_recognised_whatever_the_order_of_its_fields() -> None:
+    fields = [b"Host: h\r\n", b"Content-Length: 2\r\n", b"Content-Type: text/plain\r\n", b"Accept: */*\r\n"]
+    for turn in range(4):
+        data = b"PUT /v1/kv/a HTTP/1.1\r\n" + b"".join(fields[turn:] + fields[:turn]) + b"\r\nhi"
+        assert recognise(data) == FastRequest("PUT", b"a", b"hi", "text/plain")
+
+
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_a_part_of_a_request_is_not(cut: int) -> None:
+    data = b"PUT /v1/kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789"
+    assert recognise(data) is not None
+    assert recognise(data[:-cut]) is None
+
+
+def test_two_requests_are_not() -> None:
+    data = b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\n\r\n"
+    assert recognise(data * 2) is None
