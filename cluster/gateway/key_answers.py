@@ -1,6 +1,6 @@
 """Answers to requests on one key, whichever way they went.
 
-Guarantees: the same outcome is told by the same bytes. Leaves to others: what the outcome is. Sans-IO.
+Guarantees: the same outcome is told by the same bytes. Leaves to others: what the outcome is.
 """
 
 from __future__ import annotations

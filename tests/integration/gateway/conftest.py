@@ -115,7 +115,7 @@ class RawClient:
 
 
 class Gateway:
-    """A listener with two nodes behind it; partition i is led by node i modulo 2. `has_lane`: the short way is there."""
+    """A listener with two nodes behind it; partition i is led by node i modulo 2. `has_lane`: it has the short way."""
 
     def __init__(self, settings: GatewaySettings, has_lane: bool = True) -> None:
         self.settings = settings

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpProcessingError, HttpRequestParser
+from aiohttp.http import HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
