@@ -21,7 +21,7 @@ def transactions() -> AsyncMock:
 
 
 @pytest.fixture
-def service(transactions: AsyncMock) -> KvService:
+async def service(transactions: AsyncMock) -> KvService:
     return KvService(Mock(), Mock(), transactions, max_value_bytes=VALUE_BYTES_MAX, batch_answer_bytes_max=1)
 
 
