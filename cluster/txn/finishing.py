@@ -72,23 +72,26 @@ class Finishing:
     def take(self, exchange: Exchange, question: FinishTxn | ResolveTxns, body: Body, now_s: float) -> bool:
         """An answer that is no fault; False where it does not fit the question."""
         if isinstance(question, ResolveTxns) and isinstance(body, TxnsResolved):
-            self._open.discard(exchange)
-            self._resolved(question, body, now_s)
-            return True
+            return self._resolved(exchange, question, body, now_s)
         if isinstance(question, FinishTxn) and isinstance(body, Done):
             self._open.discard(exchange)
             self._finished(question)
             return True
         return False
 
-    def _resolved(self, question: ResolveTxns, told: TxnsResolved, now_s: float) -> None:
+    def _resolved(self, exchange: Exchange, question: ResolveTxns, told: TxnsResolved, now_s: float) -> bool:
         asked = {(ask.txn, ask.pid, ask.epoch, ask.seq) for ask in question.asks}
         outcomes = [one for one in told.outcomes if (one.txn, one.pid, one.epoch, one.seq) in asked]
-        if len(outcomes) == len(asked) and all(one.commits for one in outcomes):
+        if len(outcomes) < len(asked):
+            # Who leads the primary knows of all: the decision is durable.
+            return False
+        self._open.discard(exchange)
+        if all(one.commits for one in outcomes):
             self._unfinished = len(outcomes)
         for one in outcomes:
             finish = FinishTxn(one.pid, 0, one.txn, one.epoch, one.seq, one.commits, one.then)
             self._tell(one.pid, finish, now_s)
+        return True
 
     def _finished(self, question: FinishTxn) -> None:
         if question.commits and self._unfinished:

@@ -138,8 +138,10 @@ def test_finishing_a_late_decision_has_a_second() -> None:
     story.pass_time(4.9)
     story.vote(2)
     story.decide(commits=True)
-    story.refuse(FinishTxn, 2, "no_leader")
-    story.pass_time(0.5)
+    for _ in range(4):
+        story.refuse(FinishTxn, 2, "no_leader")
+        story.pass_time(0.2)
+    assert story.now_s > story.end_s
     assert story.under_way == ["FinishTxn 2"]
     story.finish_all()
     assert story.complete == [OWN]
@@ -198,6 +200,9 @@ def test_results_that_are_not_all_there_are_no_answer() -> None:
     story = Story(transaction("a", "b", "a2")).start()
     story.vote(2)
     story.decide(commits=True, results=results_of(PRIMARY, puts("a")))
+    assert story.result is None
+    story.pass_time(0.1)
+    story.decide(commits=True, results=[*results_of(PRIMARY, puts("a", "b", "a2")), TxnResult(7, 200)])
     assert story.result is None
     story.pass_time(0.1)
     story.decide(commits=True, is_new=False)

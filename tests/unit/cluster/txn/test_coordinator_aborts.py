@@ -47,6 +47,24 @@ def test_a_vote_that_comes_while_it_is_aborted_names_the_record_to_finish() -> N
     assert story.asked_of(FinishTxn)[2].seq == 22
 
 
+@pytest.mark.parametrize("how", ["lost", "not sent", "no_leader"])
+def test_nobody_is_asked_to_prepare_what_is_being_aborted(how: str) -> None:
+    story = Story(transaction("a", "b", "c", "d")).start()
+    story.refuse(Prepare, 2, "no_leader")
+    story.refuse(Prepare, 3, "txn_conflict")
+    if how == "lost":
+        story.lose(Prepare, 4)
+    elif how == "not sent":
+        story.fail_to_send(Prepare, 4)
+    else:
+        story.refuse(Prepare, 4, how)
+    story.pass_time(0.5)
+    assert story.under_way == ["AbortTxn 1"]
+    story.decide(commits=False)
+    assert story.code == "txn_conflict"
+    assert story.under_way == (["FinishTxn 4"] if how == "lost" else [])
+
+
 def test_a_no_that_comes_while_it_is_aborted_leaves_nobody_to_tell() -> None:
     story = Story(transaction("a", "b", "c")).start()
     story.refuse(Prepare, 3, "txn_conflict")
@@ -161,6 +179,16 @@ def test_an_abort_that_cannot_be_had_leaves_it_open_where_a_question_to_commit_i
     story.lose(Transact, 1)
     story.pass_time(0.1)
     story.refuse(Transact, 1, "storage_full")
+    refuse_abort_to_the_end(story)
+    assert story.code == "outcome_unknown"
+
+
+def test_a_commit_whose_results_are_not_all_told_is_no_abort() -> None:
+    story = Story(transaction("a", "b")).start()
+    story.vote(2)
+    story.refuse(Transact, 1, "txn_conflict")
+    story.decide(commits=True, is_new=False, results=[])
+    story.pass_time(0.1)
     refuse_abort_to_the_end(story)
     assert story.code == "outcome_unknown"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from unit.cluster.txn.txn_story import CLIENTS, Story, led_by, transaction, vote_on
 
@@ -15,7 +16,6 @@ from kvstore.messages import (
     FinishTxn,
     Prepare,
     Transact,
-    Transacted,
     TxnBranch,
     TxnKnown,
     TxnName,
@@ -182,6 +182,45 @@ def test_after_a_lost_question_on_a_single_partition_only_a_decision_is_an_answe
     assert story.committed
 
 
+def test_leaders_that_name_each_other_to_the_end_are_no_leader() -> None:
+    story = Story(transaction("a")).start()
+    while story.asked_of(Transact):
+        story.refuse(Transact, 1, "wrong_leader")
+        story.pass_time(0.3)
+    assert story.code == "no_leader"
+
+
+def test_each_message_has_a_pause_of_its_own() -> None:
+    story = Story(transaction("a", "b", "c")).start()
+    story.refuse(Prepare, 3, "no_leader")
+    story.pass_time(0.01)
+    story.refuse(Prepare, 3, "no_leader")
+    story.refuse(Prepare, 2, "no_leader")
+    story.pass_time(0.005)
+    assert story.under_way == ["Prepare 2"]
+
+
+def test_no_attempt_is_waited_for_longer_than_the_transaction_may_take() -> None:
+    story = Story(transaction("a", "b"), timeout_s=1.0).start()
+    (prepare,) = story.asks
+    assert prepare.timeout_s == pytest.approx(0.8)
+    story.vote(2)
+    (transact,) = story.asks
+    assert transact.timeout_s == pytest.approx(1.0)
+
+
+def test_where_the_first_participant_cannot_be_asked_any_more_the_others_are_not() -> None:
+    story = Story(transaction("a", "b", "c"))
+    story.entries[1] = led_by(1, None)
+    story.entries[2] = led_by(2, None)
+    story.start()
+    story.pass_time(3.7)
+    story.lead(1, "n1")
+    story.answer(AskTxn, 1, TxnKnown(False))
+    assert story.code == "no_leader"
+    assert not story.asks
+
+
 def test_a_single_partition_that_never_was_reached_is_a_definite_error() -> None:
     story = Story(transaction("a"), CLIENTS).start()
     while story.asked_of(Transact):
@@ -204,7 +243,12 @@ def test_a_second_answer_of_the_primary_finishes_what_was_voted() -> None:
 def test_votes_of_another_partition_and_other_answers_are_as_good_as_none() -> None:
     story = Story(transaction("a", "b", "b2")).start()
     part = story.asked_of(Prepare)[2].part
-    unfit: list[Body] = [Voted(vote_on(part, 3)), Voted(vote_on(part, 2, then=TxnBranch([]))), Done(), TxnKnown(True)]
+    unfit: list[Body] = [
+        Voted(msgspec.structs.replace(vote_on(part, 2), pid=3)),
+        Voted(vote_on(part, 2, then=TxnBranch([]))),
+        Done(),
+        TxnKnown(True),
+    ]
     for body in unfit:
         story.answer(Prepare, 2, body)
         assert not story.asks
@@ -218,7 +262,7 @@ def test_votes_of_another_partition_and_other_answers_are_as_good_as_none() -> N
 def test_a_decision_on_another_transaction_is_none(other: TxnName) -> None:
     story = Story(transaction("a", "b")).start()
     story.vote(2)
-    story.answer(Transact, 1, Transacted(other, True, True, True, []))
+    story.decide(commits=True, txn=other)
     assert story.result is None
     story.pass_time(0.1)
     assert story.under_way == ["Transact 1"]

@@ -82,13 +82,18 @@ def test_the_primary_hears_of_a_stored_outcome_that_rests_on_these_very_records(
     assert story.complete == [CLIENTS]
 
 
-def test_a_record_that_was_not_asked_about_is_not_finished() -> None:
-    story = Story(transaction("a", "b"), CLIENTS).start()
+def test_a_node_that_does_not_tell_of_every_record_does_not_lead_the_primary() -> None:
+    story = Story(transaction("a", "b", "c"), CLIENTS).start()
     story.vote(2, seq=22)
-    story.decide(commits=True, is_new=False, results=stored("a", "b"))
-    story.answer(ResolveTxns, 1, TxnsResolved([Resolved(CLIENTS, 2, 1, 23, True, True)]))
-    assert not story.asks
-    assert story.coordinator.is_over
+    story.vote(3, seq=33)
+    story.decide(commits=True, is_new=False, results=stored("a", "b", "c"))
+    committed = [Resolved(CLIENTS, 2, 1, 22, True, True), Resolved(CLIENTS, 3, 1, 33, True, True)]
+    for outcomes in ([], committed[:1], [committed[0], Resolved(CLIENTS, 3, 1, 34, True, True)]):
+        story.answer(ResolveTxns, 1, TxnsResolved(outcomes))
+        assert not story.asks
+        story.pass_time(0.3)
+    story.answer(ResolveTxns, 1, TxnsResolved(committed))
+    assert story.under_way == ["FinishTxn 2", "FinishTxn 3"]
 
 
 @pytest.mark.parametrize("stands", [1, 4])
@@ -208,3 +213,51 @@ def test_results_of_another_gateways_records_are_not_mixed_with_ones_own() -> No
     story.vote(2)
     story.decide(commits=True, is_new=False, results=results_of(1, story.asked.then))
     assert story.result is None, "partition 2's result is missing, and the vote is not what was carried out"
+
+
+def test_a_conflict_after_a_lost_question_to_commit_is_this_very_attempts() -> None:
+    story = Story(transaction("a", "b"), CLIENTS).start()
+    story.vote(2)
+    story.lose(Transact, 1)
+    story.pass_time(0.1)
+    story.refuse(Transact, 1, "storage_full")
+    story.decide(commits=False, is_new=False)
+    assert story.code == "storage_full"
+
+
+def test_a_later_attempt_that_was_aborted_says_nothing_of_this_one() -> None:
+    story = Story(transaction("a", "b"), CLIENTS).start()
+    story.vote(2)
+    story.lose(Transact, 1)
+    story.pass_time(0.1)
+    story.refuse(Transact, 1, "storage_full")
+    story.decide(commits=False, is_new=False, txn=attempt(3), fault=Fault("txn_conflict", "another's"))
+    assert story.asked_of(Prepare)[2].txn == attempt(4)
+    story.finish_all()
+    story.refuse(Prepare, 2, "txn_conflict")
+    story.decide(commits=False, is_new=False)
+    assert story.asked_of(Prepare)[2].txn == attempt(5), "what was lost was a question of an earlier attempt"
+
+
+def test_what_refused_an_earlier_attempt_is_not_the_error_of_the_next() -> None:
+    story = Story(transaction("a", "b"), CLIENTS).start()
+    story.refuse(Prepare, 2, "storage_full")
+    story.decide(commits=False, is_new=False)
+    story.vote(2)
+    story.decide(commits=False, fault=Fault("bad_request", "no integer"))
+    assert story.code == "bad_request"
+
+
+def test_the_end_of_an_earlier_attempt_is_not_the_end_of_the_one_that_committed() -> None:
+    story = Story(transaction("a", "b"), CLIENTS).start()
+    story.vote(2)
+    story.decide(commits=False, is_new=False)
+    story.vote(2)
+    story.decide(commits=True)
+    aborting, committing = story.asks
+    story.asks = [aborting]
+    story.finish_all()
+    assert not story.complete
+    story.asks = [committing]
+    story.finish_all()
+    assert story.complete == [attempt(2)]

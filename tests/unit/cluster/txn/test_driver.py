@@ -160,10 +160,12 @@ async def test_news_of_the_map_wake_who_waits_for_a_leader(
     running = asyncio.create_task(transactions.transact(two))
     await asyncio.sleep(0)
     assert not links.calls
-    links.respond = obliging
     update = MapUpdate(2, [], [led_by(2, "n2", ver=3)], [])
     router.take(update)
     transactions.take(update)
+    assert [call.node for call in links.calls] == ["n2"]
+    links.respond = obliging
+    await links.answer(Prepare, voted(links.calls[0].body))
     assert isinstance(await running, TxnOutcome)
 
 
@@ -181,6 +183,30 @@ async def test_calls_that_do_not_leave_and_calls_that_are_lost_are_made_again(
     await links.answer(Prepare, voted(prepare.body))
     assert isinstance(await running, TxnOutcome)
     assert links.heard[:3] == [("n2", False), ("n2", False), ("n2", True)]
+
+
+async def test_a_call_that_did_not_leave_has_prepared_nothing(
+    transactions: Transactions, links: FakeLinks, two: Transaction
+) -> None:
+    running = asyncio.create_task(transactions.transact(two))
+    await links.lose(Prepare, NotSent("queue"))
+    await links.refuse(Prepare, "txn_conflict")
+    with pytest.raises(TxnConflict):
+        await asyncio.wait_for(running, 10)
+    assert not links.calls
+
+
+async def test_a_transaction_takes_five_seconds_at_most_whatever_a_request_may(
+    links: FakeLinks, two: Transaction
+) -> None:
+    transactions = transactions_of(links, router_of(), timeout_s=60.0)
+    running = asyncio.create_task(transactions.transact(two))
+    prepare = (await links.called(Prepare))[0]
+    assert prepare.body.ttl_ms == 5000  # type: ignore[union-attr]
+    await links.refuse(Prepare, "txn_conflict")
+    with pytest.raises(TxnConflict):
+        await running
+    await transactions.close()
 
 
 async def test_a_client_that_goes_away_leaves_its_transaction_to_come_to_its_end(
@@ -230,6 +256,7 @@ async def test_so_many_may_finish_and_no_more(
     assert len(await links.called(FinishTxn, 3)) == 3
     for _ in range(3):
         await links.refuse(FinishTxn, "no_leader")
+    await asyncio.sleep(0.05)
     assert len(await links.called(FinishTxn, 2)) == 2
     for _ in range(2):
         await links.answer(FinishTxn, Done())

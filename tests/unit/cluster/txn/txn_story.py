@@ -25,6 +25,7 @@ from kvstore.messages import (
     FinishTxn,
     OpKind,
     Prepare,
+    ResolveTxns,
     Rid,
     Transact,
     Transacted,
@@ -87,6 +88,7 @@ class Story:
 
     def __init__(self, asked: Transaction, name: TxnName = OWN, *, timeout_s: float = 5.0) -> None:
         self.asked = asked
+        self.end_s = 100.0 + timeout_s
         self.entries = {pid: led_by(pid, f"n{pid}") for pid in range(1, 6)}
         self.away: set[str] = set()
         self.now_s = 100.0
@@ -190,6 +192,8 @@ class Story:
             if isinstance(effect, Ask):
                 assert effect.node == f"n{effect.exchange.pid}" or effect.node in self.away or "x" in effect.node
                 assert effect.timeout_s > 0
+                if not isinstance(effect.body, FinishTxn | ResolveTxns):
+                    assert self.now_s + effect.timeout_s <= self.end_s
                 self.asks.append(effect)
             elif isinstance(effect, Answer):
                 self.results.append(effect.result)
