@@ -167,7 +167,7 @@ class Doubts:
     def _ask_for(self, asks: list[InDoubt], view: Snapshot, now: Instant) -> list[Effect]:
         if not asks:
             return []
-        self._resolve(self._decisions(asks, view, now), now)
+        self._resolve(self.decisions(asks, view, now), now)
         return [SendAll(ResolveTxns(asks))]
 
     def _ask_about(self, parts: list[InDoubt]) -> list[Effect]:
@@ -179,7 +179,7 @@ class Doubts:
     def on_news(self, node: str, news: TxnNews, view: Snapshot, now: Instant) -> list[Effect]:
         """Another node, or a coordinator, asks or tells."""
         if isinstance(news, ResolveTxns):
-            outcomes = self._decisions(news.asks, view, now)
+            outcomes = self.decisions(news.asks, view, now)
             return [Send(node, TxnsResolved(outcomes))] if outcomes else []
         if isinstance(news, AskFinished):
             parts = self._finished(news.parts)
@@ -202,7 +202,8 @@ class Doubts:
             return None
         return partition, leader
 
-    def _decisions(self, asks: list[InDoubt], view: Snapshot, now: Instant) -> list[Resolved]:
+    def decisions(self, asks: list[InDoubt], view: Snapshot, now: Instant) -> list[Resolved]:
+        """What becomes of those whose primary is led here, and durably decided."""
         outcomes = []
         for ask in asks:
             found = self._leader(ask.txn.primary)

@@ -40,8 +40,10 @@ from kvstore.messages import (
     ReadStale,
     Reconcile,
     Refused,
+    ResolveTxns,
     Retire,
     Scan,
+    TxnsResolved,
     Verify,
     Welcome,
     Write,
@@ -117,6 +119,8 @@ class Service:
             self.shell.receive(connection.peer, body)
         elif isinstance(body, TxnCall) and connection.role == "gateway":
             self._transact(connection, envelope.call, body)
+        elif isinstance(body, ResolveTxns) and envelope.call and connection.role == "gateway":
+            self._resolve(connection, envelope.call, body)
         elif isinstance(body, TxnNews) and connection.peer and connection.role in (*PEERS, "gateway"):
             shell = self.shell
             view, now = shell.view(), shell.now_after_view()
@@ -263,6 +267,13 @@ class Service:
             shell.metrics.queued += 1
         else:
             pending.send()
+        shell.schedule()
+
+    def _resolve(self, connection: Connection, call: int, asked: ResolveTxns) -> None:
+        """A coordinator asks what becomes of the votes that it got."""
+        shell = self.shell
+        view, now = shell.view(), shell.now_after_view()
+        connection.answer(call, TxnsResolved(shell.partitions.doubts.decisions(asked.asks, view, now)))
         shell.schedule()
 
     def _write(self, connection: Connection, call: int, message: Write) -> None:
