@@ -86,8 +86,8 @@ class Finishing:
             # Who leads the primary knows of all: the decision is durable.
             return False
         self._open.discard(exchange)
-        if all(one.commits for one in outcomes):
-            self._unfinished = len(outcomes)
+        # One that is aborted is never counted down: of what the commit rests on in its place nothing is known here.
+        self._unfinished = len(outcomes)
         for one in outcomes:
             finish = FinishTxn(one.pid, 0, one.txn, one.epoch, one.seq, one.commits, one.then)
             self._tell(one.pid, finish, now_s)
