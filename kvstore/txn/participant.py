@@ -129,7 +129,8 @@ class Participant:
             if former.attempt > name.attempt:
                 return HAS_ENDED
             # Whoever makes an attempt has seen that the one before is durably aborted.
-            self._finish(former, False, False, now)
+            if not self.held[former].finish_seq:
+                self._finish(former, False, False, now)
         return None
 
     def prepare(

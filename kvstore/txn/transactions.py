@@ -152,7 +152,7 @@ class Transactions:
         """Go on with those whose keys are free, and send those away whose wait is over."""
         effects: list[Effect] = []
         for waiter, is_free in self.locks.step(now.mono_ms):
-            result = self._go_on(waiter, view, now, full) if is_free else self._give_up(waiter, now)
+            result = self._go_on(waiter, view, now, full) if is_free else self._give_up(waiter, view, now)
             if not isinstance(result, Later):
                 effects.append(Reply(waiter.ticket, result))
         effects += self._retry_reads(view, now)
@@ -169,11 +169,16 @@ class Transactions:
             return self.transact(waiter.ticket, request, view, now, full)
         return self._end.write(waiter.ticket, request, view, now, full)
 
-    def _give_up(self, waiter: Waiter, now: Instant) -> Fault | Later:
-        request = waiter.request
+    def _give_up(self, waiter: Waiter, view: Snapshot, now: Instant) -> Voted | Transacted | Fault | Later:
+        """Nothing is done for it, unless the same request was carried out when it came another way meanwhile."""
+        ticket, request = waiter.ticket, waiter.request
         if isinstance(request, Transact):
-            return self.primary.refuse(waiter.ticket, request, CONFLICT, now)
-        return CONFLICT if isinstance(request, Prepare) else LOCKED
+            decided = self.primary.known(ticket, request, view, now)
+            return self.primary.refuse(ticket, request, CONFLICT, now) if decided is None else decided
+        if isinstance(request, Prepare):
+            voted = self.participant.known(ticket, request, view, now)
+            return CONFLICT if voted is None else voted
+        return LOCKED
 
     def _retry_reads(self, view: Snapshot, now: Instant) -> list[Effect]:
         """What a transaction left is shown in the turn in which its end is committed, whoever has prepared the key
