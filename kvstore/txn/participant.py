@@ -8,8 +8,6 @@ waits and for how long (`transactions`), the decision (`primary`). Sans-IO. PROT
 
 from __future__ import annotations
 
-from collections import deque
-
 from kvstore.instant import Instant
 from kvstore.messages import (
     Done,
@@ -71,8 +69,7 @@ class Participant:
         self._copy = copy
         self._end = end
         self._locks = locks
-        self._recent: set[TxnName] = set()
-        self._recent_order: deque[TxnName] = deque()
+        self._recent: dict[TxnName, int] = {}
         for prepared in copy.txns.prepared.values():
             self.take_prepared(prepared, now)
             self.hide(prepared)
@@ -98,6 +95,9 @@ class Participant:
 
     def take_finished(self, finished: Finished, seq: int) -> None:
         """A finish record joined the log's end."""
+        self._recent[finished.txn] = seq
+        if len(self._recent) > RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
         held = self.held.get(finished.txn)
         if held is not None:
             held.finish_seq = seq
@@ -109,10 +109,6 @@ class Participant:
         for key in () if held is None else held.prepared.written:
             if self.hidden.get(key) == finished.txn:
                 del self.hidden[key]
-        self._recent.add(finished.txn)
-        self._recent_order.append(finished.txn)
-        if len(self._recent_order) > RECENT_MAX:
-            self._recent.discard(self._recent_order.popleft())
 
     # ---- prepare ------------------------------------------------------------------------------------------------
 
@@ -169,7 +165,7 @@ class Participant:
         ended = self._copy.txns.ended(name.token, view, end.time_ms(now))
         is_known = name in self._recent or (ended is not None and ended.txn.attempt >= name.attempt)
         if asked.commits or is_known:
-            return end.answer(ticket, 0, Done(), now)
+            return end.answer(ticket, self._recent.get(name, 0), Done(), now)
         return end.answer_at(end.propose_txn(Finished(name, 0, 0, False), now), ticket, Done())
 
     def resolve(self, outcome: Resolved, now: Instant) -> None:

@@ -10,6 +10,7 @@ from unit.kvstore.story import PID, Story, StoryNode
 from kvstore.doubts import TxnCall
 from kvstore.effects import Effect
 from kvstore.messages import (
+    Done,
     FinishTxn,
     OpKind,
     Prepare,
@@ -22,8 +23,9 @@ from kvstore.messages import (
     Vote,
     Voted,
 )
+from kvstore.replication.answers import LATER
 from kvstore.storage.records import RecordType
-from kvstore.txn.log_end import LOCK_WAIT_MS
+from kvstore.txn.log_end import HAS_ENDED, LOCK_WAIT_MS
 
 ELSEWHERE = 2
 PART = TxnPart([], [TxnOp(0, OpKind.PUT, b"a", b"new")], [])
@@ -101,4 +103,22 @@ def test_an_attempt_that_is_being_ended_is_not_ended_again_by_the_next_one(n1: S
     prepare(n1, "second", second)
     n1.batch()
     assert isinstance(n1.replies["second"], Voted)
+    assert records(n1, RecordType.FINISH) == 1
+
+
+def test_a_prepare_that_comes_right_behind_the_word_of_the_abort_is_not_prepared(n1: StoryNode) -> None:
+    name = TxnName(ELSEWHERE, b"t" * 16, 1)
+    ask(n1, "abort", FinishTxn(PID, n1.partition.ver, name, 0, 0, False, False))
+    assert prepare(n1, "prepare", name) == HAS_ENDED
+    n1.batch()
+    assert n1.replies["abort"] == Done()
+    assert records(n1, RecordType.PREPARE) == 0
+
+
+def test_who_asks_again_for_the_end_hears_of_it_when_it_is_durable(n1: StoryNode) -> None:
+    finish_txn = FinishTxn(PID, n1.partition.ver, TxnName(ELSEWHERE, b"t" * 16, 1), 0, 0, False, False)
+    ask(n1, "first", finish_txn)
+    assert ask(n1, "again", finish_txn) is LATER
+    n1.batch()
+    assert n1.replies["again"] == Done()
     assert records(n1, RecordType.FINISH) == 1
