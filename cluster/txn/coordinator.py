@@ -313,7 +313,8 @@ class Coordinator:
         if told.txn != self._name:
             self._finish_aborted(now_s)
         elif is_anothers:
-            self._finishing.resolve(self._name, self._votes.values(), now_s)
+            are_all = len(self._votes) == len(self._prepares)
+            self._finishing.resolve(self._name, self._votes.values(), are_all, now_s)
         else:
             self._finishing.commit(self._name, votes, told.then, now_s)
         return self._tell(now_s)

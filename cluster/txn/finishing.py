@@ -26,6 +26,7 @@ class Finishing:
         self._fresh: list[Exchange] = []
         self._open: set[Exchange] = set()
         self._unfinished = 0
+        self._has_all = False
         self._complete: TxnName | None = None
 
     @property
@@ -63,8 +64,12 @@ class Finishing:
         epoch, seq = (vote.epoch, vote.seq) if vote else (0, 0)
         self._tell(pid, FinishTxn(pid, 0, name, epoch, seq, False, False), now_s)
 
-    def resolve(self, name: TxnName, votes: Iterable[Vote], now_s: float) -> None:
-        """It is committed, and these votes may or may not be what that rests on: the primary knows."""
+    def resolve(self, name: TxnName, votes: Iterable[Vote], are_all: bool, now_s: float) -> None:
+        """It is committed, and these votes may or may not be what that rests on: the primary knows.
+
+        Args: are_all: all participants have voted.
+        """
+        self._has_all = are_all
         asks = [InDoubt(name, vote.pid, vote.epoch, vote.seq, False) for vote in votes]
         if asks:
             self._tell(name.primary, ResolveTxns(asks), now_s)
@@ -87,7 +92,7 @@ class Finishing:
             return False
         self._open.discard(exchange)
         # One that is aborted is never counted down: of what the commit rests on in its place nothing is known here.
-        self._unfinished = len(outcomes)
+        self._unfinished = len(outcomes) if self._has_all else 0
         for one in outcomes:
             finish = FinishTxn(one.pid, 0, one.txn, one.epoch, one.seq, one.commits, one.then)
             self._tell(one.pid, finish, now_s)

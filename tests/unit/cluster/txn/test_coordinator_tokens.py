@@ -82,6 +82,16 @@ def test_the_primary_hears_of_a_stored_outcome_that_rests_on_these_very_records(
     assert story.complete == [CLIENTS]
 
 
+def test_the_primary_does_not_hear_of_a_stored_outcome_while_a_vote_on_it_is_missing() -> None:
+    story = Story(transaction("a", "b", "c"), CLIENTS).start()
+    story.vote(2, seq=22)
+    story.refuse(Prepare, 3, "txn_conflict")
+    story.decide(commits=True, is_new=False, results=stored("a", "b", "c"))
+    story.answer(ResolveTxns, 1, TxnsResolved([Resolved(CLIENTS, 2, 1, 22, True, True)]))
+    story.finish_all()
+    assert not story.complete, "another gateway's record in partition 3 may be prepared still"
+
+
 def test_a_node_that_does_not_tell_of_every_record_does_not_lead_the_primary() -> None:
     story = Story(transaction("a", "b", "c"), CLIENTS).start()
     story.vote(2, seq=22)
