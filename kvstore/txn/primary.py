@@ -18,6 +18,7 @@ from kvstore.messages import (
     Resolved,
     Transact,
     Transacted,
+    TxnBranch,
     TxnKnown,
     TxnName,
     TxnResult,
@@ -26,7 +27,7 @@ from kvstore.replication.answers import REUSED, Later
 from kvstore.replication.copy import Copy
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Snapshot
-from kvstore.txn.evaluate import Evaluation, keys_of, writes_of
+from kvstore.txn.evaluate import TOO_MUCH, VALUES_BYTES_MAX, Evaluation, keys_of, writes_of
 from kvstore.txn.log_end import LogEnd
 from kvstore.txn.records import Decided, Ended, Forgotten
 from kvstore.txn.state import ended_of
@@ -127,7 +128,9 @@ class Primary:
         then = evaluation.holds and all(vote.holds for vote in asked.votes)
         effects, branch = evaluation.branch(then)
         others = [vote.branch(then) for vote in asked.votes]
-        fault = next((one.fault for one in (branch, *others) if one.fault is not None), None)
+        fault = next((one.fault for one in (branch, *others) if one.fault is not None), None) or _too_much(
+            others, branch
+        )
         if fault is not None:
             return self.refuse(ticket, asked, fault, now)
         results = self._kept(asked.txn, branch.results, [result for one in others for result in one.results])
@@ -224,3 +227,9 @@ class Primary:
     def _is_committed(self, token: bytes) -> bool:
         seq, _ = self._at_end.get(token, (0, None))
         return seq <= self._copy.commit_seq
+
+
+def _too_much(others: list[TxnBranch], own: TxnBranch) -> Fault | None:
+    """Whether the values that were read, of all partitions together, are more than one answer holds."""
+    size = sum(len(result.value or b"") for branch in (own, *others) for result in branch.results)
+    return TOO_MUCH if size > VALUES_BYTES_MAX else None
