@@ -1,13 +1,14 @@
 """The Python client of the HTTP API.
 
 Guarantees: what `from kvstore.client import ...` offers is what a program needs: `Client` (async), `SyncClient`, the
-operations of a batch and what the answers hold. Leaves to others: the errors, which are those of `kvstore.errors`.
+operations of batches and transactions, and what the answers hold. Leaves to others: the errors, which are those of
+`kvstore.errors`.
 """
 
-from kvstore.client.answers import Deleted, StreamCut, Unreachable, Value, Written
+from kvstore.client.answers import Deleted, Number, StreamCut, TxnOutcome, TxnState, Unreachable, Value, Written
 from kvstore.client.client import Client
 from kvstore.client.items import Item, Page
-from kvstore.client.ops import Delete, Get, Op, Put
+from kvstore.client.ops import Delete, Get, If, Incr, Op, Put, TxnOp
 from kvstore.client.sync import SyncClient
 
 __all__ = [
@@ -15,12 +16,18 @@ __all__ = [
     "Delete",
     "Deleted",
     "Get",
+    "If",
+    "Incr",
     "Item",
+    "Number",
     "Op",
     "Page",
     "Put",
     "StreamCut",
     "SyncClient",
+    "TxnOp",
+    "TxnOutcome",
+    "TxnState",
     "Unreachable",
     "Value",
     "Written",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgpack
 
-from kvstore.client.ops import Delete, Op, Put
+from kvstore.client.ops import Delete, Incr, Op, Put, TxnOp
 from kvstore.errors import BY_CODE, KvError, OutcomeUnknown, from_code
 
 OCTET_STREAM = "application/octet-stream"
@@ -21,6 +21,8 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 Consistency = Literal["strong", "quorum", "stale"]
+Branch = Literal["then", "else"]
+State = Literal["committed", "aborted", "pending"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,32 @@ class Written:
 @dataclass(frozen=True, slots=True)
 class Deleted:
     """A delete that is durable, whether or not the key was there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """What an increment came to."""
+
+    value: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class TxnOutcome:
+    """A committed transaction: the branch that was taken, and the outcome of each of its operations; that of a `Get` of
+    an absent key is a `KeyNotFound` in its place, which failed nothing."""
+
+    id: str
+    branch: Branch
+    outcomes: list[Value | Written | Deleted | Number | KvError]
+
+
+@dataclass(frozen=True, slots=True)
+class TxnState:
+    """Where a transaction stands; `branch` only of one that is committed."""
+
+    state: State
+    branch: Branch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +190,50 @@ def outcomes_of(ops: Sequence[Op], body: bytes) -> list[Outcome]:
         return [_outcome(op, result) for op, result in zip(ops, results, strict=True)]
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise OutcomeUnknown(f"the gateway's answer to a batch cannot be read: {error}") from error
+
+
+def txn_outcome_of(then: Sequence[TxnOp], otherwise: Sequence[TxnOp], body: bytes) -> TxnOutcome:
+    """What a transaction came to.
+
+    Raises:
+        OutcomeUnknown: the answer cannot be read, or does not answer these operations.
+    """
+    try:
+        answer = msgpack.unpackb(body, raw=False)
+        branch = _branch(answer["branch"])
+        ops, results = then if branch == "then" else otherwise, answer["results"]
+        if len(results) != len(ops):
+            raise ValueError(f"{len(results)} results for {len(ops)} operations")
+        outcomes = [_txn_outcome(op, result) for op, result in zip(ops, results, strict=True)]
+        return TxnOutcome(str(answer["txn"]), branch, outcomes)
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise OutcomeUnknown(f"the gateway's answer to a transaction cannot be read: {error}") from error
+
+
+def txn_state_of(body: bytes) -> TxnState:
+    """Where a transaction stands; raises Unreachable for what is no such answer."""
+    try:
+        answer = json.loads(body)
+        state: State | None = next((one for one in get_args(State) if one == answer["state"]), None)
+        if state is None:
+            raise ValueError(f"state {answer['state']!r}")
+        return TxnState(state, _branch(answer["branch"]) if "branch" in answer else None)
+    except (ValueError, TypeError, KeyError) as error:
+        raise Unreachable(f"the gateway's answer on a transaction cannot be read: {error}") from error
+
+
+def _branch(text: object) -> Branch:
+    if text == "then":
+        return "then"
+    if text == "else":
+        return "else"
+    raise ValueError(f"branch {text!r}")
+
+
+def _txn_outcome(op: TxnOp, result: dict[str, Any]) -> Value | Written | Deleted | Number | KvError:
+    if isinstance(op, Incr):
+        return Number(int(result["value"]), bare_etag(str(result["etag"])))
+    return _outcome(op, result)
 
 
 def _outcome(op: Op, result: dict[str, Any]) -> Outcome:

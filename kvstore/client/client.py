@@ -1,7 +1,7 @@
 """The asynchronous client: one method a request of the contract, on one pool of connections.
 
 Guarantees: it is open between `async with` and its end, and is one set of calls. Leaves to others: the calls
-(`keys`, `ranges`, `operations`), deadlines and retries (`transport`).
+(`keys`, `transactions`, `ranges`, `operations`), deadlines and retries (`transport`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from kvstore.client.operations import OperationCalls
 from kvstore.client.ranges import RangeCalls
+from kvstore.client.transactions import TxnCalls
 from kvstore.client.transport import Transport
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_GATEWAY = "http://127.0.0.1:8000"
 
 
-class Client(RangeCalls, OperationCalls):
+class Client(RangeCalls, TxnCalls, OperationCalls):
     """Talks to one gateway. Use it as `async with Client(...) as client`, within one event loop.
 
     Args:

@@ -15,7 +15,7 @@ from kvstore.client.answers import JSON, MSGPACK, NDJSON, Consistency, Outcome, 
 from kvstore.client.freshness import Reading
 from kvstore.client.ops import Get, Op, encode_batch
 from kvstore.client.transport import CONNECT_TIMEOUT_S, SILENCE_S_MAX, Request, Transport
-from kvstore.client.urls import encode_key, key_bytes
+from kvstore.client.urls import key_path
 from kvstore.errors import BadParameter
 
 
@@ -52,7 +52,7 @@ class KeyCalls:
         query = "?consistency=stale" if max_stale is not None else f"?consistency={consistency}" if consistency else ""
         query += f"&max_stale={max_stale:.6f}" if max_stale is not None else ""
         reading = Reading(max_stale) if max_stale is not None or revalidate else None
-        answer = await self._transport.send(Request("GET", _key_path(key) + query, reading=reading))
+        answer = await self._transport.send(Request("GET", key_path(key) + query, reading=reading))
         return answers.value_of(answer.headers, answer.body)
 
     async def put(
@@ -81,14 +81,14 @@ class KeyCalls:
         if content_type is not None:
             headers["Content-Type"] = content_type
         query = f"?ttl={ttl_s:.6f}" if ttl_s is not None else ""
-        path = _key_path(key)
+        path = key_path(key)
         request = Request("PUT", path + query, value, headers, is_write=True, changed=(path,))
         answer = await self._transport.send(request)
         return answers.written_of(answer.status, answer.headers)
 
     async def delete(self, key: str | bytes, *, if_match: str | None = None) -> None:
         """Delete one key, whether or not it is there; `if_match` and errors as for `put`."""
-        path, headers = _key_path(key), _conditions(if_match, None)
+        path, headers = key_path(key), _conditions(if_match, None)
         await self._transport.send(Request("DELETE", path, None, headers, is_write=True, changed=(path,)))
 
     async def batch(self, ops: Sequence[Op]) -> list[Outcome]:
@@ -103,7 +103,7 @@ class KeyCalls:
             KvError: the batch as a whole was refused; nothing was applied.
         """
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
-        changed = tuple(_key_path(op.key) for op in ops if not isinstance(op, Get))
+        changed = tuple(key_path(op.key) for op in ops if not isinstance(op, Get))
         request = Request("POST", "/v1/batch", encode_batch(ops), headers, is_write=bool(changed), changed=changed)
         return answers.outcomes_of(ops, (await self._transport.send(request)).body)
 
@@ -138,10 +138,6 @@ class KeyCalls:
         if answer.status != 200:
             raise answers.refusal(answer.status, answer.body, is_write=True)
         return answers.imported_of(answer.body)
-
-
-def _key_path(key: str | bytes) -> str:
-    return "/v1/kv/" + encode_key(key_bytes(key))
 
 
 def _conditions(if_match: str | None, if_none_match: str | None) -> dict[str, str]:

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from kvstore.client.answers import Consistency, Outcome, Readiness, Value, Written
+from kvstore.client.answers import Consistency, Outcome, Readiness, TxnOutcome, TxnState, Value, Written
 from kvstore.client.client import DEFAULT_GATEWAY, Client
 from kvstore.client.exporting import Progress
 from kvstore.client.items import Item, Page
-from kvstore.client.ops import Op
+from kvstore.client.ops import If, Op, TxnOp
 from kvstore.client.ranges import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -105,6 +105,17 @@ class SyncClient:
 
     def batch_document(self, document: bytes) -> bytes:
         return self._run(self._client.batch_document(document))
+
+    def txn(
+        self, *, conditions: Sequence[If] = (), then: Sequence[TxnOp] = (), otherwise: Sequence[TxnOp] = ()
+    ) -> TxnOutcome:
+        return self._run(self._client.txn(conditions=conditions, then=then, otherwise=otherwise))
+
+    def txn_document(self, document: bytes) -> bytes:
+        return self._run(self._client.txn_document(document))
+
+    def transaction(self, txn: str) -> TxnState:
+        return self._run(self._client.transaction(txn))
 
     def import_(self, pieces: Iterable[bytes], *, packed: bool = False) -> int:
         return self._run(self._client.import_(_in_threads(pieces), packed=packed))

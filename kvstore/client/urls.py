@@ -32,6 +32,11 @@ def encode_key(key: bytes) -> str:
     return encoded
 
 
+def key_path(key: str | bytes) -> str:
+    """The path of a key in the default keyspace; raises as `key_bytes`."""
+    return "/v1/kv/" + encode_key(key_bytes(key))
+
+
 def query_of(parameters: Mapping[str, bytes | str | int | bool | None]) -> str:
     """A query string of those parameters that are neither None nor False, empty where there are none."""
     stated = {name: value for name, value in parameters.items() if value is not None and value is not False}

@@ -1,0 +1,56 @@
+"""Calls on transactions: to carry one out, and to ask where one stands.
+
+Guarantees: a transaction carries a token of its own, so it is applied once, however often it is sent. Leaves to others:
+bytes of requests and answers (`ops`, `answers`), sending and retries (`transport`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from kvstore.client import answers
+from kvstore.client.answers import JSON, MSGPACK, TxnOutcome, TxnState
+from kvstore.client.ops import Get, If, TxnOp, encode_txn
+from kvstore.client.transport import Request, Transport
+from kvstore.client.urls import key_path
+
+TXN_PATH = "/v1/txn"
+
+
+class TxnCalls:
+    _transport: Transport
+
+    async def txn(
+        self, *, conditions: Sequence[If] = (), then: Sequence[TxnOp] = (), otherwise: Sequence[TxnOp] = ()
+    ) -> TxnOutcome:
+        """Carry out `then` if all conditions hold, else `otherwise`, all operations of it or none, over any keys.
+
+        At the return it is on disk on all in-sync copies. Operations on one key happen in order, and later ones see
+        earlier ones.
+
+        Raises:
+            TxnConflict: it lost to another transaction; nothing was changed, and it may be asked for anew.
+            OutcomeUnknown: it may or may not have been carried out.
+            KvError: any other refusal; nothing was changed.
+        """
+        changed = tuple(key_path(op.key) for op in (*then, *otherwise) if not isinstance(op, Get))
+        headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
+        body = encode_txn(conditions, then, otherwise)
+        request = Request("POST", TXN_PATH, body, headers, is_write=True, changed=changed)
+        return answers.txn_outcome_of(then, otherwise, (await self._transport.send(request)).body)
+
+    async def txn_document(self, document: bytes) -> bytes:
+        """Send a transaction that is a JSON document already and return the JSON answer as it came; errors as `txn`."""
+        headers = {"Content-Type": JSON, "Accept": JSON}
+        return (await self._transport.send(Request("POST", TXN_PATH, document, headers, is_write=True))).body
+
+    async def transaction(self, txn: str) -> TxnState:
+        """Where the transaction of this id stands; asking changes nothing.
+
+        Raises:
+            NotFound: there is none, or it is long over.
+            KvError: any other refusal.
+        """
+        answer = await self._transport.send(Request("GET", f"{TXN_PATH}/{quote(txn, safe='')}"))
+        return answers.txn_state_of(answer.body)
