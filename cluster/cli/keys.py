@@ -82,14 +82,15 @@ def batch(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> ExitCode:
     """Carry out independent operations and print their results as JSON."""
-    document = _document(file)
+    document = document_of(file)
     with SyncClient(gateway, timeout_s=timeout) as client:
         answer = client.batch_document(document)
     print(answer.decode())
     return worst([_code_of(int(result["status"])) for result in json.loads(answer)["results"]])
 
 
-def _document(file: str) -> bytes:
+def document_of(file: str) -> bytes:
+    """What stands in a file, or for `-` in standard input."""
     if file == "-":
         return sys.stdin.buffer.read()
     try:

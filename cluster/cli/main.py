@@ -13,7 +13,19 @@ import typer
 from pydantic import ValidationError
 from typer.main import get_command
 
-from cluster.cli import import_files, keys, later, members, operate, processes, promote, ranges, rebalance, up, verify
+from cluster.cli import (
+    import_files,
+    keys,
+    members,
+    operate,
+    processes,
+    promote,
+    ranges,
+    rebalance,
+    transactions,
+    up,
+    verify,
+)
 from cluster.cli.exits import ExitCode, complain, exit_code, explain_settings
 from kvstore.errors import KvError, OperatorError
 
@@ -31,6 +43,7 @@ app.command()(keys.get)
 app.command()(keys.put)
 app.command()(keys.delete)
 app.command()(keys.batch)
+app.command()(transactions.txn)
 app.command()(ranges.scan)
 app.command()(ranges.export)
 app.command("delete-range")(ranges.delete_range)
@@ -44,10 +57,6 @@ app.command("rebalance")(rebalance.rebalance)
 app.command()(members.drain)
 app.command()(members.undrain)
 app.add_typer(members.nodes_app, name="nodes")
-for _name in later.COMMANDS:
-    app.command(_name, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-        later.refuse
-    )
 
 
 def run(arguments: list[str]) -> int:
