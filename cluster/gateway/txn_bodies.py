@@ -29,6 +29,7 @@ TXN_BYTES_MAX = 4 * 1024 * 1024
 CONDITION_BYTES_MIN = len('{"key":"","etag":""}')
 ETAG_BYTES_MAX = 255
 INCREMENTS = range(-(1 << 63), 1 << 63)
+FLOAT_EXACT_MAX = float(1 << 53)
 
 # Each condition and each operation has one of these.
 _KEY_FIELD = re.compile(rb'"key(?:_b64)?"\s*:')
@@ -216,8 +217,10 @@ def _increment(given: _Op) -> int:
             raise BadBody(f"{given.op} takes no by")
         return 0
     by = 1 if given.by is UNSET else given.by
-    if by != by // 1 or int(by) not in INCREMENTS:
-        raise BadBody("by is a whole number of 64 bits, with its sign")
+    # Beyond that not every number can be a float: it may have been another one when it was written.
+    is_whole = by in INCREMENTS if isinstance(by, int) else by.is_integer() and abs(by) <= FLOAT_EXACT_MAX
+    if not is_whole:
+        raise BadBody("by is a whole number of 64 bits, with its sign; beyond 2^53 it is written without a point")
     return int(by)
 
 

@@ -37,6 +37,12 @@ BAD: dict[str, tuple[Any, ...]] = {
     "if_match": (*NOT_TEXT, "", '"a"', "x" * 256),
     "if_none_match": (*NOT_TEXT, "", "a", '"*"', "* "),
     "etag": NOT_TEXT,
+    "if": (*NOT_A_LIST, [1], [None], [[]], [{}], ["a"]),
+    **dict.fromkeys(("then", "else"), (*NOT_A_LIST, [1], [None], [[]], [{}], ["get"])),
+    "exists": (None, "true", "", 0, 1, [], {}),
+    "by": (*NO_NUMBER, 0.5, 2**63, -(2**63) - 1, 1e300, NAN, INFINITY),
+    "outcome": (*NOT_TEXT, "", "ABORT", "undo", "٣"),
+    "branch": (*NOT_TEXT, "", "THEN", "both", "٣"),
     "id": NO_NAME,
     "zone": NO_NAME,
     "all_of": (*NOT_TEXT, "no-such-node", "٣", "a b"),
@@ -69,7 +75,10 @@ BAD_PACKED = {
     "value": (*NOT_TEXT, "text"),
     # What has more than 64 bits is no value of MessagePack.
     "ttl": (*(value for value in NO_TTL if value != 2**64), NAN, INFINITY),
+    "by": (*NO_NUMBER, 0.5, 2**63, 1e300, NAN, INFINITY),
 }
+# That of an item is ignored where it is given.
+BAD_IN: dict[str, dict[str, tuple[Any, ...]]] = {"transact": {"etag": (*NOT_TEXT, "", "*", '"a"', "x" * 256)}}
 
 VALID: dict[tuple[str, str], tuple[Any, ...]] = {
     ("batch", JSON): (
@@ -84,6 +93,27 @@ VALID: dict[tuple[str, str], tuple[Any, ...]] = {
         {"ops": [{"op": "put", "key": b"k", "value": b"v", "ttl": 5, "content_type": "a/b", "if_match": "1.1.1"}]},
         {"ops": [{"op": "delete", "key": b"k", "if_match": "1.1.1", "if_none_match": "*"}]},
     ),
+    ("transact", JSON): (
+        {"if": [{"key": "k", "etag": "1.1.1"}], "then": [{"op": "get", "key": "k"}]},
+        {"if": [{"key_b64": "aw==", "exists": True}], "then": [{"op": "delete", "key_b64": "aw=="}]},
+        {"if": [{"key": "k", "value": "v"}], "else": [{"op": "incr", "key": "k", "by": 5}]},
+        {"if": [{"key": "k", "value_b64": "dg=="}], "else": [{"op": "delete", "key_b64": "aw=="}]},
+        {"then": [{"op": "put", "key": "k", "value": "v", "ttl": 5, "content_type": "a/b"}]},
+        {"then": [{"op": "put", "key_b64": "aw==", "value_b64": "dg=="}, {"op": "incr", "key_b64": "aw==", "by": 1}]},
+        {"else": [{"op": "put", "key": "k", "value": "v", "ttl": 5, "content_type": "a/b"}]},
+        {"else": [{"op": "put", "key_b64": "aw==", "value_b64": "dg=="}]},
+        {"then": [{"op": "incr", "key": "k", "by": 5}]},
+    ),
+    ("transact", MSGPACK): (
+        {"if": [{"key": b"k", "etag": "1.1.1"}], "then": [{"op": "incr", "key": b"k", "by": 5}]},
+        {"if": [{"key": b"k", "exists": True}], "else": [{"op": "incr", "key": b"k", "by": 5}]},
+        {"if": [{"key": b"k", "value": b"v"}]},
+        *(
+            {branch: [{"op": "put", "key": b"k", "value": b"v", "ttl": 5, "content_type": "a/b"}]}
+            for branch in ("then", "else")
+        ),
+    ),
+    ("resolveTransaction", JSON): ({"outcome": "commit", "branch": "then"},),
     ("importItems", NDJSON): (
         {"key": "k", "value": "v", "ttl": 5, "content_type": "a/b", "etag": "1.1.1"},
         {"key_b64": "aw==", "value_b64": "dg==", "ttl": 5},
@@ -117,7 +147,7 @@ def paths(value: Any, prefix: str = "") -> Iterator[str]:
 
 def bad_bodies(operation: str, media_type: str) -> Iterator[tuple[str, Any, bytes]]:
     """A field, a bad value of it, and a body that is otherwise valid; an unknown field in the end."""
-    table = BAD_PACKED if media_type == MSGPACK else BAD
+    table = {**(BAD_PACKED if media_type == MSGPACK else BAD), **BAD_IN.get(operation, {})}
     for valid in VALID[operation, media_type]:
         for path in dict.fromkeys(paths(valid)):
             name = path.rpartition(".")[2]

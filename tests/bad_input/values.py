@@ -112,13 +112,17 @@ NAME = (
     *(Bad(text, 404, "not_found", "there is no") for text in ("-1", "NaN", "%00", "%ff", "%D9%A3", "n%2F1", "k" * 480)),
     Bad("k" * 10_000, 414, "uri_too_long", "request line"),
 )
+TXN_ID = f"1-{'ab' * 16}-1"
+NO_TXN = ("1", TXN_ID[:-2], f"{TXN_ID[:-1]}0", f"-{TXN_ID}", f"{TXN_ID}%20", TXN_ID.upper(), f"{'f' * 13}{TXN_ID[1:]}")
+NO_TXN += (f"{TXN_ID}{'0' * 9}", f"1-{'ab' * 24}-1", f"%D9%A3{TXN_ID[1:]}")
 PATH: dict[str, tuple[Bad, ...]] = {
     "key": KEY,
     "keyspace": NAME,
     "node": NAME,
+    "txn": (*NAME, *(Bad(text, 404, "not_found", "there is no") for text in NO_TXN)),
     "move": tuple(
         Bad(text, 404, "not_found", "move")
         for text in ("", "-1", "0", "1e9", "NaN", "%D9%A3", "999999999", str(2**63), "9" * 400, "%zz", "1.0", "+1")
     ),
 }
-VALID_PATH = {"key": "k", "keyspace": "default", "node": "n1", "move": "1"}
+VALID_PATH = {"key": "k", "keyspace": "default", "node": "n1", "move": "1", "txn": TXN_ID}

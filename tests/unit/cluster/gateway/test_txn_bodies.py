@@ -81,7 +81,7 @@ def test_each_list_may_stand_alone(body: dict[str, Any]) -> None:
     assert len(txn.conditions) + len(txn.then) + len(txn.otherwise) == 1
 
 
-@pytest.mark.parametrize("by", [INCREMENTS[0], INCREMENTS[-1], 0, 5.0])
+@pytest.mark.parametrize("by", [INCREMENTS[0], INCREMENTS[-1], 0, 5.0, -(2.0**53)])
 def test_an_increment_is_any_number_of_64_bits_with_a_sign(by: int | float) -> None:
     assert decoded({"then": [{"op": "incr", "key": "a", "by": by}]}).then[0].by == by
 
@@ -117,7 +117,7 @@ REFUSED: list[tuple[dict[str, Any], type[KvError], str]] = [
     ({"then": [{"op": "delete", "key": "a", "if_none_match": "*"}]}, BadBody, "unknown field `if_none_match`"),
     *(
         ({"then": [{"op": "incr", "key": "a", "by": by}]}, BadBody, "by")
-        for by in (1.5, 1e300, 1 << 63, -(1 << 63) - 1, True, None, "1", float("nan"))
+        for by in (1.5, 1e300, 2.0**54, 1 << 63, -(1 << 63) - 1, True, None, "1", float("nan"))
     ),
 ]
 
@@ -139,7 +139,7 @@ def test_a_doubled_field_of_messagepack_is_refused() -> None:
         decode_txn(twice, Format.MSGPACK, "default", "", VALUE_BYTES_MAX)
 
 
-@pytest.mark.parametrize("by", [1.5, float("nan"), float("inf"), (1 << 63), -0.5])
+@pytest.mark.parametrize("by", [1.5, float("nan"), float("inf"), (1 << 63), -0.5, float(1 << 54), -float(1 << 63)])
 def test_an_increment_that_is_none_is_refused_in_messagepack(by: float) -> None:
     with pytest.raises(BadBody, match="by"):
         packed({"then": [{"op": "incr", "key": b"a", "by": by}]})
