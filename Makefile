@@ -21,7 +21,7 @@ PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
-SOURCES := kvstore cluster tests loadtest
+SOURCES := kvstore cluster tests loadtest examples
 
 .PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan export-import clean
 
