@@ -24,7 +24,7 @@ from kvstore.client.client import DEFAULT_GATEWAY
 from kvstore.errors import NotFound
 
 LIST, RESOLVE = "list", "resolve"
-# Before it says that a partition has no leader a gateway waits, here longer than for any other request.
+# Before it says that partitions have no leaders a gateway waits, here longer than for any other request.
 TXN_S = 30.0
 
 
@@ -97,7 +97,7 @@ def _resolve(gateway: str, timeout_s: float, txn_id: str, outcome: Outcome | Non
     asked = {name: choice.value for name, choice in (("outcome", outcome), ("branch", branch)) if choice is not None}
     with SyncClient(gateway, timeout_s=timeout_s) as client:
         try:
-            answer = client.operate("POST", f"transactions/{quote(txn_id, safe='')}/resolve", asked)
+            answer = client.operate("POST", f"transactions/{quote(txn_id, safe='')}/resolve", asked, once=True)
         except NotFound as error:
             complain(error.detail)
             return ExitCode.FAILED

@@ -35,8 +35,13 @@ class OperationCalls:
         """The state of the cluster, as `GET /v1/cluster` gives it."""
         return await self._document(Request("GET", "/v1/cluster"))
 
-    async def operate(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A request on members and moves, below `/v1/cluster/`, as the contract describes it.
+    async def operate(
+        self, method: str, path: str, document: Mapping[str, Any] | None = None, *, once: bool = False
+    ) -> dict[str, Any]:
+        """A request on members, moves and prepared transactions, below `/v1/cluster/`, as the contract describes it.
+
+        Args:
+            once: it is sent once, whatever comes of it, for what is answered only after a while.
 
         Raises:
             OutcomeUnknown: it may have been done: see `status`.
@@ -45,7 +50,7 @@ class OperationCalls:
         headers = None if document is None else {"Content-Type": JSON}
         body = None if document is None else json.dumps(document).encode()
         request = Request(method, f"/v1/cluster/{path}", body, headers, is_write=method != "GET")
-        return await self._document(request)
+        return await self._document(request, once=once)
 
     async def force_promote(
         self, *, partition: int | None = None, all_of: str = "", confirmed_stopped: Sequence[str]
@@ -84,10 +89,16 @@ class OperationCalls:
         answer = await self._transport.send_once(Request("GET", "/readyz"), within(self._transport.timeout_s))
         return answers.readiness_of(answer.status, answer.body)
 
-    async def _document(self, request: Request) -> dict[str, Any]:
-        path, body = request.path, (await self._transport.send(request)).body
+    async def _document(self, request: Request, *, once: bool = False) -> dict[str, Any]:
+        path = request.path
+        if once:
+            answer = await self._transport.send_once(request, within(self._transport.timeout_s))
+            if answer.status >= 300:
+                raise answers.refusal(answer.status, answer.body, is_write=request.is_write)
+        else:
+            answer = await self._transport.send(request)
         try:
-            document = json.loads(body)
+            document = json.loads(answer.body)
         except ValueError as error:
             raise Unreachable(f"{self._transport.gateway}{path} did not answer with JSON") from error
         if not isinstance(document, dict):

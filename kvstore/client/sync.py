@@ -206,8 +206,10 @@ class SyncClient:
     def status(self) -> dict[str, Any]:
         return self._run(self._client.status())
 
-    def operate(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return self._run(self._client.operate(method, path, document))
+    def operate(
+        self, method: str, path: str, document: Mapping[str, Any] | None = None, *, once: bool = False
+    ) -> dict[str, Any]:
+        return self._run(self._client.operate(method, path, document, once=once))
 
     def force_promote(
         self, *, partition: int | None = None, all_of: str = "", confirmed_stopped: Sequence[str]

@@ -64,5 +64,7 @@ def modules() -> Mapping[str, Module]:
 @pytest.fixture(scope="session")
 def all_files(modules: Mapping[str, Module]) -> list[Module]:
     """The modules, and the tests, load tests and examples, which are held to the same sizes."""
-    others = [_parse(path) for folder in ("tests", "loadtest", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
+    others = [
+        _parse(path) for folder in ("tests", "loadtest", "examples") for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
     return [*modules.values(), *others]

@@ -248,6 +248,20 @@ async def test_a_batch_that_only_reads_has_no_token(gateway: Gateway) -> None:
     assert [token is None for token in tokens] == [True, False]
 
 
+async def test_what_an_operator_sends_once_is_not_sent_again(gateway: Gateway) -> None:
+    async def refuse_it(_: web.BaseRequest) -> web.Response:
+        return refuse("no_leader", 503)
+
+    gateway.handler = refuse_it
+    async with Client(gateway.url, timeout_s=1) as client:
+        with pytest.raises(NoLeader):
+            await client.operate("POST", "x", {}, once=True)
+        assert len(gateway.asked) == 1
+        with pytest.raises(NoLeader):
+            await client.operate("POST", "x", {})
+    assert len(gateway.asked) > 2
+
+
 async def test_a_redirect_is_not_followed(gateway: Gateway) -> None:
     async def elsewhere(request: web.BaseRequest) -> web.Response:
         return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/"})
