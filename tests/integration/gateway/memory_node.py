@@ -31,6 +31,7 @@ from kvstore.messages import (
     StaleResult,
     Transacted,
     TxnKnown,
+    TxnName,
     Verified,
     Verify,
     Welcome,
@@ -79,6 +80,7 @@ class MemoryNode:
         )
         self.prepared: list[PreparedTxn] = []
         self.known = TxnKnown(False)
+        self.stands: TxnName | None = None
         self.txns_asked: list[AskTxn | AbortTxn | ForceFinish | ListPrepared] = []
         self.port = 0
         self._held: set[asyncio.Task[None]] = set()
@@ -171,7 +173,8 @@ class MemoryNode:
         if isinstance(asked, AskTxn):
             return self.known
         if isinstance(asked, AbortTxn):
-            return Transacted(asked.txn, self.known.commits, self.known.then, not self.known.is_decided)
+            is_later = self.stands not in (None, asked.txn)
+            return Transacted(self.stands or asked.txn, is_later, is_later, not is_later)
         self.prepared = [one for one in self.prepared if (one.txn, one.pid) != (asked.txn, asked.pid)]
         return Done()
 

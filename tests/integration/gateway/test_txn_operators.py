@@ -82,6 +82,12 @@ async def test_a_transaction_that_nobody_knows_is_not_found_and_leaves_no_trace(
     assert not any(isinstance(one, AbortTxn) for node in gateway.nodes for one in node.txns_asked)
 
 
+async def test_an_attempt_behind_which_a_later_one_is_committed_is_aborted(gateway: Any) -> None:
+    prepare(gateway)
+    gateway.nodes[1].stands = TxnName(NAME.primary, NAME.token, NAME.attempt + 1)
+    assert json.loads((await resolve(gateway)).body) == {"state": "aborted"}
+
+
 async def test_the_leader_that_the_map_does_not_know_yet_is_found(gateway: Any) -> None:
     prepare(gateway)
     entry = gateway.entry(1, 2, gateway.nodes[0])
