@@ -103,6 +103,10 @@ class Dispatcher:
         """When an operation that begins now must have ended, on the event loop's clock."""
         return self._loop.time() + self._timeout_s
 
+    def attempt_s(self, longest_s: float) -> float:
+        """How long a first attempt may take."""
+        return min(self._timeout_s, longest_s)
+
     def patience_end_s(self) -> float:
         """Until when what begins now is tried again, on the event loop's clock: the last attempt has a tenth of the
         time left, so that it is not sent only to be lost."""

@@ -41,6 +41,9 @@ class Caller(Protocol):
         """Nothing was done for the request: have it answered as any other."""
 
 
+_Writing = tuple[Caller, Entry, Change, Lane, int]
+
+
 class _Reads:
     """Reads of one loop turn, of one node."""
 
@@ -54,11 +57,12 @@ class _Reads:
 class _Writes:
     """Writes of one loop turn, of one node."""
 
-    __slots__ = ("callers", "writes")
+    __slots__ = ("callers", "deadline_s", "writes")
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
         self.writes: list[WriteOne] = []
-        self.callers: list[tuple[Caller, Entry, Change, Lane, int]] = []
+        self.callers: list[_Writing] = []
 
 
 class FastLane:
@@ -121,7 +125,7 @@ class FastLane:
 
     def _send_reads(self, node: str, group: _Reads) -> None:
         try:
-            future = self._links.call(node, Read(group.reads), READ_ATTEMPT_S)
+            future = self._links.call(node, Read(group.reads), self._dispatcher.attempt_s(READ_ATTEMPT_S))
         except NotSent:
             for caller in group.callers:
                 caller.take_long_way()
@@ -159,7 +163,7 @@ class FastLane:
     def _write(self, caller: Caller, entry: Entry, node: str, request: FastRequest) -> None:
         group = self._writes.get(node)
         if group is None:
-            group = self._writes[node] = _Writes()
+            group = self._writes[node] = _Writes(self._dispatcher.deadline_s())
         lane = self._dispatcher.numbers.lane(entry.pid)
         number = lane.draw()
         change = Change(KEYSPACE, request.key, request.value, request.content_type)
@@ -178,10 +182,10 @@ class FastLane:
 
     def _send_writes(self, node: str, group: _Writes) -> None:
         try:
-            future = self._links.call(node, Write(group.writes), WRITE_ATTEMPT_S)
+            future = self._links.call(node, Write(group.writes), self._dispatcher.attempt_s(WRITE_ATTEMPT_S))
         except NotSent as error:
             for one in group.callers:
-                self._go_on(node, one, error)
+                self._go_on(node, group, one, error)
         else:
             future.add_done_callback(partial(self._take_written, node, group))
 
@@ -189,11 +193,11 @@ class FastLane:
         answer = self._answer_of(node, future)
         if not isinstance(answer, WriteResult) or len(answer.results) != len(group.callers):
             for one in group.callers:
-                self._go_on(node, one, answer)
+                self._go_on(node, group, one, answer)
             return
         for one, written in zip(group.callers, answer.results, strict=True):
             if isinstance(written, Fault):
-                self._go_on(node, one, WriteResult([written]))
+                self._go_on(node, group, one, WriteResult([written]))
                 continue
             caller, entry, change, lane, number = one
             lane.settle(number)
@@ -203,10 +207,10 @@ class FastLane:
                 version = etag(entry.pid, written.epoch, written.seq)
                 caller.answer_fast(stored_answer(Stored(written.created, version, written.copies)))
 
-    def _go_on(self, node: str, one: tuple[Caller, Entry, Change, Lane, int], answer: Body | RpcError) -> None:
+    def _go_on(self, node: str, group: _Writes, one: _Writing, answer: Body | RpcError) -> None:
         """The first attempt did not end the write: make others, as `Dispatcher.carry` does."""
         caller, entry, change, lane, number = one
-        flight = Flight((change,), self._dispatcher.deadline_s(), 0)
+        flight = Flight((change,), group.deadline_s, 0)
         flight.entries[0] = entry
         flight.numbers[0] = lane, number
         task = self._loop.create_task(self._finish(caller, flight, node, answer))
