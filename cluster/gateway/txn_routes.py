@@ -19,6 +19,9 @@ from cluster.gateway.txn_bodies import TXN_BYTES_MAX, decode_txn, encode_outcome
 from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding
 from kvstore.errors import BadBody, BodyTooLarge, MethodNotAllowed
 
+# Under which those that are committed are measured, by the number of their partitions.
+_OPERATIONS = {1: "txn_1", 2: "txn_2"}
+
 
 class Transactor(Protocol):
     """Who carries transactions out; failures are raised as `KvError`."""
@@ -46,6 +49,7 @@ class TxnRoutes:
         answer_form = accepted_form(request.headers.get(hdrs.ACCEPT, ""), form)
         body = await request.read_body(TXN_BYTES_MAX, BodyTooLarge)
         outcome = await self._transactor.transact(decode_txn(body, form, keyspace, token, self._max_value_bytes))
+        request.operation = _OPERATIONS.get(outcome.partitions, "txn_many")
         headers = f"Content-Type: {answer_form.value}\r\nCache-Control: no-store\r\n"
         return Answer(200, headers, encode_outcome(outcome, answer_form))
 

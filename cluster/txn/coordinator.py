@@ -309,7 +309,7 @@ class Coordinator:
         if results is None:
             self._may_commit = True
             return False
-        self._end(TxnOutcome(txn_id(told.txn), told.then, results))
+        self._end(TxnOutcome(txn_id(told.txn), told.then, results, len(self._parts)))
         if told.txn != self._name:
             self._finish_aborted(now_s)
         elif is_anothers:

@@ -29,11 +29,13 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 class TxnOutcome(msgspec.Struct, frozen=True):
-    """A committed transaction: its id, the branch that was taken, and the results in the order of its operations."""
+    """A committed transaction: its id, the branch that was taken, the results in the order of its operations, and over
+    how many partitions it went."""
 
     id: str
     then: bool
     results: list[TxnResult]
+    partitions: int = 1
 
 
 class TxnState(StrEnum):

@@ -125,6 +125,6 @@ async def test_requests_on_transactions_are_counted_as_such(gateway: Any) -> Non
     await ask(gateway)
     await gateway.ask("GET", f"/v1/txn/{KNOWN}")
     text = (await gateway.ask("GET", "/metrics")).body.decode()
-    for operation, outcome in (("txn", "ok"), ("txn", "txn_conflict"), ("txn_state", "ok")):
+    for operation, outcome in (("txn_1", "ok"), ("txn", "txn_conflict"), ("txn_state", "ok")):
         labels = f'{{operation="{operation}",outcome="{outcome}"}}'
         assert f"kvstore_gateway_request_seconds_count{labels} 1.0" in text
