@@ -1,4 +1,4 @@
-"""What has to hold when nothing is harmed any more: copies in sync, equal, and whole on disk."""
+"""What has to hold when nothing is harmed any more: copies in sync, equal, and whole on disk, nothing in doubt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from probe.rig import Rig
 
 HEALED_S_MAX = 30.0
 SETTLED_S_MAX = 240.0
+DECIDED_S_MAX = 15.0
 # Longer than control waits after a change of members before it plans.
 QUIET_S = 6.0
 POLL_S = 0.2
@@ -55,6 +56,24 @@ async def wait_settled(rig: Rig) -> None:
             return
         if loop.time() > deadline:
             raise Different(f"moves go on after {SETTLED_S_MAX:.0f} s: {status and status['moves'][:3]}, {rig.leaving}")
+        await asyncio.sleep(POLL_S)
+
+
+async def wait_decided(rig: Rig) -> float:
+    """Wait until no transaction is in doubt; returns how long that took.
+
+    Raises:
+        Different: one is for longer than `DECIDED_S_MAX`.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while True:
+        rig.check_running()
+        found = await rig.prepared()
+        if found is not None and not found["prepared"] and not found["missing"]:
+            return loop.time() - started
+        if loop.time() - started > DECIDED_S_MAX:
+            raise Different(f"in doubt after {DECIDED_S_MAX:.0f} s: {found}")
         await asyncio.sleep(POLL_S)
 
 

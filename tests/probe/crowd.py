@@ -15,19 +15,22 @@ from typing import Protocol
 
 from probe.load import Load
 from probe.workloads.append_list import AppendLists, decode_list
+from probe.workloads.append_txn import AppendTxns
+from probe.workloads.bank import Bank
 from probe.workloads.counter import Counters, decode_counter
 from probe.workloads.element_set import ElementSet
 from probe.workloads.recorder import Recorder
 from probe.workloads.register import Registers
 from probe.workloads.scan import Ranges, Scans
 from probe.workloads.tokens import Sender
+from probe.workloads.txn_sender import TxnSender
 from probe.workloads.values import Values
 
 from kvstore.client import Client
 
 REQUEST_S = 1.0
 READ_BACK_S = 15.0
-CLIENTS = {"values": 2, "register": 5, "set": 3, "append": 2, "counter": 2, "scan": 2}
+CLIENTS = {"values": 2, "register": 5, "set": 3, "append": 2, "counter": 2, "scan": 2, "bank": 3, "append_txn": 3}
 KEYS_EACH = 200
 PAUSE_S = 0.03
 
@@ -67,7 +70,12 @@ class Crowd:
             "append": AppendLists(Recorder(clients, self._rng, decode_list)),
             "counter": Counters(Recorder(clients, self._rng, decode_counter), sender),
             "scan": Scans(Recorder(clients, self._rng), await self._stack.enter_async_context(Ranges(self._urls))),
+            "bank": Bank(await self._txn_sender(), self._rng),
+            "append_txn": AppendTxns(clients, await self._txn_sender(), self._rng),
         }
+
+    async def _txn_sender(self) -> TxnSender:
+        return await self._stack.enter_async_context(TxnSender(self._urls, self._rng))
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:

@@ -252,9 +252,16 @@ class Rig:
 
     async def status(self) -> dict[str, Any] | None:
         """`GET /v1/cluster` of the first gateway that answers, None where none does."""
+        return await self._ask_any("/v1/cluster")
+
+    async def prepared(self) -> dict[str, Any] | None:
+        """`GET /v1/cluster/transactions`, alike."""
+        return await self._ask_any("/v1/cluster/transactions")
+
+    async def _ask_any(self, path: str) -> dict[str, Any] | None:
         for url in self.urls:
             try:
-                answer = await asyncio.to_thread(ask, f"{url}/v1/cluster", "GET", timeout_s=2.0)
+                answer = await asyncio.to_thread(ask, url + path, "GET", timeout_s=2.0)
             except (urllib.error.URLError, OSError):
                 continue
             if answer.status == 200:

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from probe.at_rest import compare, stop_and_verify, wait_healed, wait_settled
+from probe.at_rest import compare, stop_and_verify, wait_decided, wait_healed, wait_settled
 from probe.crowd import Crowd
 from probe.nemeses.catalogue import NEMESES, Nemesis
 from probe.network import Network
@@ -45,6 +45,7 @@ class Measured:
     succeeded: int = 0
     unknown: int = 0
     healed_s_max: float = 0.0
+    locked_s_max: float = 0.0
     counted: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -54,7 +55,7 @@ class Measured:
             f"leaders changed {self.leaders} times, in-sync sets {self.in_sync} times; "
             f"{self.asked} operations ({self.asked / max(self.seconds, 1):.0f}/s), "
             f"{self.succeeded / max(self.asked, 1):.1%} succeeded, {self.unknown} unknown; "
-            f"in sync again after {self.healed_s_max:.1f} s at most{counted}"
+            f"in sync again after {self.healed_s_max:.1f} s at most, oldest lock {self.locked_s_max:.1f} s{counted}"
         )
 
     def add(self, other: Measured) -> None:
@@ -62,6 +63,7 @@ class Measured:
         for name in ("seconds", "faults", "failovers", "leaders", "in_sync", "asked", "succeeded", "unknown"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.healed_s_max = max(self.healed_s_max, other.healed_s_max)
+        self.locked_s_max = max(self.locked_s_max, other.locked_s_max)
         for name, number in other.counted.items():
             self.counted[name] = self.counted.get(name, 0) + number
 
@@ -100,16 +102,20 @@ class Trial:
         measured.leaders, measured.in_sync = self._watch.leaders, self._watch.in_sync
         await wait_healed(self._rig)
         await wait_settled(self._rig)
+        decided_s = await wait_decided(self._rig)
+        self._watch.check()
+        measured.locked_s_max = self._watch.locks.oldest_s
         verdicts = await self._crowd.judge()
         copied = await compare(self._rig)
         measured.counted = self._watch.counted()
         await stop_and_verify(self._rig)
-        return [*verdicts, f"{copied} keys in equal copies"]
+        return [*verdicts, f"nothing in doubt after {decided_s:.1f} s", f"{copied} keys in equal copies"]
 
     async def _harm(self, group: Sequence[str]) -> None:
         leaders = self._watch.leaders
         names = sorted(group, key=lambda name: not _nemesis(name).goes_first)
         told = []
+        self._watch.is_link_harmed = any(_nemesis(name).links for name in names)
         async with AsyncExitStack() as stack:
             for name in names:
                 nemesis = _nemesis(name)
@@ -118,8 +124,10 @@ class Trial:
                 hold_s = self._rng.choice(short or nemesis.holds_s[:1])
                 await asyncio.sleep(hold_s)
                 told[-1] += f" ({hold_s:.0f} s)" if hold_s else ""
+        self._watch.is_link_harmed = False
         healed_s = await wait_healed(self._rig)
         await wait_settled(self._rig)
+        self._watch.check()
         measured = self.measured
         measured.faults += 1
         measured.healed_s_max = max(measured.healed_s_max, healed_s)

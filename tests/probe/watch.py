@@ -1,20 +1,24 @@
-"""What happens to a cluster while it is harmed: leaders and in-sync sets that change, and what its nodes count.
+"""What happens to a cluster while it is harmed: leaders and in-sync sets that change, locks that stay, and what its
+nodes count.
 
-Guarantees: each change that stands for as long as a look takes is counted once. Leaves to others: judging.
+Guarantees: each change that stands for as long as a look takes is counted once. Leaves to others: judging (`locks`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 import urllib.error
 from collections import Counter
 from typing import Any
 
+from probe.locks import LockAges
 from probe.processes import ask
 from probe.rig import Rig
 
 LOOK_S = 0.3
+LOCKS_S = 0.5
 METRICS_S = 2.0
 STORED_RESULTS = "retries that met a stored result"
 # Counters of nodes, as they are told; one that this version does not have is left out.
@@ -34,19 +38,28 @@ class Watch:
         self.leaders = 0
         self.in_sync = 0
         self.moves: set[int] = set()
+        self.locks = LockAges()
+        self.is_link_harmed = False
         self._rig = rig
         self._entries: dict[int, tuple[str, frozenset[str]]] = {}
         self._counted: dict[tuple[int, str], float] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Watch:
-        self._tasks = [asyncio.create_task(self._look()), asyncio.create_task(self._count())]
+        watching = (self._look(), self._count(), self._look_at_locks())
+        self._tasks = [asyncio.create_task(one) for one in watching]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def check(self) -> None:
+        """Raises what is wrong already."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     def counted(self) -> dict[str, int]:
         """What the nodes counted, over all their starts."""
@@ -58,6 +71,7 @@ class Watch:
     def note(self, status: dict[str, Any]) -> None:
         """Compare with what was seen last."""
         self.moves.update(move["id"] for move in status["moves"])
+        self.locks.see_leaders({one["id"]: one["leader"] for one in status["partitions"]}, time.monotonic())
         for one in status["partitions"]:
             if one["leader"] is None:
                 continue
@@ -73,6 +87,16 @@ class Watch:
             if status is not None:
                 self.note(status)
             await asyncio.sleep(LOOK_S)
+
+    async def _look_at_locks(self) -> None:
+        while True:
+            now_s = time.monotonic()
+            found = await self._rig.prepared()
+            if found is None or self.is_link_harmed:
+                self.locks.excuse(time.monotonic())
+            if found is not None:
+                self.locks.see(found["prepared"], found["missing"], now_s)
+            await asyncio.sleep(LOCKS_S)
 
     async def _count(self) -> None:
         while True:
