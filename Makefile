@@ -23,7 +23,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest examples
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan export-import clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -52,6 +52,7 @@ help:
 	@echo 'make bench-import  records per second that an import stores'
 	@echo 'make export-import  an export, imported into another cluster, is the same (RECORDS=)'
 	@echo 'make bench-scan  keys per second of a scan and a count, pages beside GETs, GETs beside a scan'
+	@echo 'make bench-txn  transactions beside PUTs: latency, throughput, CPU, and 64 clients on one key'
 	@echo 'make bench-handoff  records per second that one node hands to another, beside LMDB alone'
 	@echo 'make ycsb    the workloads of YCSB by Locust, as a table (USERS=, SECONDS= of each, RECORDS=, GATEWAY= of a cluster that runs)'
 	@echo 'make clean   removes the environment and caches, not the data'
@@ -136,6 +137,9 @@ export-import: .venv/dev.stamp
 
 bench-scan: .venv/dev.stamp
 	$(PY) loadtest/scan_bench.py
+
+bench-txn: .venv/dev.stamp
+	$(PY) loadtest/txn_bench.py
 
 bench-handoff: .venv/dev.stamp
 	$(PY) loadtest/handoff_bench.py
