@@ -1,9 +1,10 @@
 """For tests: a process that ends itself by SIGKILL where it passes a named point for the n-th time.
 
 Guarantees: a point is a durable step of a process, and whether it is met `before` or `after` that step is on disk; what
-depends on the step has not left by then. A name that does not exist is refused at the start. Leaves to others: to know
-a step when it comes (`node.crash_steps`, `cluster.control.map_store.crashing`), which stand around a process's storage
-only where a point is set, so a process without one pays nothing.
+depends on the step has not left by then. A coordinator has nothing on disk: its steps are what it asks nodes. A name
+that does not exist is refused at the start. Leaves to others: to know a step when it comes (`node.crash_steps`,
+`cluster.control.map_store.crashing`, `cluster.txn.crashing`), which stand around a process's storage and calls only
+where a point is set, so a process without one pays nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ NODE_STEPS = (
     *("node", "create", "append", "barrier", "follow", "apply", "move", "truncate", "proof"),
     *("promise", "reconcile", "cut", "lead", "in_sync"),
     *("begin_backfill", "chunk", "end_backfill", "give_up", "sweep"),
+    *("prepare", "decide", "finish", "forget"),
 )
+# Not durable by themselves: before one it has not been asked, after it has been answered and nothing came of it yet.
+COORDINATOR_STEPS = ("ask_vote", "ask_decision", "tell_decision")
 CONTROL_STEPS = ("admit", "keyspace", "place", "cas", "allocate", "start_moves", "end_move", "rebalance")
+STEPS = (*NODE_STEPS, *CONTROL_STEPS, *COORDINATOR_STEPS)
 _POINT = re.compile(r"([a-z_]+)\.(before|after):([1-9][0-9]{0,5})", re.ASCII)
 
 
@@ -32,7 +37,7 @@ class CrashPoint:
 
     def __init__(self, text: str) -> None:
         match = _POINT.fullmatch(text)
-        if match is None or match[1] not in NODE_STEPS + CONTROL_STEPS:
+        if match is None or match[1] not in STEPS:
             raise ValueError(f"no such crash point: {text!r}; it is for tests only")
         self._step = match[1]
         self._when = match[2]

@@ -49,7 +49,8 @@ from cluster.gateway.txn_operator_routes import TxnOperatorRoutes
 from cluster.gateway.txn_operators import TxnOperators
 from cluster.gateway.txn_routes import TxnRoutes
 from cluster.gateway.verifier import Verifier
-from cluster.txn.driver import Transactions
+from cluster.txn.crashing import CrashingCalls
+from cluster.txn.driver import Call, Transactions
 from kvstore.crash_point import CrashPoint
 from kvstore.daemon import bind_address, join_address, log_to_stderr, until_signal
 from kvstore.errors import OperatorError
@@ -116,6 +117,7 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
             timeout_s=settings.request_timeout_s,
             answer_bytes_max=TXN_ANSWER_BYTES_MAX,
             rng=random.Random(),
+            call=_call(settings, dispatcher.links.call),
         )
         stack.push_async_callback(transactions.close)
         stack.callback(control.subscribe(transactions.take))
@@ -146,6 +148,10 @@ def _map_store(settings: GatewaySettings) -> MapStore:
         return store
     structlog.get_logger().warning("crash_point", at=settings.crash_at)
     return CrashingMapStore(store, CrashPoint(settings.crash_at))
+
+
+def _call(settings: GatewaySettings, call: Call) -> Call:
+    return CrashingCalls(call, CrashPoint(settings.crash_at)) if settings.crash_at else call
 
 
 def _open_map_store(settings: GatewaySettings) -> MapStore:

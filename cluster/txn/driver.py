@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from functools import partial
 
 from cluster.gateway.links import NodeLinks
@@ -26,6 +27,8 @@ from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding
 from kvstore.errors import KvError
 from kvstore.messages import Body, Entry, Failed, MapUpdate, TxnName
 from kvstore.rpc.connection import NotSent, RpcError
+
+Call = Callable[[str, Body, float], asyncio.Future[Body]]
 
 # The longest a transaction takes, whatever a request may: participants ask for its outcome soon after.
 TXN_S_MAX = 5.0
@@ -59,6 +62,7 @@ class Transactions:
     incarnation: of this gateway, never used before.
     timeout_s: how long a request may take.
     answer_bytes_max: the values of one transaction's results take so many bytes at most.
+    call: how coordinators ask a node; by `links` where none is given.
     """
 
     def __init__(
@@ -70,8 +74,10 @@ class Transactions:
         timeout_s: float,
         answer_bytes_max: int,
         rng: random.Random,
+        call: Call | None = None,
     ) -> None:
         self._links = links
+        self._call = call or links.call
         self._router = router
         self._names = Names(incarnation)
         self._timeout_s = min(timeout_s, TXN_S_MAX)
@@ -147,7 +153,7 @@ class Transactions:
         for effect in effects:
             if isinstance(effect, Ask):
                 try:
-                    future = self._links.call(effect.node, effect.body, effect.timeout_s)
+                    future = self._call(effect.node, effect.body, effect.timeout_s)
                 except NotSent as error:
                     # What follows from that is carried out in this very loop.
                     effects += run.coordinator.not_sent(effect, str(error), self._loop.time())

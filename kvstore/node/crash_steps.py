@@ -23,6 +23,13 @@ from kvstore.storage.journal import split_row
 from kvstore.storage.records import LogRow, RecordType, copy_prefix, decode_log_row, seq_key
 
 PREFIX_BYTES = 4
+# What a leader appends for transactions; any record of a leader's is `append` too, but a barrier.
+TXN_STEPS = {
+    RecordType.PREPARE: "prepare",
+    RecordType.DECIDE: "decide",
+    RecordType.FINISH: "finish",
+    RecordType.FORGET: "forget",
+}
 
 
 @dataclass
@@ -137,10 +144,10 @@ class StepFinder:
         leader = None if entry is None or entry.epoch != head.epoch else entry.leader
         if leader is None or leader.node != self._node_id:
             yield "follow"
-        elif any(record.type == RecordType.BARRIER for record in head.records()):
-            yield "barrier"
-        else:
-            yield "append"
+            return
+        types = {record.type for record in head.records()}
+        yield "barrier" if RecordType.BARRIER in types else "append"
+        yield from (step for kind, step in TXN_STEPS.items() if kind in types)
 
 
 class CrashingEngine:

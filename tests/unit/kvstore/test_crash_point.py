@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvstore.crash_point import CONTROL_STEPS, NODE_STEPS, CrashPoint, check_crash_point
+from kvstore.crash_point import STEPS, CrashPoint, check_crash_point
 from kvstore.settings import NodeSettings
 
 
@@ -46,6 +46,6 @@ def test_it_ends_before_or_after_the_step_at_its_number(when: str, is_done: bool
 
 
 def test_every_step_can_be_named() -> None:
-    assert len(set(NODE_STEPS + CONTROL_STEPS)) == len(NODE_STEPS + CONTROL_STEPS)
-    for step in NODE_STEPS + CONTROL_STEPS:
+    assert len(set(STEPS)) == len(STEPS)
+    for step in STEPS:
         check_crash_point(f"{step}.after:1")

@@ -65,6 +65,12 @@ def test_steps_of_the_log(finder: StepFinder) -> None:
     assert finder.steps(without(Table.LOG, seq_key(PREFIX, 10))) == {"truncate"}
 
 
+@pytest.mark.parametrize("kind", [RecordType.PREPARE, RecordType.DECIDE, RecordType.FINISH, RecordType.FORGET])
+def test_steps_of_transactions_are_those_of_their_leader(finder: StepFinder, kind: RecordType) -> None:
+    assert finder.steps(log_row(2, 11, kind)) == {"append", kind.name.lower()}
+    assert finder.steps(log_row(3, 12, kind)) == {"follow"}
+
+
 def test_a_row_is_a_step_when_it_is_journaled_and_not_again_when_it_is_moved(finder: StepFinder) -> None:
     journal, journaled, moved = Journal(), Batch(), log_row(2, 11)
     journal.add(3, moved.tables[Table.LOG][seq_key(PREFIX, 11)] or b"")
