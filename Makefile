@@ -23,7 +23,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest examples
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -43,6 +43,7 @@ help:
 	@echo 'make stopped  a leader that stands still for 0.5 to 15 times its lease'
 	@echo 'make grow-shrink  a cluster grows from three nodes to five and back under load (RECORDS=)'
 	@echo 'make kill-moves  kill -9 of source, target and gateway at each step of a move, $(ROUNDS) rounds (ROUNDS=; 27 are one of each)'
+	@echo 'make kill-coordinator  a gateway ends between the votes and the decision of transactions, $(ROUNDS) rounds (ROUNDS=)'
 	@echo 'make retried  $(WRITES) writes whose answers are dropped, sent again through another gateway over three failovers (WRITES=)'
 	@echo 'make state-machine  the whole HTTP API against a plain dict under kills and moves, until $(OPERATIONS) answers'
 	@echo '             were judged (OPERATIONS=, SEED=)'
@@ -112,6 +113,9 @@ grow-shrink: .venv/dev.stamp
 
 kill-moves: .venv/dev.stamp
 	$(PY) tests/probe/kill_moves.py --rounds $(ROUNDS)
+
+kill-coordinator: .venv/dev.stamp
+	$(PY) tests/probe/kill_coordinator.py --rounds $(ROUNDS)
 
 retried: .venv/dev.stamp
 	$(PY) tests/probe/retried.py --writes $(WRITES)
