@@ -1,8 +1,9 @@
 """A process ends itself at each durable step of the protocol, under load, and comes back: `crash_points.py`.
 
 Each point is brought about by a scenario, on one and the same cluster; afterwards copies are in sync again, every key
-is read back and compared with what its writer was told, and copies are compared. A point that is never passed is a
-failure too. The last line is `N points passed, N failed`.
+is read back and compared with what its writer was told, and copies are compared. Where the step is one of a
+transaction, all else is killed too and started again; then nothing may be in doubt, and each transaction is there as a
+whole or not at all. A point that is never passed is a failure too. The last line is `N points passed, N failed`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from probe.at_rest import compare, stop_and_verify, wait_healed, wait_settled
+from probe.at_rest import compare, stop_and_verify, wait_decided, wait_healed, wait_settled
 from probe.load import Load
+from probe.pairs import PairWriters, tags_apart
 from probe.processes import Process, ask
 from probe.rig import Layout, Rig
 
 from kvstore.client import Client
-from kvstore.crash_point import CONTROL_STEPS, NODE_STEPS
+from kvstore.crash_point import COORDINATOR_STEPS, STEPS
 
 LAYOUT = Layout(partitions=8)
 # So short that a node which lost its disk gets data, not only a log.
@@ -106,6 +108,13 @@ class Story:
         await self.rig.start(OTHER)
         return self.rig.gateways[gateway]
 
+    async def coordinating(self, at: str) -> Process:
+        """A gateway that is started again at once."""
+        gateway = self.rig.gateway_names[0]
+        await self.rig.kill(gateway)
+        self.rig.start_gateway(gateway, KVSTORE_CRASH_AT=at)
+        return self.rig.gateways[gateway]
+
     async def moving(self, at: str) -> Process:
         """A gateway, whose control moves copies: a node joins, or the fourth leaves, and a bound is set."""
         rig, gateway = self.rig, self.rig.gateway_names[0]
@@ -126,11 +135,13 @@ class Story:
 
 @dataclass(frozen=True)
 class Way:
-    """How a step comes about, at which of its passings at most the process ends itself, and whether nobody writes."""
+    """How a step comes about, at which of its passings at most the process ends itself, whether nobody writes, and
+    whether it is one of transactions."""
 
     bring: Callable[[Story, str], Awaitable[Process]]
     passings_max: int = 1
     is_quiet: bool = False
+    is_of_txn: bool = False
 
 
 WAYS = {
@@ -145,24 +156,30 @@ WAYS = {
     **dict.fromkeys(("create", "begin_backfill", "chunk", "end_backfill", "give_up", "sweep"), Way(Story.wiped, 2)),
     **dict.fromkeys(("cas", "admit"), Way(Story.control)),
     **dict.fromkeys(("start_moves", "end_move", "rebalance"), Way(Story.moving)),
+    **dict.fromkeys(("prepare", "decide", "finish"), Way(Story.running, 20, is_of_txn=True)),
+    "forget": Way(Story.running, 3, is_of_txn=True),
+    **dict.fromkeys(COORDINATOR_STEPS, Way(Story.coordinating, 20, is_of_txn=True)),
 }
 FOUNDING = ("allocate", "keyspace", "place")
-POINTS = [f"{step}.{when}" for step in (*NODE_STEPS, *CONTROL_STEPS) for when in ("before", "after")]
+POINTS = [f"{step}.{when}" for step in STEPS for when in ("before", "after")]
 
 
 class Probe:
-    """Args: rig: ready; rng: of keys, sizes and moments."""
+    """Args: rig: ready; tags: hash tags of different partitions; rng: of keys, sizes and moments."""
 
-    def __init__(self, rig: Rig, rng: random.Random) -> None:
+    def __init__(self, rig: Rig, tags: Sequence[str], rng: random.Random) -> None:
         self._rig = rig
         self._rng = rng
         self._load = Load(CLIENTS, KEYS_EACH, rng)
+        self._pairs = PairWriters(tags, CLIENTS, rng)
 
     async def pass_point(self, point: str) -> str:
         """Crash there, come back, check; returns what there is to tell."""
         way = WAYS[point.partition(".")[0]]
         async with Client(self._rig.urls[0], timeout_s=5.0) as client:
             writers = self._load.start(client, PAUSE_S)
+            if way.is_of_txn:
+                self._pairs.start(self._rig.urls[0], PAUSE_S)
             try:
                 if way.is_quiet:
                     await asyncio.sleep(CALM_S)
@@ -172,9 +189,17 @@ class Probe:
                 await wait_settled(self._rig)
             finally:
                 await self._load.stop(writers)
+                await self._pairs.stop()
+            fates = await self._check_pairs(client) if way.is_of_txn else ""
             keys = await self._load.check(client)
         await compare(self._rig)
-        return f"at passing {passings}, try {tries}; in sync after {healed_s:.1f} s, {keys} keys as told, copies equal"
+        crashed = f"at passing {passings}, try {tries}; in sync after {healed_s:.1f} s"
+        return f"{crashed}, {keys} keys as told, {fates}copies equal"
+
+    async def _check_pairs(self, client: Client) -> str:
+        await wait_decided(self._rig)
+        fates = await self._pairs.check(client)
+        return f"of unknown pairs {fates['committed']} committed and {fates['aborted']} aborted, "
 
     async def _crash(self, point: str, way: Way) -> tuple[int, int]:
         for tries in range(1, TRIES_MAX + 1):
@@ -182,7 +207,10 @@ class Probe:
             passings = self._rng.randint(1, way.passings_max) if tries == 1 else 1
             process = await way.bring(Story(self._rig), f"{point}:{passings}")
             is_over = await ends(process)
-            for name in (*self._rig.gateway_names, *self._rig.names):
+            names = (*self._rig.gateway_names, *self._rig.names)
+            if way.is_of_txn:
+                await asyncio.gather(*(self._rig.kill(name) for name in names))
+            for name in names:
                 await self._rig.start(name)
             if is_over:
                 return passings, tries
@@ -239,7 +267,8 @@ async def run(points: list[str], seed: int, data: Path) -> int:
             print(f"{point}: {await found(point, data / point, rng)}", flush=True)
             passed += 1
     async with Rig(data / "one", LAYOUT, None, rng, **SETTINGS) as rig:
-        probe = Probe(rig, rng)
+        async with Client(rig.urls[0]) as client:
+            probe = Probe(rig, await tags_apart(client, LAYOUT.partitions), rng)
         for point in points:
             if point.partition(".")[0] not in FOUNDING:
                 print(f"{point}: {await probe.pass_point(point)}", flush=True)

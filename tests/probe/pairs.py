@@ -21,6 +21,7 @@ from kvstore.client import Client
 # Longer than a transaction may take.
 ANSWER_S = 8.0
 WRITES_EACH = 10
+REFUSED_PAUSE_S = 0.1
 REFUSALS = (409, 429, 503)
 
 
@@ -118,6 +119,9 @@ class PairWriters:
         try:
             async with session.post(f"{url}/v1/txn", json=body) as answer:
                 status = answer.status
+        except aiohttp.ClientConnectorError:
+            # Nobody listens: nothing was sent.
+            status = 503
         except (aiohttp.ClientError, TimeoutError, OSError):
             status = 0
         self.counts["acknowledged" if status == 200 else "refused" if status in REFUSALS else "unknown"] += 1
@@ -125,6 +129,7 @@ class PairWriters:
             pair.settled, pair.asked = text, None
         elif status in REFUSALS:
             pair.asked = None
+            await asyncio.sleep(0.0 if status == 409 else REFUSED_PAUSE_S)
         elif status not in (0, 504):
             raise Torn(f"{pair} was answered with {status}")
 
