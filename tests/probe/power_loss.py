@@ -4,7 +4,8 @@ The nodes of a cluster under load are recorded: every write to their stores and 
 is chosen, and the files of all nodes are rebuilt as that instant may have left them: what a finished sync covers is
 there, of anything later each page is there or not by chance. Every image is opened as a node opens its store, and what
 any in-sync copy would serve is judged against what clients had been told by then; every `--start-each`-th is started as
-a whole cluster and judged by what it answers. The last line is `N images passed, N failed`.
+a whole cluster and judged by what it answers, transactions too, when nothing is in doubt any more. The last line is `N
+images passed, N failed`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ from checkers.append_list import check_lists
 from checkers.element_set import check_set
 from checkers.history import FOR_EVER, Anomaly, Kind, Op, Outcome
 from checkers.register import check_registers
-from probe.at_rest import compare, stop_and_verify, wait_healed
+from checkers.transaction_history import Read, Transaction
+from checkers.transactions import check_transactions
+from probe.at_rest import compare, stop_and_verify, wait_decided, wait_healed
 from probe.crowd import Crowd
 from probe.reading import read_all
 from probe.rig import Layout, Rig
 from probe.watch import Watch
 from probe.workloads.append_list import decode_list
+from probe.workloads.append_txn import AppendTxns
 from shim import iolog
 from shim.images import Held, copies_of
 
@@ -53,6 +57,7 @@ class Recording:
     data: Path
     events: Mapping[str, Sequence[iolog.Event]]
     histories: Mapping[str, Sequence[Op]]
+    transactions: Sequence[Transaction]
     begin_s: float
     end_s: float
 
@@ -62,6 +67,11 @@ class Recording:
         known = [op for op in asked if op.end < at_s]
         open_ = [op for op in asked if op.end >= at_s and op.kind is not Kind.READ]
         return [*known, *(replace(op, outcome=Outcome.UNKNOWN, end=FOR_EVER) for op in open_)]
+
+    def transactions_until(self, at_s: float) -> list[Transaction]:
+        """As `told_until`."""
+        asked = [one for one in self.transactions if one.begin < at_s]
+        return [one if one.end < at_s else replace(one, outcome=Outcome.UNKNOWN, end=FOR_EVER) for one in asked]
 
 
 async def record(data: Path, seconds: float, rng: random.Random) -> Recording:
@@ -82,12 +92,14 @@ async def record(data: Path, seconds: float, rng: random.Random) -> Recording:
             end_s = time.monotonic()
             await crowd.stop()
             histories = {name: crowd.workloads[name].recorder.ops for name in JUDGES}
+            lists = crowd.workloads["append_txn"]
+            assert isinstance(lists, AppendTxns)
         assert watch.in_sync == 0, "a copy fell out of sync: what it holds proves nothing"
     finally:
         await rig.close()
     changes = (iolog.Call.WRITE, iolog.Call.SYNC)
     events = {name: [event for event in iolog.read_log(log) if event.call in changes] for name, log in logs.items()}
-    return Recording(data, events, histories, begin_s, end_s)
+    return Recording(data, events, histories, lists.history, begin_s, end_s)
 
 
 def rebuild(recording: Recording, at_s: float, folder: Path, rng: random.Random) -> None:
@@ -140,10 +152,20 @@ async def judge_started(recording: Recording, at_s: float, folder: Path, rng: ra
         async with Client(rig.urls[0], timeout_s=15.0) as client:
             keys = {op.key for name in JUDGES for op in recording.told_until(at_s, name)}
             found = await read_all(client, sorted(keys))
+            await wait_decided(rig)
+            await judge_transactions(recording.transactions_until(at_s), at_s, client)
         judge(recording, at_s, {key.encode(): value.data for key, value in found.items() if value is not None})
         await compare(rig)
         await stop_and_verify(rig)
     return ready_s
+
+
+async def judge_transactions(history: Sequence[Transaction], at_s: float, client: Client) -> None:
+    """Judge the lists that transactions appended to, as they are read when nothing is under way."""
+    found = await read_all(client, sorted({step.key for one in history for step in one.steps}))
+    texts = {key: "" if value is None else value.data.decode() for key, value in found.items()}
+    reads = tuple(Read(key, tuple(text.split())) for key, text in texts.items())
+    check_transactions([*history, Transaction(-1, at_s, at_s, Outcome.DONE, reads)])
 
 
 async def run(images: int, start_each: int, seconds: float, seed: int, data: Path) -> int:
