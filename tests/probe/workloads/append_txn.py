@@ -47,6 +47,7 @@ class AppendTxns:
 
     def __init__(self, clients: Sequence[Client], sender: TxnSender, rng: random.Random) -> None:
         self.history: list[Transaction] = []
+        self.looks = 0
         self.unread = 0
         self._clients = clients
         self._sender = sender
@@ -92,6 +93,7 @@ class AppendTxns:
                 self.unread += 1
                 await asyncio.sleep(REFUSED_PAUSE_S)
                 return None
+        self.looks += 1
         for key, one in seen.items():
             self.history.append(Transaction(who, begin, end, Outcome.DONE, (Read(key, one.items),)))
         return seen
@@ -136,11 +138,8 @@ class AppendTxns:
                 self._keys.append(new)
 
     def tally(self) -> Counter[str]:
-        """How many transactions were asked, succeeded, and are unknown; who lost to another asks anew."""
-        outcomes = Counter(one.outcome for one in self.history)
-        succeeded = outcomes[Outcome.DONE] + outcomes[Outcome.FAILED]
-        asked = succeeded + outcomes[Outcome.UNKNOWN] + self.unread + self._sender.counts["refused"]
-        return Counter(asked=asked, succeeded=succeeded, unknown=outcomes[Outcome.UNKNOWN])
+        """How many requests were asked, succeeded, and are unknown."""
+        return self._sender.tally() + Counter(asked=self.looks + self.unread, succeeded=self.looks)
 
     async def read_back(self, patient: Client) -> None:
         """Read every list once more, while nothing is harmed."""

@@ -118,7 +118,6 @@ class Bank:
 
     async def _by_txn(self) -> Sequence[Document]:
         told = await self._sender.transact({"then": [{"op": "get", "key": key} for key in self._accounts]})
-        self.unread += told.outcome is Outcome.UNKNOWN
         return told.results if told.outcome is Outcome.DONE else ()
 
     async def _by_batch(self) -> Sequence[Document]:
@@ -131,11 +130,9 @@ class Bank:
     # ---- the end ------------------------------------------------------------------------------------------------
 
     def tally(self) -> Counter[str]:
-        """How many transfers and snapshots were asked, succeeded, and are unknown; who lost to another asks anew."""
-        outcomes = Counter(transfer.outcome for transfer in self.transfers)
-        succeeded = outcomes[Outcome.DONE] + outcomes[Outcome.FAILED] + len(self.snapshots)
-        asked = succeeded + outcomes[Outcome.UNKNOWN] + self.unread + self._sender.counts["refused"]
-        return Counter(asked=asked, succeeded=succeeded, unknown=outcomes[Outcome.UNKNOWN])
+        """How many requests were asked, succeeded, and are unknown."""
+        by_batch = sum(snapshot.how == BY_BATCH for snapshot in self.snapshots)
+        return self._sender.tally() + Counter(asked=by_batch + self.unread, succeeded=by_batch)
 
     async def read_back(self, patient: Client) -> None:
         """All receipts, and then all accounts, while nothing is harmed."""

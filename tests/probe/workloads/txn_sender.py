@@ -74,6 +74,13 @@ class TxnSender:
             f"{counts['stored results']} stored results"
         )
 
+    def tally(self) -> Counter[str]:
+        """How many transactions were asked, succeeded, and are unknown; who lost to another one asks anew."""
+        counts = self.counts
+        succeeded = counts["committed"] + counts["else"]
+        asked = succeeded + counts["refused"] + counts["unknown"]
+        return Counter(asked=asked, succeeded=succeeded, unknown=counts["unknown"])
+
     async def transact(self, body: Document) -> Told:
         """Have it carried out; sometimes send it twice at once, or not again though nobody knows how it ended."""
         rng, token = self._rng, f"{self._prefix}-{next(self._numbers)}"
