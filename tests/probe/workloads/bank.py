@@ -72,6 +72,8 @@ class Bank:
         found = await self._sender.transact({"then": [{"op": "get", "key": key} for key in (source, target)]})
         if found.outcome is not Outcome.DONE:
             return
+        if any(result["status"] != OK for result in found.results):
+            raise Anomaly(f"an account is gone: {source}, {target}: {found.results}")
         balances = [int(result["value"]) for result in found.results]
         amount = self._rng.randint(1, AMOUNT_MAX)
         if amount > balances[0]:
