@@ -16,7 +16,7 @@ from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.flight import Flight
 from cluster.gateway.operations import Get, Result
 from cluster.gateway.router import Router
-from kvstore.errors import NoLeader
+from kvstore.errors import KvError, Locked, NoLeader, from_code
 from kvstore.messages import Entry, Failed, ReadOne, ReadStale, StaleResult
 from kvstore.rpc.connection import NotSent, RpcError
 
@@ -43,21 +43,22 @@ class CopyReads:
         Raises:
             NotFound: there is no such keyspace.
             NoLeader: no copy answered that is near enough to the present.
+            Locked: a transaction that is not decided yet may have changed the key.
         """
         end_s = self._dispatcher.patience_end_s()
         pauses = self._dispatcher.pauses(end_s)
         while True:
             answer = await self._attempt(get, max_stale_ms, end_s)
-            if not isinstance(answer, NoLeader):
+            if not isinstance(answer, KvError):
                 return answer
             if not await pauses.next():
                 raise answer
 
-    async def _attempt(self, get: Get, max_stale_ms: int | None, end_s: float) -> tuple[Result, int] | NoLeader:
+    async def _attempt(self, get: Get, max_stale_ms: int | None, end_s: float) -> tuple[Result, int] | KvError:
         """Ask every copy once, or until one answers."""
         entry = self._router.route(get.keyspace, get.key)
         asked = ReadStale(ReadOne(entry.pid, entry.ver, get.key), max_stale_ms)
-        reason = "none is in sync"
+        error: KvError = NoLeader(f"no copy of partition {entry.pid} can answer; none is in sync")
         nodes = self._order(entry)
         for node in nodes:
             answer = await self._ask(node, asked, end_s)
@@ -66,8 +67,8 @@ class CopyReads:
                 flight.entries[0] = entry
                 flight.take_row(0, answer.row, answer.now_ms)
                 return flight.results[0], answer.lag_ms
-            reason = f"{node}: {answer}"
-        error = NoLeader(f"no copy of partition {entry.pid} can answer; {reason}")
+            detail = f"no copy of partition {entry.pid} can answer; {node}: {answer.detail}"
+            error = Locked(detail) if isinstance(answer, Locked) else NoLeader(detail)
         if nodes and all(map(self._dispatcher.links.is_away, nodes)):
             raise error
         return error
@@ -81,26 +82,26 @@ class CopyReads:
         # Sorting is stable: those with equally much to do take turns.
         return sorted(nodes[start:] + nodes[:start], key=lambda node: (node == leader, self._under_way[node]))
 
-    async def _ask(self, node: str, asked: ReadStale, end_s: float) -> StaleResult | str:
+    async def _ask(self, node: str, asked: ReadStale, end_s: float) -> StaleResult | KvError:
         """The answer of one node, or why there is none."""
         links = self._dispatcher.links
         try:
             future = links.call(node, asked, min(ATTEMPT_S, max(0.001, end_s - self._loop.time())))
         except NotSent as error:
-            return str(error)
+            return NoLeader(str(error))
         self._under_way[node] += 1
         try:
             answer = await future
         except RpcError as error:
             links.failed(node)
-            return str(error)
+            return NoLeader(str(error))
         finally:
             self._under_way[node] -= 1
         links.answered(node)
         if isinstance(answer, StaleResult):
             return answer
         if not isinstance(answer, Failed):
-            return "an answer of the wrong kind"
+            return KvError("an answer of the wrong kind")
         if answer.fault.entry is not None:
             self._router.take_entry(answer.fault.entry)
-        return answer.fault.detail
+        return from_code(answer.fault.code, answer.fault.detail)

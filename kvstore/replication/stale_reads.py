@@ -2,7 +2,8 @@
 
 Guarantees: a bound counts, by this copy's own clock, from when the leader was asked, and only once all is applied that
 the leader then called committed; so the row that is told was the committed one at some moment within the bound. A copy
-that the map does not call in sync, or that knows no bound, answers nothing. Leaves to others: asking the leader
+that the map does not call in sync, or that knows no bound, answers nothing, nor does one for a key that a transaction
+may have changed: its decision may have been told before the bound begins. Leaves to others: asking the leader
 (`leases`), trying another copy (the gateway). Sans-IO. PROTOCOL "Read path".
 """
 
@@ -15,6 +16,7 @@ from kvstore.replication.copy import Copy
 from kvstore.replication.leader import Leader
 from kvstore.replication.peer import NEVER_MS
 from kvstore.storage.engine import Snapshot, Table
+from kvstore.txn.log_end import LOCKED
 
 # A clock is read in whole milliseconds.
 CLOCK_STEP_MS = 1
@@ -74,6 +76,8 @@ class StaleReads:
                 return row if isinstance(row, Fault | Later) else StaleResult(now.wall_ms, 0, row)
             if copy.applied_seq >= copy.commit_seq:
                 since_ms = max(since_ms, leader.sole_until_ms)
+        if key in copy.txns.blocked:
+            return LOCKED
         if since_ms < 0:
             return NO_BOUND
         lag_ms = now.mono_ms - since_ms + CLOCK_STEP_MS

@@ -71,7 +71,8 @@ class TxnState:
     """What the copy with this prefix has applied.
 
     Attributes:
-        prepared: by name. undone: decisions to commit, by token. blocked: the keys that what is prepared may change.
+        prepared: by name. undone: decisions to commit, by token. blocked: the keys that what is prepared may change,
+            as long as a view may show what they were before.
     """
 
     def __init__(self, prefix: bytes) -> None:
@@ -80,6 +81,7 @@ class TxnState:
         self.blocked: dict[bytes, TxnName] = {}
         self._prefix = prefix
         self._moved: dict[bytes, Ended] = {}
+        self._unblocked: list[tuple[bytes, TxnName]] = []
         self._oldest_ms: int | None = None
 
     def load(self, view: Snapshot) -> None:
@@ -129,6 +131,10 @@ class TxnState:
     def saved(self) -> None:
         """The batch with all that was taken is durable."""
         self._moved.clear()
+        for key, name in self._unblocked:
+            if self.blocked.get(key) == name:
+                del self.blocked[key]
+        self._unblocked.clear()
 
     def store(self, batch: Batch, position: bytes, row: bytes) -> None:
         """Take over a row that another copy has at this position; raises DamagedRow."""
@@ -147,8 +153,7 @@ class TxnState:
             batch.delete(Table.TXN, self._prefix + position)
             prepared = self.prepared.pop(finished.txn, None)
             for key in () if prepared is None else prepared.written:
-                if self.blocked.get(key) == finished.txn:
-                    del self.blocked[key]
+                self._unblocked.append((key, finished.txn))
         if not finished.commits:
             self._end(batch, ended_of(finished, time_ms), cursor)
 

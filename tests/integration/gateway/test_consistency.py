@@ -12,6 +12,7 @@ from cluster.gateway import breaker
 from cluster.gateway.breaker import FAILURES_MAX
 from kvstore.messages import Fault, MapUpdate
 from kvstore.storage.records import encode_value
+from kvstore.txn.log_end import LOCKED
 
 STALE = "/v1/kv/a?consistency=stale"
 TOO_STALE = Fault("no_leader", "further behind than asked for")
@@ -132,6 +133,22 @@ async def test_where_all_refuse_it_is_told_why_after_the_patience(start_gateway:
     assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "no_leader", "1")
     assert TOO_STALE.detail in answer.detail
     assert len(gateway.nodes[0].stale_reads) > 1, "it was tried again meanwhile"
+
+
+async def test_where_one_copy_finds_the_key_locked_another_is_asked(gateway: Any) -> None:
+    put_everywhere(gateway)
+    _, follower = leader_and_follower(gateway)
+    follower.stale_fault = LOCKED
+    assert (await gateway.ask("GET", STALE)).status == 200
+
+
+async def test_a_key_that_stays_locked_at_every_copy_is_refused_as_locked(start_gateway: Any) -> None:
+    gateway = await start_gateway(request_timeout_s=0.3)
+    leader, follower = leader_and_follower(gateway)
+    follower.stale_fault, leader.stale_fault = TOO_STALE, LOCKED
+    answer = await gateway.ask("GET", STALE)
+    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "locked", "1")
+    assert len(leader.stale_reads) > 1, "it was tried again meanwhile"
 
 
 async def test_a_copy_that_answers_later_ends_the_wait(gateway: Any) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from kvstore.candidate import GRACE_MS, GRACE_STEP_MS
-from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, TakeDigests, Turn, Wake
+from kvstore.doubts import TxnCall, TxnNews
+from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, SendAll, TakeDigests, Turn, Wake
 from kvstore.instant import Instant
 from kvstore.leases import PING_MS
 from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, StaleResult, WriteOne, Written
@@ -85,6 +86,8 @@ class StoryNode:
         for effect in effects:
             if isinstance(effect, Send):
                 self.sent.append(effect)
+            elif isinstance(effect, SendAll):
+                self.sent += [Send(node, effect.body) for node in self._story.nodes if node != self.node_id]
             elif isinstance(effect, Reply):
                 assert effect.ticket not in self.replies, "answered twice"
                 self.replies[str(effect.ticket)] = effect.result
@@ -110,7 +113,7 @@ class StoryNode:
         self.engine.commit(self._turn.batch)
         self._turn = None
         self.perform(self.partitions.durable())
-        self._retry_reads()
+        self.retry()
 
     def batch(self, apply: bool = False) -> None:
         self.begin_batch(apply)
@@ -147,6 +150,14 @@ class StoryNode:
     def delete(self, ticket: str, key: bytes, **fields: Any) -> Any:
         return self.write(ticket, WriteOne(PID, self.partition.ver, key, None, **fields))
 
+    def call(self, ticket: str, asked: TxnCall) -> Any:
+        """The answer to a coordinator's call, or LATER."""
+        view, now = self.engine.snapshot(), self._story.now
+        result = self.partitions.doubts.call(ticket, asked, view, now, self.partitions.is_full)
+        if result is not LATER:
+            self.replies[ticket] = result
+        return result
+
     def read(self, ticket: str, key: bytes) -> Any:
         """The value, None, a fault or LATER."""
         read = ReadOne(PID, self.partition.ver, key)
@@ -156,7 +167,7 @@ class StoryNode:
         """The value, None, a fault or LATER; the next round of questions leaves."""
         read = ReadOne(PID, self.partition.ver, key)
         result = plain(self.partitions.reads.quorum(ticket, read, self.engine.snapshot(), self._story.now))
-        self._retry_reads()
+        self.retry()
         return result
 
     def read_stale(self, key: bytes, max_stale_ms: int | None = None, ticket: str = "stale") -> Any:
@@ -166,11 +177,17 @@ class StoryNode:
         return (plain(result.row), result.lag_ms) if isinstance(result, StaleResult) else result
 
     def receive(self, source: str, body: Body) -> None:
-        self.perform(self.partitions.handle(source, body, self._story.now))  # type: ignore[arg-type]
-        self._retry_reads()
+        if isinstance(body, TxnNews):
+            self.perform(self.partitions.doubts.on_news(source, body, self.engine.snapshot(), self._story.now))
+        else:
+            self.perform(self.partitions.handle(source, body, self._story.now))  # type: ignore[arg-type]
+        self.retry()
 
-    def _retry_reads(self) -> None:
-        self.perform(self.partitions.reads.retry(self.engine.snapshot(), self._story.now))
+    def retry(self) -> None:
+        """Go on with those who need not wait any more."""
+        view, now = self.engine.snapshot(), self._story.now
+        self.perform(self.partitions.reads.retry(view, now))
+        self.perform(self.partitions.doubts.retry(view, now, self.partitions.is_full))
 
     def on_entry(self, entry: Entry) -> None:
         self.perform(self.partitions.on_entries([entry], self._story.now))
@@ -186,20 +203,31 @@ class StoryNode:
 
 
 class Story:
-    """Partition 1 on nodes n1 (the preferred leader) and n2, and the entry that stands in the map."""
+    """Partition 1 (and others, if asked for) on nodes n1 (the preferred leader) and n2, and what stands in the map."""
 
-    def __init__(self, nodes: int = 2, pending_bytes_max: int = PENDING_BYTES_MAX) -> None:
+    def __init__(
+        self, nodes: int = 2, pending_bytes_max: int = PENDING_BYTES_MAX, pids: tuple[int, ...] = (PID,)
+    ) -> None:
         self.now = Instant(10_000, 1_700_000_000_000)
         self.nodes = {
             node_id: StoryNode(self, node_id, pending_bytes_max)
             for node_id in [f"n{number}" for number in range(1, nodes + 1)]
         }
         self.n1 = self.nodes["n1"]
-        rids = []
+        self.entries: dict[int, Entry] = {}
+        for pid in pids:
+            rids = [rid for node in self.nodes.values() for _, rid in node.partitions.create_copies([pid])]
+            self.entries[pid] = Entry(pid, "default", 1, 0, None, tuple(rids), tuple(rids))
         for node in self.nodes.values():
-            rids += [rid for _, rid in node.partitions.create_copies([PID])]
             node.batch()
-        self.entry = Entry(PID, "default", 1, 0, None, tuple(rids), tuple(rids))
+
+    @property
+    def entry(self) -> Entry:
+        return self.entries[PID]
+
+    @entry.setter
+    def entry(self, entry: Entry) -> None:
+        self.entries[PID] = entry
 
     @property
     def n2(self) -> StoryNode:
@@ -211,15 +239,17 @@ class Story:
     def push(self) -> None:
         """Control tells every node which entry stands."""
         for node in self.nodes.values():
-            node.on_entry(self.entry)
+            for entry in self.entries.values():
+                node.on_entry(entry)
 
     def land(self, node: StoryNode) -> Entry:
         """Control judges the oldest compare-and-set of `node` and answers with what then stands."""
         asked = node.asks.pop(0)
-        if asked.ver == self.entry.ver + 1:
-            self.entry = asked
-        node.on_entry(self.entry)
-        return self.entry
+        stands = self.entries.get(asked.pid, self.entry)
+        if asked.ver == stands.ver + 1:
+            stands = self.entries[asked.pid] = asked
+        node.on_entry(stands)
+        return stands
 
     def deliver(self, source: StoryNode, kind: type[Body] | None = None) -> list[Body]:
         """What `source` sent arrives: all of it, or the messages of one kind."""
@@ -285,7 +315,8 @@ class Story:
             if other is not node:
                 other.partitions.unreachable(node.node_id, self.now)
                 other.sent = [send for send in other.sent if send.node != node.node_id]
-        node.on_entry(self.entry)
+        for entry in self.entries.values():
+            node.on_entry(entry)
         for other in self.nodes.values():
             if other is not node:
                 other.perform(other.partitions.reachable(node.node_id, self.now))

@@ -45,7 +45,7 @@ def test_reads_that_wait_together_share_a_question(story: Story, n1: StoryNode) 
     for ticket in ("a", "b", "c"):
         asked = ReadOne(PID, n1.partition.ver, b"k")
         assert n1.partitions.reads.quorum(ticket, asked, n1.engine.snapshot(), story.now) is LATER
-    n1._retry_reads()
+    n1.retry()
     assert len(story.deliver(n1, Confirm)) == 1
     story.deliver(story.n2, Confirmed)
     assert {ticket: plain(n1.replies[ticket]) for ticket in ("a", "b", "c")} == dict.fromkeys("abc", b"v")
@@ -55,10 +55,10 @@ def test_a_lost_question_is_asked_again(story: Story, n1: StoryNode) -> None:
     n1.read_quorum("r", b"k")
     story.drop()
     story.pass_ms(ASK_AGAIN_MS - 1)
-    n1._retry_reads()
+    n1.retry()
     assert not n1.sent
     story.pass_ms(1)
-    n1._retry_reads()
+    n1.retry()
     story.settle()
     assert plain(n1.replies["r"]) == b"v"
 
@@ -66,10 +66,10 @@ def test_a_lost_question_is_asked_again(story: Story, n1: StoryNode) -> None:
 def test_a_silent_member_ends_the_read_in_time(story: Story, n1: StoryNode) -> None:
     n1.read_quorum("r", b"k")
     story.pass_ms(WAIT_MS_MAX - 1)
-    n1._retry_reads()
+    n1.retry()
     assert "r" not in n1.replies
     story.pass_ms(1)
-    n1._retry_reads()
+    n1.retry()
     assert code(n1.replies["r"]) == "no_leader"
 
 
@@ -130,7 +130,7 @@ def test_a_leader_alone_in_sync_answers_at_once(story: Story, n1: StoryNode) -> 
 def test_a_read_waits_for_no_member_that_was_let_go(story: Story, n1: StoryNode) -> None:
     n1.read_quorum("r", b"k")
     n1.on_entry(msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, in_sync=(n1.rid,)))
-    n1._retry_reads()
+    n1.retry()
     assert plain(n1.replies["r"]) == b"v"
 
 
@@ -138,7 +138,7 @@ def test_reads_end_with_the_leadership(story: Story, n1: StoryNode) -> None:
     n1.read_quorum("r", b"k")
     entry = story.entry
     n1.on_entry(msgspec.structs.replace(entry, ver=entry.ver + 1, epoch=2, leader=story.n2.rid, leader_boot=7))
-    n1._retry_reads()
+    n1.retry()
     assert code(n1.replies["r"]) == "no_leader"
 
 
