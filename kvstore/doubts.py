@@ -7,7 +7,7 @@ for it. Leaves to others: what one partition does (`txn`). Sans-IO. PROTOCOL "Tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kvstore.effects import Effect, Send, SendAll, Wake
 from kvstore.instant import Instant
@@ -35,9 +35,10 @@ from kvstore.messages import (
 )
 from kvstore.partition import Partition, by_number
 from kvstore.reads import find_leader
-from kvstore.replication.answers import NO_LEADER, PASSING_ON, Later
+from kvstore.replication.answers import LATER, NO_LEADER, PASSING_ON, Later
 from kvstore.replication.leader import Leader
 from kvstore.storage.engine import Snapshot
+from kvstore.txn.fences import Fence
 
 TxnCall = Prepare | Transact | AbortTxn | FinishTxn | AskTxn | ForceFinish
 TxnNews = ResolveTxns | TxnsResolved | AskFinished | PartsFinished | TxnsFinished
@@ -46,12 +47,19 @@ TxnAnswer = Voted | Transacted | TxnKnown | Done | Fault
 
 class Doubts:
     """Args: partitions: all copies of this node, by partition; dirty: of those, the ones with something for the next
-    batch; waiting: those where somebody waits for a lock."""
+    batch; waiting: those where somebody waits for a lock; overdue: those where reads wait for the end of a key."""
 
-    def __init__(self, partitions: Mapping[int, Partition], dirty: set[Partition], waiting: set[Partition]) -> None:
+    def __init__(
+        self,
+        partitions: Mapping[int, Partition],
+        dirty: set[Partition],
+        waiting: set[Partition],
+        overdue: set[Partition],
+    ) -> None:
         self._partitions = partitions
         self._dirty = dirty
         self._waiting = waiting
+        self._overdue = overdue
         self._wake_ms: int | None = None
         self._now = Instant(0, 0)
 
@@ -115,6 +123,28 @@ class Doubts:
         """Somebody does in this partition."""
         self._waiting.add(partition)
 
+    def fence(self, fence: Fence, pid: int, ver: int) -> Later | None:
+        """Have a scan wait until no transaction may change keys within its fence, which stays until it is lifted, or
+        its time is over.
+
+        Returns:
+            `LATER` where its ticket is told: None when it need not wait any more, `LOCKED` when its time is over. None
+            where nobody leads here whom it could wait for.
+        """
+        found = find_leader(self._partitions, pid, ver)
+        if isinstance(found, Fault) or not found[1].is_serving or found[1].is_passing_on:
+            return None
+        found[1].txns.hold_scan(fence)
+        self._waiting.add(found[0])
+        return LATER
+
+    def lift(self, owner: object, pids: Iterable[int]) -> None:
+        """Take the fences of this owner away."""
+        for pid in pids:
+            partition = self._partitions.get(pid)
+            if partition is not None and partition.leader is not None:
+                partition.leader.txns.locks.fences.lift(owner)
+
     def forget(self, partition: Partition) -> None:
         """The copy is gone, and its leadership has ended."""
         self._waiting.discard(partition)
@@ -131,8 +161,11 @@ class Doubts:
             elif leader is not None and leader.is_serving:
                 effects += leader.txns.retry(view, now, full)
                 asks += leader.txns.participant.due(now)
-                self._dirty.add(partition)
-            end_ms = None if leader is None else leader.txns.next_end_ms
+                if leader.has_queue:
+                    self._dirty.add(partition)
+                if leader.has_reads_waiting:
+                    self._overdue.add(partition)
+            end_ms = None if leader is None else leader.txns.next_end_ms(now)
             if end_ms is None:
                 self._waiting.discard(partition)
             else:

@@ -87,7 +87,7 @@ class Partitions:
         self._dirty: set[Partition] = set()
         held: set[Partition] = set()
         self.reads = Reads(self.by_pid, self._dirty, held)
-        self.doubts = Doubts(self.by_pid, self._dirty, held)
+        self.doubts = Doubts(self.by_pid, self._dirty, held, self.reads.overdue)
         self.filling = Filling(self.by_pid)
         self.truncation = Truncation(self.by_pid, self._dirty)
         self.verifications = Verifications(self.by_pid, self._dirty)

@@ -35,18 +35,18 @@ def find_leader(partitions: Mapping[int, Partition], pid: int, ver: int) -> tupl
 
 class Reads:
     """Args: partitions: all copies of this node, by partition; dirty: of those, the ones with something for the next
-    batch; held: where somebody waits for a lock."""
+    batch; held: where somebody waits for a lock. Attributes: overdue: where reads wait for the end of a key."""
 
     def __init__(self, partitions: Mapping[int, Partition], dirty: set[Partition], held: set[Partition]) -> None:
         self.confirmations = Confirmations(partitions)
         self._partitions = partitions
         self._dirty = dirty
         self._held = held
-        self._overdue: set[Partition] = set()
+        self.overdue: set[Partition] = set()
 
     def forget(self, partition: Partition) -> None:
         """The copy is gone, and its leadership has ended."""
-        self._overdue.discard(partition)
+        self.overdue.discard(partition)
 
     def quorum(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
         """Answer one read without trust in clocks, mostly `LATER`: when the in-sync set has confirmed who leads."""
@@ -79,14 +79,14 @@ class Reads:
     def wait(self, partition: Partition) -> None:
         """A read of this partition waits for the end of its key, which the next batch holds, or of a transaction."""
         self._dirty.add(partition)
-        self._overdue.add(partition)
+        self.overdue.add(partition)
         if partition.leader is not None and partition.leader.txns.has_waiting:
             self._held.add(partition)
 
     @property
     def are_waiting(self) -> bool:
         """Whether reads wait for the end of a key, or for a confirmation."""
-        return bool(self._overdue) or self.confirmations.is_waiting
+        return bool(self.overdue) or self.confirmations.is_waiting
 
     def retry(self, view: Snapshot, now: Instant) -> list[Effect]:
         """Answer the reads that waited for the end of a key which is now committed, or for a confirmation that came."""
@@ -97,12 +97,12 @@ class Reads:
                 self.wait(waiting.partition)
             else:
                 effects.append(Reply(read.ticket, row))
-        for partition in sorted(self._overdue, key=by_number):
+        for partition in sorted(self.overdue, key=by_number):
             leader = partition.leader
             for ticket, key, is_confirmed in list(leader.overdue_reads()) if leader is not None else []:
                 row = leader.read(ticket, key, view, now, is_confirmed) if leader is not None else None
                 if row is not LATER:
                     effects.append(Reply(ticket, row))
             if leader is None or not leader.has_reads_waiting:
-                self._overdue.discard(partition)
+                self.overdue.discard(partition)
         return [*effects, *self.confirmations.questions(now)]

@@ -19,13 +19,13 @@ from cluster.gateway.courtesy import PAGE_BYTES, Courtesy
 from cluster.gateway.dispatch import Dispatcher, Pauses
 from cluster.gateway.router import Router
 from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, Piece, ScanMerge
-from kvstore.errors import KvError, NoLeader, from_code
+from kvstore.errors import KvError, Locked, NoLeader, from_code
 from kvstore.messages import Body, Counted, CountKeys, Entry, Failed, Fault, Scanned
 from kvstore.rpc.connection import NotSent, RpcError
 
 ATTEMPT_S = 2.0
 # What a node says of a partition that another one may answer for, or itself a little later.
-TRIED_AGAIN = frozenset(("wrong_leader", "no_leader", "overloaded"))
+TRIED_AGAIN = frozenset(("wrong_leader", "no_leader", "overloaded", "locked"))
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -37,17 +37,19 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Patience:
-    """How long a scan waits for partitions that nobody leads; begins anew with all progress."""
+    """How long a scan waits for partitions that nobody leads, or that hold locked keys; begins anew with progress."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._pauses: Pauses | None = None
         self.reasons: dict[int, str] = {}
+        self.locked: set[int] = set()
         self.hopeless: set[int] = set()
 
     def progressed(self) -> None:
         self._pauses = None
         self.reasons.clear()
+        self.locked.clear()
         self.hopeless.clear()
 
     async def wait(self, pids: Iterable[int]) -> set[int]:
@@ -60,10 +62,11 @@ class Patience:
             self._pauses = self._dispatcher.pauses(self._dispatcher.patience_end_s())
         return set() if await self._pauses.next() else set(pids)
 
-    def error(self, pids: Iterable[int]) -> NoLeader:
+    def error(self, pids: Iterable[int]) -> NoLeader | Locked:
         """What became of the first of these partitions."""
         pid = min(pids)
-        return NoLeader(f"partition {pid}: {self.reasons.get(pid, 'has no leader')}")
+        kind = Locked if pid in self.locked else NoLeader
+        return kind(f"partition {pid}: {self.reasons.get(pid, 'has no leader')}")
 
 
 class Scans:
@@ -92,6 +95,7 @@ class Scans:
         Raises:
             NotFound: there is no such keyspace.
             NoLeader: a partition has no leader; never with `allow_partial`.
+            Locked: transactions hold keys of a partition; never with `allow_partial`.
         """
         # One more tells whether this is the last page.
         merge = self._merge(keyspace, keys, style, limit=limit + 1)
@@ -263,6 +267,7 @@ class Scans:
         """Call a node, or note why that cannot be."""
         links = self._dispatcher.links
         patience.hopeless.difference_update(pids)
+        patience.locked.difference_update(pids)
         try:
             return links.call(node, body, ATTEMPT_S)
         except NotSent as error:
@@ -291,6 +296,8 @@ class Scans:
     def _heed(self, faults: Iterable[tuple[int, Fault]], patience: Patience) -> None:
         for pid, fault in faults:
             patience.reasons[pid] = fault.detail
+            if fault.code == Locked.code:
+                patience.locked.add(pid)
             if fault.entry is not None:
                 self._router.take_entry(fault.entry)
 

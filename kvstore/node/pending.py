@@ -10,6 +10,7 @@ from typing import Any
 
 from kvstore.messages import Failed, Fault, ReadResult, StaleResult, WriteResult
 from kvstore.rpc.connection import Connection
+from kvstore.txn.log_end import LOCKED
 
 
 class PendingCall:
@@ -66,16 +67,31 @@ class PendingStale(PendingCall):
         self._connection.answer(self._call, body)
 
 
-class PendingEnds(PendingCall):
-    """Reads of overdue keys that are asked only to have the keys' ends committed. Args: resume: called after that."""
+class PendingScan(PendingCall):
+    """What a scan waits for, in partitions that each settle by their number: the ends of keys, or of transactions.
 
-    __slots__ = ("_resume",)
+    Attributes:
+        locked: the partitions in which a transaction did not end in time.
+
+    Args:
+        resume: called after that.
+    """
+
+    __slots__ = ("_resume", "locked")
 
     def __init__(self, resume: Callable[[], None], asked_ms: int) -> None:
         self._resume = resume
         self.asked_ms = asked_ms
-        self.results: list[Any] = [None]
+        self.locked: set[int] = set()
         self.open_parts = 0
+
+    def settle(self, index: int, result: object) -> None:
+        """One part need not be waited for any more."""
+        if result is LOCKED:
+            self.locked.add(index)
+        self.open_parts -= 1
+        if self.open_parts == 0:
+            self.send()
 
     def send(self) -> None:
         """Go on with what waited."""

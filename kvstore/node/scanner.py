@@ -3,8 +3,9 @@
 Guarantees: the view of each is opened in the turn that captures what is newer, and is closed as soon as the page is
 made: nothing is held while it is sent. Pages are made on the event loop, in slices that hold it for about `SLICE_S`
 each, in turns where there are several; one that fits into a slice is answered at once. Where a page meets keys whose
-time is over their end is committed first, and the page made anew. What nobody waits for any more is dropped. Leaves to
-others: what is in a page (`scan`), who asks (`service`).
+time is over their end is committed first, and the page made anew; so it is with keys that a transaction may have
+changed, behind a fence, or else their partition is named as locked. What nobody waits for any more is dropped. Leaves
+to others: what is in a page (`scan`), who asks (`service`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from kvstore.clock import Clock
 from kvstore.instant import Instant
 from kvstore.messages import Counted, CountKeys, Failed, Fault, ReadOne, Scan, Scanned
 from kvstore.node.metrics import NodeMetrics
-from kvstore.node.pending import PendingEnds
+from kvstore.node.pending import PendingScan
 from kvstore.partitions import Partitions
 from kvstore.replication.answers import LATER
 from kvstore.rpc.connection import Connection
-from kvstore.scan.capture import CapturedPart, capture
+from kvstore.scan.capture import Captured, CapturedPart, Within, capture
 from kvstore.scan.count import KeyCount
 from kvstore.scan.page import ScanPage
 from kvstore.storage.engine import Engine, Snapshot
+from kvstore.txn.fences import Fence
+from kvstore.txn.log_end import LOCKED
+from kvstore.txn.transactions import KEY_WAIT_MS
 
 SLICE_S = 0.001
 WAITING_MAX = 256
@@ -52,15 +56,26 @@ class Turns(Protocol):
 
     def now_after_view(self) -> Instant: ...
 
+    def schedule(self) -> None: ...
+
 
 class _Job:
-    """One question: what was captured for it, and how far its answer is."""
+    """One question: what was captured for it, and how far its answer is.
+
+    Attributes:
+        fence_end_ms: until when it waits for transactions, None before it has to.
+        fenced: the partitions with fences of its own.
+        locked: the partitions that are not waited for any more.
+    """
 
     def __init__(self, connection: Connection, call: int, asked: Scan | CountKeys, end_s: float) -> None:
         self.connection = connection
         self.call = call
         self.asked = asked
         self.end_s = end_s
+        self.fence_end_ms: int | None = None
+        self.fenced: set[int] = set()
+        self.locked: set[int] = set()
         self._times: dict[int, int] = {}
         self._faults: list[tuple[int, Fault]] = []
         self._view: Snapshot | None = None
@@ -72,19 +87,29 @@ class _Job:
         return made.step()
 
     def _begin(self, turns: Turns) -> ScanPage | KeyCount:
-        asked, partitions = self.asked, turns.partitions
+        asked = self.asked
         self._view = view = turns.engine.snapshot()
         # Read after the view was opened: a lease that holds then covers what the view shows.
         now = turns.clock.now()
         if isinstance(asked, Scan):
-            captured, self._faults = capture(partitions.by_pid, asked.parts, asked.start, asked.end, now, self._times)
+            captured, self._faults = self._capture(turns, asked.parts, asked.start, now)
             self._made = ScanPage(captured, view, asked, now.wall_ms)
         else:
             starts = {pid: start for pid, _, start in asked.parts}
             parts = [(pid, ver) for pid, ver, _ in asked.parts]
-            captured, self._faults = capture(partitions.by_pid, parts, b"", asked.end, now, self._times)
+            captured, self._faults = self._capture(turns, parts, b"", now)
             self._made = KeyCount([(part, starts[part.pid]) for part in captured], view, asked.end)
         return self._made
+
+    def _capture(self, turns: Turns, parts: list[tuple[int, int]], start: bytes, now: Instant) -> Captured:
+        asked = [part for part in parts if part[0] not in self.locked] if self.locked else parts
+        captured, faults = capture(turns.partitions.by_pid, asked, start, self.asked.end, now, self._times)
+        return captured, faults + [(pid, LOCKED) for pid in sorted(self.locked)]
+
+    @property
+    def hidden(self) -> list[Within]:
+        """Keys that transactions have to leave before there can be an answer."""
+        return [] if self._made is None else self._made.hidden
 
     @property
     def overdue(self) -> list[tuple[CapturedPart, bytes]]:
@@ -166,32 +191,66 @@ class Scanner:
                     return
                 self._finish(job)
             else:
-                job.connection.answer(job.call, Failed(OVERLOADED))
+                self._answer(job, Failed(OVERLOADED))
         except Exception as error:  # Rows that cannot be read must not stop the scans of others.
             log.error("scan_failed", reason=repr(error))
-            job.connection.answer(job.call, Failed(BROKEN))
+            self._answer(job, Failed(BROKEN))
         self._jobs.popleft()
         job.reset()
 
     def _finish(self, job: _Job) -> None:
         if job.overdue:
             self._end_overdue(job)
-            return
-        answer = job.answer()
-        if isinstance(answer, Scanned):
-            self._turns.metrics.scanned += len(answer.keys)
+        elif hidden := job.hidden:
+            self._wait_for_transactions(job, hidden)
+        else:
+            answer = job.answer()
+            if isinstance(answer, Scanned):
+                self._turns.metrics.scanned += len(answer.keys)
+            self._answer(job, answer)
+
+    def _answer(self, job: _Job, answer: Scanned | Counted | Failed) -> None:
+        if job.fenced:
+            self._turns.partitions.doubts.lift(job, job.fenced)
+            self._turns.schedule()
         job.connection.answer(job.call, answer)
+
+    def _begin_anew(self, job: _Job, waited: PendingScan) -> None:
+        job.locked |= waited.locked
+        # In a turn of its own: this one would not see that those who wait at a fence may go on.
+        self._loop.call_soon(self._enqueue, job)
+
+    def _wait_for_transactions(self, job: _Job, hidden: list[Within]) -> None:
+        """Let what is prepared come to its end, and nothing new begin; then the job begins anew. Its fences stay until
+        it is answered: what is behind one is not hidden again meanwhile."""
+        turns = self._turns
+        now = turns.clock.now()
+        if job.fence_end_ms is None:
+            job.fence_end_ms = now.mono_ms + KEY_WAIT_MS
+        wait = PendingScan(lambda: self._begin_anew(job, wait), now.mono_ms)
+        for part, start, end in hidden:
+            if now.mono_ms >= job.fence_end_ms:
+                job.locked.add(part.pid)
+                continue
+            fence = Fence(job, (wait, part.pid), start, end, job.fence_end_ms)
+            if turns.partitions.doubts.fence(fence, part.pid, part.ver) is LATER:
+                job.fenced.add(part.pid)
+                wait.open_parts += 1
+        turns.metrics.queued += wait.open_parts
+        turns.schedule()
+        if not wait.open_parts:
+            wait.send()
 
     def _end_overdue(self, job: _Job) -> None:
         """Have the leaders commit the end of these keys, as a read of each does; then the job begins anew."""
         turns = self._turns
         view, now = turns.view(), turns.now_after_view()
-        ends = PendingEnds(lambda: self._enqueue(job), now.mono_ms)
+        ends = PendingScan(lambda: self._begin_anew(job, ends), now.mono_ms)
         for part, key in job.overdue:
-            row = turns.partitions.read((ends, 0), ReadOne(part.pid, part.ver, key), view, now)
+            row = turns.partitions.read((ends, part.pid), ReadOne(part.pid, part.ver, key), view, now)
             ends.open_parts += row is LATER
         turns.metrics.queued += ends.open_parts
         if not ends.open_parts:
             # They are gone, another leads, or the wall clock was set back: by the time of before it might never end.
             job.forget_times()
-            self._loop.call_soon(ends.send)
+            ends.send()

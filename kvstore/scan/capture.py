@@ -7,7 +7,7 @@ same turn (`node.scanner`), reading it (`page`, `count`). Sans-IO. PROTOCOL "Ran
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -15,11 +15,13 @@ from kvstore.instant import Instant
 from kvstore.messages import Fault
 from kvstore.partition import Partition
 from kvstore.reads import find_leader
+from kvstore.txn.fences import is_within
 
 
 class CapturedPart(msgspec.Struct, frozen=True):
     """One partition as it stood: its rows from `prefix` to `prefix_end` in the view, but for the keys in `overlay`,
-    whose rows (None: absent) are newer. Keys whose time was over at `time_ms` are overdue."""
+    whose rows (None: absent) are newer. Keys whose time was over at `time_ms` are overdue. `hidden` are those that a
+    transaction may change, or has changed, for it may have been decided elsewhere."""
 
     pid: int
     ver: int
@@ -27,7 +29,15 @@ class CapturedPart(msgspec.Struct, frozen=True):
     prefix_end: bytes
     overlay: Mapping[bytes, bytes | None]
     time_ms: int
+    hidden: Sequence[bytes] = ()
 
+    def hides(self, start: bytes, end: bytes) -> bool:
+        """Whether a hidden key is within; an empty `end` is none."""
+        return any(is_within(key, start, end) for key in self.hidden)
+
+
+# Of a partition, the keys from a first to an end (empty: no end).
+Within = tuple[CapturedPart, bytes, bytes]
 
 Captured = tuple[list[CapturedPart], list[tuple[int, Fault]]]
 
@@ -64,5 +74,6 @@ def capture(
         else:
             overlay, time_ms = state
             time_ms = times.setdefault(pid, time_ms)
-            captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms))
+            hidden = found[1].txns.hidden_within(start, end)
+            captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms, hidden))
     return captured, faults

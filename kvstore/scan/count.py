@@ -1,15 +1,15 @@
 """Counting the keys of a range in partitions of one node.
 
 Guarantees: each partition is counted as it stood when it was captured, from where it was asked to `next_start`, or to
-the end of the range (None); at most about `KEYS_MAX` keys in all, a bounded piece at a time. Where keys are overdue the
-count is not valid, as with a page. Leaves to others: what `page` does. Sans-IO. PROTOCOL "Range scans".
+the end of the range (None); at most about `KEYS_MAX` keys in all, a bounded piece at a time. Where keys are overdue or
+hidden the count is not valid, as with a page. Leaves to others: what `page` does. Sans-IO. PROTOCOL "Range scans".
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 
-from kvstore.scan.capture import CapturedPart
+from kvstore.scan.capture import CapturedPart, Within
 from kvstore.scan.page import OVERDUE_MAX, PIECE_BYTES
 from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import expiry_key, expiry_of
@@ -31,6 +31,7 @@ class KeyCount:
     def __init__(self, parts: Sequence[tuple[CapturedPart, bytes]], view: Snapshot, end: bytes) -> None:
         self.counts: list[tuple[int, int, bytes | None]] = []
         self.overdue: list[tuple[CapturedPart, bytes]] = []
+        self.hidden: list[Within] = []
         self._view = view
         self._end = end
         self._left = KEYS_MAX
@@ -48,6 +49,9 @@ class KeyCount:
             next_start = yield from (self._all(part, start) if self._has_overdue(part) else self._keys(part, start))
             count = before - self._left + self._newer(part, start, next_start)
             self.counts.append((part.pid, count, next_start))
+            end = self._end if next_start is None else next_start
+            if part.hides(start, end):
+                self.hidden.append((part, start, end))
 
     def _has_overdue(self, part: CapturedPart) -> bool:
         overdue = self._view.scan(Table.EXPIRY, part.prefix, expiry_key(part.prefix, part.time_ms + 1, b""))

@@ -2,8 +2,9 @@
 
 Guarantees: the page holds every live key of every captured partition from the range's beginning up to its last key, or
 up to the range's end when `is_done`, each once; of each partition one row more is read than it takes; it is made piece
-by piece. Where keys are overdue the page is not valid: their end has to be committed first, then it is made anew.
-Leaves to others: the time it takes, and the waiting (`node.scanner`). Sans-IO. PROTOCOL "Range scans", "Time to live".
+by piece. Where keys are overdue or hidden the page is not valid: their end, or that of who hides them, has to be
+committed first, then it is made anew. Leaves to others: the time it takes, and the waiting (`node.scanner`). Sans-IO.
+PROTOCOL "Range scans", "Time to live".
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import Any
 
 from kvstore.messages import Scan
-from kvstore.scan.capture import CapturedPart
+from kvstore.scan.capture import CapturedPart, Within
 from kvstore.scan.items import ItemForm, item_encoder
 from kvstore.scan.rows import Pair, with_overlay
 from kvstore.storage.engine import Snapshot, Table
@@ -50,6 +51,7 @@ class ScanPage:
         self.is_done = False
         self.overdue: list[tuple[CapturedPart, bytes]] = []
         self._asked = asked
+        self._parts = parts
         self._view = view
         self._encode = item_encoder(ItemForm(asked.form), asked.keys_only, now_ms)
         self._steps = self._make(parts)
@@ -61,6 +63,16 @@ class ScanPage:
             DamagedRow: a row cannot be read.
         """
         return next(self._steps, None) is None
+
+    @property
+    def hidden(self) -> list[Within]:
+        """Of which partitions it shows hidden keys, or leaves them out, and which range it covers; when it is made."""
+        start, end = self._asked.start, self._asked.end
+        if not self.is_done and self._asked.reverse:
+            start = self.keys[-1]
+        elif not self.is_done:
+            end = self.keys[-1] + b"\x00"
+        return [(part, start, end) for part in self._parts if part.hides(start, end)]
 
     def _make(self, parts: Sequence[CapturedPart]) -> Iterator[bool]:
         """Yields whenever a piece is done."""

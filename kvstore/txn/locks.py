@@ -2,17 +2,18 @@
 
 Guarantees: a key has one holder; whoever waits gets all its keys at once or none, in the order in which it came among
 those that want one of the same keys, so nobody waits for another while it holds what that one wants; a wait ends when
-its time is over. Leaves to others: who takes and gives up locks (`participant`), what is done with them. Sans-IO.
-PROTOCOL "Transactions".
+its time is over; a fence of a scan holds up only what would be prepared anew. Leaves to others: who takes and gives up
+locks (`participant`), what is done with them. Sans-IO. PROTOCOL "Transactions".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
 from kvstore.messages import Prepare, Transact, TxnName, WriteOne
+from kvstore.txn.fences import Fences
 
 QUEUE_MAX = 1024
 
@@ -29,10 +30,11 @@ class Waiter(msgspec.Struct, frozen=True):
 
 
 class Locks:
-    """Attributes: holders: by key, the transaction that is prepared."""
+    """Attributes: holders: by key, the transaction that is prepared; fences: of scans."""
 
     def __init__(self) -> None:
         self.holders: dict[bytes, TxnName] = {}
+        self.fences = Fences()
         self._queue: list[Waiter] = []
         self._claimed: set[bytes] = set()
 
@@ -44,6 +46,10 @@ class Locks:
         """Whether nobody holds any of these keys, or waits for one."""
         holders, claimed = self.holders, self._claimed
         return not any(key in holders or key in claimed for key in keys)
+
+    def may_be_prepared(self, keys: Collection[bytes]) -> bool:
+        """Whether these keys are free, and outside of all fences."""
+        return self.is_free(keys) and not self.fences.hold(keys)
 
     def take(self, name: TxnName, keys: Iterable[bytes]) -> None:
         for key in keys:
@@ -74,7 +80,8 @@ class Locks:
         queue, self._queue = self._queue, []
         self._claimed = set()
         for waiter in queue:
-            if self.is_free(waiter.keys):
+            may_go_on = self.may_be_prepared if isinstance(waiter.request, Prepare) else self.is_free
+            if may_go_on(waiter.keys):
                 yield waiter, True
             elif now_ms >= waiter.until_ms:
                 yield waiter, False

@@ -215,6 +215,11 @@ class Participant:
         held = self.held.get(part.txn)
         return held is None or held.prepared.at != (part.epoch, part.seq)
 
+    @property
+    def changing(self) -> set[bytes]:
+        """The keys that what is prepared at the log's end may change."""
+        return {key for held in self.held.values() for key in held.prepared.written}
+
     def listed(self, now: Instant) -> list[PreparedTxn]:
         """What is prepared."""
         pid, time_ms = self._copy.name.pid, self._end.time_ms(now)

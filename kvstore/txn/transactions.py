@@ -1,9 +1,9 @@
 """Transactions and locks at the end of one leader's log.
 
-Guarantees: each request for locked keys waits in line for a bounded time, and ends in one answer; a read of a key that
-a prepared transaction may change waits until its end is committed, and never sees the old value; the decision is asked
-for while somebody waits. Leaves to others: votes (`participant`), decisions (`primary`), the log (`leader`). Sans-IO.
-PROTOCOL "Transactions".
+Guarantees: each request for locked keys waits in line for a bounded time, and ends in one answer; a read or a scan of a
+key that a prepared transaction may change waits until its end is committed, and never sees the old value; the decision
+is asked for while somebody waits. Leaves to others: votes (`participant`), decisions (`primary`), the log (`leader`).
+Sans-IO. PROTOCOL "Transactions".
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kvstore.replication.copy import Copy
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Snapshot
 from kvstore.txn.evaluate import keys_of
+from kvstore.txn.fences import Fence, is_within
 from kvstore.txn.locks import Locks, Request, Waiter
 from kvstore.txn.log_end import CONFLICT, CROWDED, LOCK_WAIT_MS, LOCKED, LogEnd
 from kvstore.txn.participant import Participant
@@ -104,7 +105,7 @@ class Transactions:
         if known is not None:
             return known
         keys = keys_of(asked.part)
-        if self.locks and not self.locks.is_free(keys):
+        if not self.locks.may_be_prepared(keys):
             return self._wait(ticket, asked, keys, now.mono_ms + LOCK_WAIT_MS)
         return self.participant.prepare(ticket, asked, view, now, full)
 
@@ -133,6 +134,14 @@ class Transactions:
         self._reading.append(ReadWaiter(ticket, name, key, is_confirmed, now.mono_ms + KEY_WAIT_MS))
         return LATER
 
+    def hidden_within(self, start: bytes, end: bytes) -> list[bytes]:
+        """The keys from `start` to `end` (empty: no end) of which it may not be shown what is committed."""
+        return [key for key in self.participant.hidden if is_within(key, start, end)]
+
+    def hold_scan(self, fence: Fence) -> None:
+        """A scan waits at its fence for the end of the transactions that may change keys within."""
+        self.locks.fences.put(fence)
+
     def _wait(
         self, ticket: object, request: Request, keys: list[bytes] | tuple[bytes, ...], until_ms: int
     ) -> Fault | Later:
@@ -146,11 +155,11 @@ class Transactions:
     @property
     def has_waiting(self) -> bool:
         """Whether anybody waits for a lock, or to read."""
-        return bool(self._reading) or self.locks.is_wanted
+        return bool(self._reading) or self.locks.is_wanted or bool(self.locks.fences)
 
     def retry(self, view: Snapshot, now: Instant, full: bool) -> list[Effect]:
         """Go on with those whose keys are free, and send those away whose wait is over."""
-        effects: list[Effect] = []
+        effects = self._retry_scans(now)
         for waiter, is_free in self.locks.step(now.mono_ms):
             result = self._go_on(waiter, view, now, full) if is_free else self._give_up(waiter, view, now)
             if not isinstance(result, Later):
@@ -196,15 +205,24 @@ class Transactions:
                 self._reading.append(waiter)
         return effects
 
+    def _retry_scans(self, now: Instant) -> list[Effect]:
+        fences = self.locks.fences
+        told = fences.settled(self.participant.changing, now.mono_ms) if fences else []
+        return [Reply(ticket, None if is_clear else LOCKED) for ticket, is_clear in told]
+
     def _want(self, now: Instant) -> None:
         """Have the decisions asked for that somebody has waited for some while."""
-        self.participant.want({one.name for one in self._reading if one.until_ms - now.mono_ms <= ASK_WHEN_LEFT_MS})
+        fences = [one for one in self.locks.fences.waiting() if one.until_ms - now.mono_ms <= ASK_WHEN_LEFT_MS]
+        reading = {one.name for one in self._reading if one.until_ms - now.mono_ms <= ASK_WHEN_LEFT_MS}
+        self.participant.want(reading.union(*(self._holders_within(fence) for fence in fences)))
 
-    @property
-    def next_end_ms(self) -> int | None:
-        """When somebody's patience is over, or half of it."""
-        ends = [one.until_ms for one in self._reading]
-        ends += [one - ASK_WHEN_LEFT_MS for one in ends]
+    def _holders_within(self, fence: Fence) -> set[TxnName]:
+        return {name for key, name in self.participant.hidden.items() if fence.holds(key)}
+
+    def next_end_ms(self, now: Instant) -> int | None:
+        """When somebody's patience is over, or half of it will be."""
+        ends = [one.until_ms for one in self._reading] + self.locks.fences.ends_ms
+        ends += [one - ASK_WHEN_LEFT_MS for one in ends if one - ASK_WHEN_LEFT_MS > now.mono_ms]
         if self.locks.next_end_ms is not None:
             ends.append(self.locks.next_end_ms)
         return min(ends, default=None)
@@ -212,5 +230,6 @@ class Transactions:
     def send_away(self, fault: Fault) -> list[Effect]:
         """Leadership is over, or about to end: nothing of what waits was appended."""
         tickets = [one.ticket for one in self.locks.clear()] + [one.ticket for one in self._reading]
+        tickets += self.locks.fences.clear()
         self._reading = []
         return [Reply(ticket, fault) for ticket in tickets]

@@ -15,6 +15,7 @@ from cluster.gateway.scans import Scans
 from kvstore.messages import Fault, MapUpdate, Scan
 from kvstore.scan.items import ItemForm
 from kvstore.storage.records import encode_value
+from kvstore.txn.log_end import LOCKED
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -176,6 +177,25 @@ async def test_what_fails_before_the_first_line_is_an_ordinary_refusal(start_gat
         answer = await gateway.ask("GET", path, headers=NDJSON)
         assert (answer.status, answer.code) == (503, "no_leader")
         assert "partition 3" in answer.detail
+
+
+async def test_a_partition_that_stays_locked_is_named_as_such_and_one_that_does_not_is_asked_again(
+    start_gateway: Any,
+) -> None:
+    gateway = await start_gateway(request_timeout_s=0.3)
+    keys = fill(gateway, 40)
+    for node in gateway.nodes:
+        node.fault = LOCKED
+    for path in ("/v1/kv", "/v1/kv?count=true"):
+        answer = await gateway.ask("GET", path)
+        assert (answer.status, answer.code) == (503, "locked")
+        assert answer.detail.startswith("partition 1: ")
+    asked = asyncio.create_task(gateway.ask("GET", "/v1/kv"))
+    before = len(gateway.nodes[0].scans)
+    await gateway.until(lambda: len(gateway.nodes[0].scans) > before)
+    for node in gateway.nodes:
+        node.fault = None
+    assert len(json.loads((await asked).body)["items"]) == len(keys)
 
 
 async def test_with_allow_partial_what_has_no_leader_is_named(start_gateway: Any) -> None:
