@@ -1,10 +1,12 @@
--- PUTs, or transactions of puts. Arguments: kind (put, one, two, apart), file of tags (a line each, all of different
+-- PUTs, or transactions of puts. Arguments: kind (put; long: a put with a field that has the gateway parse it, as it
+-- parses transactions; one, two, apart), file of tags (a line each, all of different
 -- partitions), seed. Keys are taken in turn, so no two requests that are under way have one in common.
 local KEYS = 4096
 local kind, turn
 local tags = {}
 local value = string.rep("v", 100)
 local headers = {["Content-Type"] = "application/json"}
+local parsed = {["Cache-Control"] = "no-cache"}
 
 function init(args)
   kind = args[1]
@@ -23,8 +25,8 @@ end
 function request()
   turn = turn + 1
   local tag, number = turn, math.floor(turn / #tags) % KEYS
-  if kind == "put" then
-    return wrk.format("PUT", "/v1/kv/" .. key(tag, number), nil, value)
+  if kind == "put" or kind == "long" then
+    return wrk.format("PUT", "/v1/kv/" .. key(tag, number), kind == "long" and parsed or nil, value)
   end
   local puts = put(key(tag, number))
   if kind == "two" then
