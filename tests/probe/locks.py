@@ -18,10 +18,12 @@ class TooOld(AssertionError):
 
 
 class LockAges:
-    """Looks at `GET /v1/cluster/transactions`, one after the other. `oldest_s` is the age of the oldest lock in all."""
+    """Looks at `GET /v1/cluster/transactions`, one after the other. `oldest_s` is the age of the oldest lock in all,
+    `unexcused_s` the most of an age that nothing excused."""
 
     def __init__(self) -> None:
         self.oldest_s = 0.0
+        self.unexcused_s = 0.0
         self.looks = 0
         self._excused_s = 0.0
         self._leaders: dict[int, str | None] = {}
@@ -53,7 +55,9 @@ class LockAges:
             age_s = float(one["age_s"])
             self.oldest_s = max(self.oldest_s, age_s)
             excused_s = max(self._excused_s, self._led_since_s.get(primary_of(one["txn"]), now_s))
-            if min(age_s, now_s - excused_s) > LOCK_S_MAX:
+            unexcused_s = min(age_s, now_s - excused_s)
+            self.unexcused_s = max(self.unexcused_s, unexcused_s)
+            if unexcused_s > LOCK_S_MAX:
                 suspects.add((str(one["txn"]), int(one["partition"])))
                 if (one["txn"], one["partition"]) in self._suspects:
                     raise TooOld(f"prepared for {age_s:.1f} s, with a leader of its primary: {dict(one)}")

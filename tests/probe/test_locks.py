@@ -30,8 +30,9 @@ def test_the_oldest_lock_is_told() -> None:
     ages = led()
     for age_s in (1.0, 3.0, 2.0):
         ages.see(prepared(age_s), [], 100.0)
-    ages.see([], [], 101.0)
-    assert (ages.oldest_s, ages.looks) == (3.0, 4)
+    ages.excuse(101.0)
+    ages.see(prepared(9.0), [], 102.0)
+    assert (ages.oldest_s, ages.unexcused_s, ages.looks) == (9.0, 3.0, 4)
 
 
 def test_one_that_was_too_old_twice_is_an_error() -> None:

@@ -46,6 +46,7 @@ class Measured:
     unknown: int = 0
     healed_s_max: float = 0.0
     locked_s_max: float = 0.0
+    unexcused_s_max: float = 0.0
     counted: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -55,15 +56,16 @@ class Measured:
             f"leaders changed {self.leaders} times, in-sync sets {self.in_sync} times; "
             f"{self.asked} operations ({self.asked / max(self.seconds, 1):.0f}/s), "
             f"{self.succeeded / max(self.asked, 1):.1%} succeeded, {self.unknown} unknown; "
-            f"in sync again after {self.healed_s_max:.1f} s at most, oldest lock {self.locked_s_max:.1f} s{counted}"
+            f"in sync again after {self.healed_s_max:.1f} s at most; oldest lock {self.locked_s_max:.1f} s, "
+            f"{self.unexcused_s_max:.1f} s of one while links and the leader of its primary were there{counted}"
         )
 
     def add(self, other: Measured) -> None:
         """Take another trial in."""
         for name in ("seconds", "faults", "failovers", "leaders", "in_sync", "asked", "succeeded", "unknown"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.healed_s_max = max(self.healed_s_max, other.healed_s_max)
-        self.locked_s_max = max(self.locked_s_max, other.locked_s_max)
+        for name in ("healed_s_max", "locked_s_max", "unexcused_s_max"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
         for name, number in other.counted.items():
             self.counted[name] = self.counted.get(name, 0) + number
 
@@ -104,7 +106,8 @@ class Trial:
         await wait_settled(self._rig)
         decided_s = await wait_decided(self._rig)
         self._watch.check()
-        measured.locked_s_max = self._watch.locks.oldest_s
+        locks = self._watch.locks
+        measured.locked_s_max, measured.unexcused_s_max = locks.oldest_s, locks.unexcused_s
         verdicts = await self._crowd.judge()
         copied = await compare(self._rig)
         measured.counted = self._watch.counted()
