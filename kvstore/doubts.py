@@ -38,6 +38,7 @@ from kvstore.reads import find_leader
 from kvstore.replication.answers import LATER, NO_LEADER, PASSING_ON, Later
 from kvstore.replication.leader import Leader
 from kvstore.storage.engine import Snapshot
+from kvstore.storage.records import DamagedRow
 from kvstore.txn.fences import Fence
 
 TxnCall = Prepare | Transact | AbortTxn | FinishTxn | AskTxn | ForceFinish
@@ -60,6 +61,7 @@ class Doubts:
         self._dirty = dirty
         self._waiting = waiting
         self._overdue = overdue
+        self._damaged: list[Effect] = []
         self._wake_ms: int | None = None
         self._now = Instant(0, 0)
 
@@ -74,7 +76,11 @@ class Doubts:
         if not leader.is_serving or leader.is_passing_on:
             return PASSING_ON if leader.is_serving else NO_LEADER
         self._dirty.add(partition)
-        answer = self._ask(leader, ticket, asked, view, now, full)
+        try:
+            answer = self._ask(leader, ticket, asked, view, now, full)
+        except DamagedRow as error:
+            self._damaged += partition.quarantine(str(error))
+            return NO_LEADER
         if leader.txns.has_waiting:
             self._waiting.add(partition)
         return answer
@@ -116,8 +122,8 @@ class Doubts:
 
     @property
     def are_waiting(self) -> bool:
-        """Whether anybody waits for a lock, or for the end of a transaction."""
-        return bool(self._waiting)
+        """Whether anybody waits for a lock, or for the end of a transaction, or a copy has just stopped itself."""
+        return bool(self._waiting or self._damaged)
 
     def wait(self, partition: Partition) -> None:
         """Somebody does in this partition."""
@@ -151,7 +157,7 @@ class Doubts:
 
     def retry(self, view: Snapshot, now: Instant, full: bool) -> list[Effect]:
         """Go on with those who need not wait any more."""
-        effects: list[Effect] = []
+        effects, self._damaged = self._damaged, []
         asks: list[InDoubt] = []
         ends_ms = []
         for partition in sorted(self._waiting, key=by_number):
@@ -159,7 +165,10 @@ class Doubts:
             if leader is not None and leader.is_passing_on:
                 effects += leader.txns.send_away(PASSING_ON)
             elif leader is not None and leader.is_serving:
-                effects += leader.txns.retry(view, now, full)
+                try:
+                    effects += leader.txns.retry(view, now, full)
+                except DamagedRow as error:
+                    effects += partition.quarantine(str(error))
                 asks += leader.txns.participant.due(now)
                 if leader.has_queue:
                     self._dirty.add(partition)
@@ -241,11 +250,20 @@ class Doubts:
         for ask in asks:
             found = self._leader(ask.txn.primary)
             if found is not None:
-                outcome = found[1].txns.primary.resolve(ask, view, now)
+                outcome = self._decision(*found, ask, view, now)
                 self._dirty.add(found[0])
                 if outcome is not None:
                     outcomes.append(outcome)
         return outcomes
+
+    def _decision(
+        self, partition: Partition, leader: Leader, ask: InDoubt, view: Snapshot, now: Instant
+    ) -> Resolved | None:
+        try:
+            return leader.txns.primary.resolve(ask, view, now)
+        except DamagedRow as error:
+            self._damaged += partition.quarantine(str(error))
+            return None
 
     def _resolve(self, outcomes: list[Resolved], now: Instant) -> None:
         for outcome in outcomes:

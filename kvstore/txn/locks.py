@@ -99,7 +99,6 @@ class Locks:
         """When the first wait ends."""
         return min((waiter.until_ms for waiter in self._queue), default=None)
 
-    @property
-    def wanted(self) -> set[TxnName]:
-        """The transactions that others wait for."""
-        return {self.holders[key] for waiter in self._queue for key in waiter.keys if key in self.holders}
+    def holders_of(self, keys: Iterable[bytes]) -> set[TxnName]:
+        """The transactions that hold any of these keys."""
+        return {self.holders[key] for key in keys if key in self.holders}

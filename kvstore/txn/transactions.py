@@ -161,6 +161,8 @@ class Transactions:
         """Go on with those whose keys are free, and send those away whose wait is over."""
         effects = self._retry_scans(now)
         for waiter, is_free in self.locks.step(now.mono_ms):
+            if not is_free:
+                self.participant.want(self.locks.holders_of(waiter.keys))
             result = self._go_on(waiter, view, now, full) if is_free else self._give_up(waiter, view, now)
             if not isinstance(result, Later):
                 effects.append(Reply(waiter.ticket, result))

@@ -192,6 +192,10 @@ class StoryNode:
     def on_entry(self, entry: Entry) -> None:
         self.perform(self.partitions.on_entries([entry], self._story.now))
 
+    def rows_equal(self, other: StoryNode) -> bool:
+        """Whether its copy holds what the other's does."""
+        return all(self.rows(table) == other.rows(table) for table in (Table.DATA, Table.EXPIRY, Table.TXN))
+
     def rows(self, table: Table) -> dict[bytes, bytes]:
         """What its copy of the partition has in `table`, and of the log what stands in the journal."""
         copy, view = self.partition.copy, self.engine.snapshot()
@@ -203,7 +207,8 @@ class StoryNode:
 
 
 class Story:
-    """Partition 1 (and others, if asked for) on nodes n1 (the preferred leader) and n2, and what stands in the map."""
+    """Partition 1 on nodes n1 (the preferred leader) and n2, others, each preferring the next node, if asked for, and
+    what stands in the map."""
 
     def __init__(
         self, nodes: int = 2, pending_bytes_max: int = PENDING_BYTES_MAX, pids: tuple[int, ...] = (PID,)
@@ -215,8 +220,9 @@ class Story:
         }
         self.n1 = self.nodes["n1"]
         self.entries: dict[int, Entry] = {}
-        for pid in pids:
+        for first, pid in enumerate(pids):
             rids = [rid for node in self.nodes.values() for _, rid in node.partitions.create_copies([pid])]
+            rids = rids[first % nodes :] + rids[: first % nodes]
             self.entries[pid] = Entry(pid, "default", 1, 0, None, tuple(rids), tuple(rids))
         for node in self.nodes.values():
             node.batch()

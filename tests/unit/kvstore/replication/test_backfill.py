@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from unit.kvstore.story import PID, Story
+from unit.kvstore.replication.filling_story import KEYS, Filling
+from unit.kvstore.story import PID
 
 from kvstore.filling import PULL_AGAIN_MS
 from kvstore.instant import Instant
@@ -14,76 +15,13 @@ from kvstore.messages import Acked, Append, BeginBackfill, Chunk, PullChunk, Reb
 from kvstore.replication import backfill
 from kvstore.replication.gone import GONE_PREFIX
 from kvstore.replication.outcomes import DATA_POSITION, EXPIRED, TOKEN, TOKEN_TIME, WINDOW
-from kvstore.replication.retention import Retention
 from kvstore.replication.windows import KEEP_MS
 from kvstore.storage.engine import Table
-
-KEYS = 9
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "CHUNK_BYTES", 100)
-
-
-class Filling(Story):
-    """n1 has nine keys and no log left that reaches back; n3 is added, and empty."""
-
-    def __init__(self) -> None:
-        super().__init__(nodes=3)
-        self.n3 = self.nodes["n3"]
-        two = self.entry.replicas[:2]
-        self.entry = msgspec.structs.replace(self.entry, in_sync=two, replicas=two)
-        self.lead()
-        self.write_first()
-        self.settle(apply=True)
-        for node in self.nodes.values():
-            node.partitions.truncation.advance(node.engine.snapshot(), self.now, Retention(0, 0))
-        self.settle()
-        self.entry = msgspec.structs.replace(self.entry, ver=self.entry.ver + 1, adding=(self.n3.rid,))
-        self.push()
-
-    def write_first(self) -> None:
-        for number in range(KEYS):
-            ttl_ms = 60_000 if number == 4 else None
-            self.n1.put(f"w{number}", b"k%d" % number, b"v" * 40, ttl_ms=ttl_ms)
-            self.settle()
-
-    def step(self) -> list[object]:
-        """Everything that is due at n1 and n2 happens, n3 forms one batch; returns what n3 got."""
-        for node in (self.n1, self.n2):
-            if node.partitions.needs_batch:
-                node.batch()
-            node.fill()
-        got: list[object] = []
-        for node in (self.n1, self.n2):
-            got += self.deliver(node)
-        if self.n3.partitions.needs_batch:
-            self.n3.batch()
-        self.deliver(self.n3)
-        return got
-
-    def until_filled(self) -> None:
-        for _ in range(60):
-            self.step()
-            self.pass_ms(100)
-            for node in self.nodes.values():
-                node.tick()
-            if not self.n3.partition.copy.is_backfilling and self.n3.partition.copy.backfill:
-                return
-        raise AssertionError("it is never filled")
-
-    def until_chunk(self, number: int) -> None:
-        """Go on until n3 has stored that many chunks."""
-        for _ in range(60):
-            got = self.step()
-            number -= sum(isinstance(body, Chunk) for body in got)
-            if number <= 0:
-                return
-            self.pass_ms(100)
-            for node in self.nodes.values():
-                node.tick()
-        raise AssertionError("too few chunks")
 
 
 class FillingRemembered(Filling):

@@ -9,6 +9,7 @@ from typing import Any
 
 from unit.kvstore.story import PID, Story, StoryNode
 
+from kvstore.instant import Instant
 from kvstore.messages import (
     AbortTxn,
     AskTxn,
@@ -92,6 +93,11 @@ def prepared(story: Story, node: StoryNode, txn: TxnName, asked: TxnPart, pid: i
 def elsewhere(seq: int = 7, holds: bool = True) -> Vote:
     """The vote of another participant."""
     return Vote(ELSEWHERE, 1, seq, holds, TxnBranch([]), TxnBranch([]))
+
+
+def wall_passes(story: Story, ms: int) -> None:
+    """So much time of the log, and none by which leases and graces end."""
+    story.now = Instant(story.now.mono_ms, story.now.wall_ms + ms)
 
 
 def ver(node: StoryNode, pid: int = PID) -> int:
