@@ -179,13 +179,10 @@ async def test_what_fails_before_the_first_line_is_an_ordinary_refusal(start_gat
         assert "partition 3" in answer.detail
 
 
-async def test_a_partition_that_stays_locked_is_named_as_such_and_one_that_does_not_is_asked_again(
-    start_gateway: Any,
-) -> None:
+async def test_a_partition_that_stays_locked_is_named_and_one_that_does_not_is_asked_again(start_gateway: Any) -> None:
     gateway = await start_gateway(request_timeout_s=0.3)
     keys = fill(gateway, 40)
-    for node in gateway.nodes:
-        node.fault = LOCKED
+    gateway.nodes[0].fault = gateway.nodes[1].fault = LOCKED
     for path in ("/v1/kv", "/v1/kv?count=true"):
         answer = await gateway.ask("GET", path)
         assert (answer.status, answer.code) == (503, "locked")
@@ -193,8 +190,7 @@ async def test_a_partition_that_stays_locked_is_named_as_such_and_one_that_does_
     asked = asyncio.create_task(gateway.ask("GET", "/v1/kv"))
     before = len(gateway.nodes[0].scans)
     await gateway.until(lambda: len(gateway.nodes[0].scans) > before)
-    for node in gateway.nodes:
-        node.fault = None
+    gateway.nodes[0].fault = gateway.nodes[1].fault = None
     assert len(json.loads((await asked).body)["items"]) == len(keys)
 
 

@@ -91,6 +91,8 @@ def digests(node: StoryNode) -> list[int]:
     made = BucketDigests(node.partition.copy.prefix, node.engine.snapshot())
     while not made.step():
         pass
+    contents = node.partition.copy.contents
+    assert (contents.keys, contents.size_bytes) == (made.keys, made.size_bytes)
     return [made.seq, made.keys, made.size_bytes, *made.digests]
 
 

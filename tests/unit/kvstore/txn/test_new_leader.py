@@ -19,7 +19,7 @@ from unit.kvstore.txn.coordinating import (
     wall_passes,
 )
 
-from kvstore.messages import AskFinished, ResolveTxns, Transacted
+from kvstore.messages import AskFinished, FinishTxn, ResolveTxns, Transacted
 from kvstore.replication.answers import LATER
 from kvstore.txn.participant import TAKEN_OVER_MS
 from kvstore.txn.primary import UNDONE_ASK_AFTER_MS
@@ -143,6 +143,13 @@ def test_the_new_leader_asks_who_has_not_finished(story: Story, n1: StoryNode) -
     n2.tick()
     (part_,) = {part for send in n2.sent if isinstance(send.body, AskFinished) for part in send.body.parts}
     assert part_.txn == OURS
+
+
+def test_a_tombstone_refuses_a_late_prepare_at_the_new_leader(story: Story, n1: StoryNode) -> None:
+    n1.call("f", FinishTxn(PID, n1.partition.ver, TXN, 0, 0, False, False))
+    story.settle(apply=True)
+    n2 = taken_over(story)
+    assert code(prepare(n2, "late", TXN, part(put(b"k")))) == "txn_conflict"
 
 
 def test_a_record_that_no_copy_in_sync_had_is_no_vote(story: Story, n1: StoryNode) -> None:

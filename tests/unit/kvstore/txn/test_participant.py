@@ -19,7 +19,7 @@ from unit.kvstore.txn.coordinating import (
     wall_passes,
 )
 
-from kvstore.messages import Done, FinishTxn, Transacted, TxnIf
+from kvstore.messages import Done, FinishTxn, Resolved, Transacted, TxnIf
 from kvstore.replication.answers import LATER
 from kvstore.storage.engine import Table
 from kvstore.storage.records import RecordType
@@ -147,6 +147,30 @@ def test_a_commit_carries_the_branch_out_with_the_version_of_the_prepare_record(
     assert version(n1.replies["cas"])
 
 
+def test_a_commit_leaves_nothing_to_be_kept(story: Story, n1: StoryNode) -> None:
+    vote = prepared(story, n1, TXN, part(put(b"k")))
+    story.settle(apply=True)
+    assert len(n1.rows(Table.TXN)) == 1
+    finish(n1, "f", vote, TXN)
+    story.settle(apply=True)
+    assert not n1.rows(Table.TXN)
+
+
+def test_an_answer_about_another_record_ends_nothing(story: Story, n1: StoryNode) -> None:
+    vote = prepared(story, n1, TXN, part(put(b"k")))
+    n1.leader.txns.participant.resolve(Resolved(TXN, PID, vote.epoch, vote.seq - 1, True, True), story.now)
+    assert not n1.leader.txns.participant.held[TXN].finish_seq
+
+
+def test_nobody_asks_for_the_decision_on_a_record_that_is_not_durable(story: Story, n1: StoryNode) -> None:
+    prepare(n1, "p", TXN, part(put(b"k")))
+    n1.batch()
+    story.pass_ms(60_000)
+    assert n1.leader.txns.participant.due(story.now) == []
+    story.settle()
+    assert [one.txn for one in n1.leader.txns.participant.due(story.now)] == [TXN]
+
+
 def test_the_other_branch_is_carried_out_where_that_was_decided(story: Story, n1: StoryNode) -> None:
     vote = prepared(story, n1, TXN, part(put(b"k"), otherwise=[delete(b"k")]))
     finish(n1, "f", vote, TXN, then=False)
@@ -210,6 +234,12 @@ def test_the_next_attempt_ends_the_one_before_and_none_comes_after_a_later_one(s
     prepared(story, n1, named("t", 2), part(put(b"k", b"second")))
     assert set(n1.leader.txns.participant.held) == {named("t", 2)}
     assert code(prepare(n1, "late", named("t", 1), part(put(b"k")))) == "txn_conflict"
+
+
+def test_an_earlier_attempt_that_was_never_here_comes_too_late(story: Story, n1: StoryNode) -> None:
+    prepared(story, n1, named("t", 2), part(put(b"k")))
+    assert code(prepare(n1, "late", named("t", 1), part(put(b"k")))) == "txn_conflict"
+    assert set(n1.leader.txns.participant.held) == {named("t", 2)}
 
 
 # ---- single keys ------------------------------------------------------------------------------------------------

@@ -178,10 +178,13 @@ def test_a_clients_token_is_refused_for_another_request(story: Story, n1: StoryN
     assert code(n1.replies["reused"]) == "token_reused"
 
 
-def test_an_aborted_attempt_is_no_outcome_for_other_requests_of_its_token(story: Story, n1: StoryNode) -> None:
+@pytest.mark.parametrize("is_applied", [False, True])
+def test_an_aborted_attempt_is_no_outcome_for_other_requests_of_its_token(
+    story: Story, n1: StoryNode, is_applied: bool
+) -> None:
     other = TxnName(PID, CLIENTS.token[:SCOPE_BYTES] + b"another request.", 1)
     abort(n1, "a", CLIENTS)
-    story.settle(apply=True)
+    story.settle(apply=is_applied)
     transact(n1, "t", other, part(put(b"k")))
     assert decided(story, n1).commits
 
@@ -329,6 +332,18 @@ def test_a_decision_that_is_not_durable_is_not_forgotten(story: Story, n1: Story
     n1.tick()
     story.settle()
     assert records(n1).count(RecordType.FORGET) == 1
+
+
+def test_it_is_found_while_the_batch_that_forgets_it_is_written(story: Story, n1: StoryNode) -> None:
+    transact(n1, "t", TXN, part(put(b"k")), VOTE)
+    story.settle(apply=True)
+    n1.leader.txns.primary.all_finished(TXN)
+    n1.tick()
+    story.settle()
+    n1.begin_batch(apply=True)
+    assert ask(n1, "meanwhile", TXN) == TxnKnown(True, True, True)
+    n1.end_batch()
+    assert ask(n1, "afterwards", TXN) == TxnKnown(True, True, True)
 
 
 def test_of_what_nobody_reports_all_nodes_are_asked(story: Story, n1: StoryNode) -> None:
