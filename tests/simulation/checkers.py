@@ -5,35 +5,34 @@ Each `check_*` raises `Violation` naming the invariant of PROTOCOL "Invariants" 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from simulation.control import SimControl
 from simulation.copy_on_disk import CopyOnDisk, mark
 from simulation.sim_node import SimNode
 from simulation.timeline import Timeline
+from simulation.txn_checkers import TxnWatch
+from simulation.violation import Violation
 
-from kvstore.messages import Entry, Rid, WriteOne, Written
+from kvstore.messages import Entry, Rid
 from kvstore.partition import Partition
 from kvstore.replication import outcomes, windows
 from kvstore.replication.copy_rows import BACKFILL, STATE, Backfill, State
 from kvstore.replication.outcomes import TOKEN, WINDOW, decode_token, outcome_rows
 from kvstore.replication.windows import decode_window
 from kvstore.storage.engine import Table, range_end
-from kvstore.storage.records import LogRow, Record, RecordType
-
-Name = tuple[int, bytes] | tuple[int, int, int]
-
-
-class Violation(AssertionError):
-    """A rule that keeps data safe was broken."""
+from kvstore.storage.records import LogRow, Record, RecordType, decode_value
+from kvstore.txn.records import effects_of, payload_of
+from kvstore.txn.state import txn_rows
 
 
 class Invariants:
     """Watches all nodes of one simulation."""
 
-    def __init__(self, nodes: dict[str, SimNode], control: SimControl, timeline: Timeline) -> None:
+    def __init__(self, nodes: dict[str, SimNode], control: SimControl, timeline: Timeline, txns: TxnWatch) -> None:
         self.timeline = timeline
+        self.txns = txns
         self.committed: dict[tuple[int, int], tuple[int, int]] = {}
         self.records: dict[tuple[int, int], Record] = {}
         self.rows: dict[tuple[int, int], LogRow] = {}
@@ -48,10 +47,26 @@ class Invariants:
         self._states: dict[tuple[int, int], int] = {}
         self._highest: dict[int, int] = {}
         self._entries: dict[int, Entry] = {}
+        self._map: Mapping[int, Entry] = {}
 
     def check(self) -> None:
         """Check everything that may have changed since the last step."""
-        for entry in self._control.map.entries.values():
+        entries = self._control.map.entries
+        if entries is not self._map:
+            self._map = entries
+            self._check_entries(entries)
+        for node in self._nodes.values():
+            if node.partitions is None:
+                continue
+            for partition in node.partitions.by_pid.values():
+                if partition.leader is not None:
+                    self._check_one_leader(node, partition)
+                self._check_progress(node, partition)
+            if node.alarms and any(alarm.pid not in self.forced for alarm in node.alarms):
+                raise Violation(f"a copy stopped itself: {node.alarms}")
+
+    def _check_entries(self, entries: Mapping[int, Entry]) -> None:
+        for entry in entries.values():
             known = self._entries.get(entry.pid)
             if known is None or known.ver != entry.ver:
                 self._entries[entry.pid] = entry
@@ -59,16 +74,6 @@ class Invariants:
                 if known is not None and entry.unclean_count > known.unclean_count:
                     self._give_up(entry)
                 self._check_members(entry)
-        for node in self._nodes.values():
-            if node.partitions is None:
-                continue
-            for partition in node.partitions:
-                if partition.leader is not None:
-                    self._check_one_leader(node, partition)
-                self._check_progress(node, partition)
-            alarms = [alarm for alarm in node.alarms if alarm.pid not in self.forced]
-            if alarms:
-                raise Violation(f"a copy stopped itself: {alarms}")
 
     def _check_promotion(self, known: Entry | None, entry: Entry) -> None:
         """I8: who is to lead was in sync, or an operator has forced it, which is counted."""
@@ -93,11 +98,12 @@ class Invariants:
         first = self._leaders.setdefault((partition.pid, partition.leader.epoch), who)
         if first != who:
             raise Violation(f"I1: {first} and {who} lead partition {partition.pid} in epoch {partition.leader.epoch}")
-        entry = self._control.map.entries[partition.pid]
-        members = set(entry.in_sync) - {partition.copy.name.rid}
+        entry = self._map[partition.pid]
+        if entry.epoch != partition.leader.epoch:
+            return
         counted = {peer.rid for peer in partition.leader.followers.counted}
-        if entry.epoch == partition.leader.epoch and not members <= counted:
-            raise Violation(f"I6: partition {partition.pid} counts {counted}, the map names {members}")
+        if not counted.issuperset(rid for rid in entry.in_sync if rid != partition.copy.name.rid):
+            raise Violation(f"I6: partition {partition.pid} counts {counted}, the map names {entry.in_sync}")
 
     def _check_progress(self, node: SimNode, partition: Partition) -> None:
         copy = partition.copy
@@ -131,7 +137,8 @@ class Invariants:
             for seq, record, _ in held.changes:
                 if (partition.pid, seq) not in self.records:
                     self.records[partition.pid, seq] = record
-                    self.timeline.committed(seq, record)
+                    self.timeline.committed(head.epoch, seq, record)
+                    self.txns.committed(partition.pid, head, seq, record)
 
     def _check_everywhere(self, node: SimNode, partition: Partition) -> None:
         """I2: a leader calls committed only what stands on the disk of every member of the in-sync set."""
@@ -141,7 +148,7 @@ class Invariants:
             return
         self._highest[partition.pid] = copy.commit_seq
         newest = next((held.head for held in copy.log.held_after(begin) if held.head.last_seq == copy.commit_seq), None)
-        for rid in self._control.map.entries[partition.pid].in_sync:
+        for rid in self._map[partition.pid].in_sync:
             if rid in self.destroyed:
                 continue
             disk = CopyOnDisk.find(rid, self._nodes[rid.node].disk.snapshot())
@@ -194,7 +201,10 @@ class Invariants:
         index = tuple(key[4:] for key, _ in view.scan(Table.EXPIRY, copy.prefix, range_end(copy.prefix)))
         state = self._state_of(CopyOnDisk(view, copy.prefix))
         applied = state.applied_seq
-        remembered = tuple(outcome_rows(copy.prefix, view, state.applied_ms))
+        remembered = (
+            *outcome_rows(copy.prefix, view, state.applied_ms),
+            *txn_rows(copy.prefix, view, state.applied_ms),
+        )
         digest = hash((tuple((key[4:], row) for key, row in rows), index, remembered))
         first = self._states.setdefault((partition.pid, applied), digest)
         if first != digest:
@@ -258,103 +268,6 @@ class RememberedModel:
         return alive
 
 
-class History:
-    """What clients asked and were told, with the order in real time."""
-
-    def __init__(self) -> None:
-        self.acked: dict[tuple[int, int], bytes] = {}
-        self.counts = dict.fromkeys(
-            (
-                *("done", "failed_condition", "refused", "unknown", "sent_again"),
-                *("stale_token", "strong", "quorum", "scan", "stale", "behind", "given_up", "verified", "unverified"),
-            ),
-            0,
-        )
-        self._newest: dict[bytes, tuple[int, int]] = {}
-        self._told: dict[Name, tuple[bool, int, int]] = {}
-        self._refused: set[object] = set()
-        self._writes = 0
-
-    def count(self, what: str) -> None:
-        self.counts[what] += 1
-
-    def new_write(self) -> int:
-        """A number for a write that is not another's."""
-        self._writes += 1
-        return self._writes
-
-    def check_same(self, write: WriteOne, written: Written) -> None:
-        """Every answer to attempts of one write tells the same."""
-        told = (written.created, written.epoch, written.seq)
-        first = self._told.setdefault(name_in(write.pid, write), told)
-        if first != told:
-            raise Violation(f"{write.key!r}: one write was told {first}, then {told}")
-
-    def refused(self, write: WriteOne) -> None:
-        """The client was told that nothing was applied."""
-        if write.value is not None:
-            self._refused.add(name_of(write.value))
-
-    def check_once(self, invariants: Invariants) -> None:
-        """No write is in the log twice, and none that was refused."""
-        seen: dict[object, int] = {}
-        for (pid, seq), record in sorted(invariants.records.items()):
-            names: list[object] = [name_in(pid, record)] if record.token or record.origin else []
-            names += [name_of(record.value)] if record.type == RecordType.PUT else []
-            for name in names:
-                if name in self._refused:
-                    raise Violation(f"refused write {name!r} of {record.key!r} was applied at {pid}/{seq}")
-                if name in seen:
-                    raise Violation(
-                        f"write {name!r} of {record.key!r} was applied twice: {pid}/{seen[name]}, {pid}/{seq}"
-                    )
-                seen[name] = seq
-
-    def floor(self, key: bytes) -> tuple[int, int]:
-        """The newest version of `key` that a client knew of when it asked."""
-        return self._newest.get(key, (0, 0))
-
-    def wrote(self, write: WriteOne, written: Written) -> None:
-        """A write was acknowledged."""
-        if written.seq:
-            self.acked[write.pid, written.seq] = write.key
-            self.saw(write.key, (written.epoch, written.seq))
-
-    def saw(self, key: bytes, version: tuple[int, int]) -> None:
-        self._newest[key] = max(self._newest.get(key, (0, 0)), version)
-
-    def check_acked_now(self, pid: int, written: Written, invariants: Invariants) -> None:
-        """An answer leaves only after its record is committed."""
-        invariants.check()
-        if written.seq and (pid, written.seq) not in invariants.records:
-            raise Violation(f"I6: {pid}/{written.seq} was acknowledged before it was committed")
-
-    def give_up(self, pid: int, end: int) -> None:
-        """An operator has given up what was written to that partition after `end`, and what it said of writes."""
-        lost = [at for at in self.acked if at[0] == pid and at[1] > end]
-        for at in lost:
-            del self.acked[at]
-            self.count("given_up")
-        self._told = {name: told for name, told in self._told.items() if name[0] != pid}
-
-    def check_acked(self, invariants: Invariants) -> None:
-        """Every acknowledged write is committed under the seq that was told."""
-        for (pid, seq), key in self.acked.items():
-            record = invariants.records.get((pid, seq))
-            if record is None or record.key != key:
-                raise Violation(f"acknowledged write of {key!r} at {pid}/{seq} is not in the log: {record}")
-
-
-def name_in(pid: int, write: WriteOne | Record) -> Name:
-    """What tells a write from all others of its partition."""
-    return (pid, write.token) if write.token else (pid, write.origin, write.number)
-
-
-def name_of(value: bytes) -> bytes:
-    """The part of a value that no other write has."""
-    return value.partition(b".")[0]
-
-
 def replay(records: Iterable[Record]) -> dict[bytes, bytes]:
     """The state that a log leaves."""
     state: dict[bytes, bytes] = {}
@@ -363,4 +276,9 @@ def replay(records: Iterable[Record]) -> dict[bytes, bytes]:
             state[record.key] = record.value
         elif record.type in (RecordType.DELETE, RecordType.EXPIRE):
             state.pop(record.key, None)
+        for effect in effects_of(payload_of(record)):
+            if effect.row is None:
+                state.pop(effect.key, None)
+            else:
+                state[effect.key] = decode_value(effect.row).value
     return state

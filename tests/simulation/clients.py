@@ -9,10 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from simulation.checkers import History, Invariants, Violation
+from simulation.checkers import Invariants
 from simulation.control import SimControl, run_now
+from simulation.history import History
 from simulation.reads import Reads
 from simulation.sim_node import SimNode
+from simulation.txn_clients import counters_of
+from simulation.violation import Violation
 from simulation.world import World
 
 from cluster.gateway.numbers import Numbers
@@ -30,6 +33,15 @@ AGAIN_LATER = 0.1
 GIVE_UP = 0.7
 HELD_UP = 0.05
 HELD_UP_MS = 5000
+
+
+def key_of(pid: int, number: int) -> bytes:
+    return b"p%d-k%d" % (pid, number)
+
+
+def keys_of(pid: int) -> list[bytes]:
+    """Those of a partition."""
+    return [key_of(pid, number) for number in range(KEYS_PER_PARTITION)]
 
 
 class Client:
@@ -62,7 +74,7 @@ class Client:
             return
         rng = self.world.rng
         pid = rng.randint(1, PARTITIONS)
-        key = b"p%d-k%d" % (pid, rng.randrange(KEYS_PER_PARTITION))
+        key = key_of(pid, rng.randrange(KEYS_PER_PARTITION))
         if rng.random() < (0.3 if self._number < WRITERS else 0.9):
             self._read(pid, key)
         else:
@@ -110,8 +122,7 @@ class Client:
         else:
             node, ver = self._believer(pid, node, entry.ver)
             if self._reads.is_scan_next():
-                keys = [b"p%d-k%d" % (pid, number) for number in range(KEYS_PER_PARTITION)]
-                self._reads.scan_led(node, pid, ver, keys, answered)
+                self._reads.scan_led(node, pid, ver, [*keys_of(pid), *counters_of(pid)], answered)
                 self.world.at(ANSWER_MS, give_up)
                 return
             self._reads.read_led(node, ReadOne(pid, ver, key), answered)
@@ -161,7 +172,8 @@ class Client:
 
     def check_acked(self, pid: int, written: Written) -> None:
         """An answer leaves only after its record is committed."""
-        self.history.check_acked_now(pid, written, self._invariants)
+        self._invariants.check()
+        self.history.check_acked_now(pid, written, self._invariants.records)
 
 
 class Drawn:

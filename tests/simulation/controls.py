@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from simulation.checkers import Violation
 from simulation.control import CONTROL, SimControl, run_now
 from simulation.network import Network
 from simulation.scenario import COPIES, NODES, PARTITIONS, Scenario
 from simulation.sim_node import SimNode
+from simulation.violation import Violation
 from simulation.world import World
 
 from cluster.cluster_map import Change, PutKeyspace, PutNode

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from simulation.checkers import Violation
 from simulation.controls import ControlledScenario
 from simulation.scripts import when
+from simulation.violation import Violation
 
 from cluster.control.messages import ForcePromote
 from kvstore.messages import Entry
@@ -25,6 +25,8 @@ class Forced(ControlledScenario):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
+        # What is given up in one partition may be half of a transaction.
+        self.has_transactions = False
         for node in self.nodes.values():
             node.stop_chance = 0.0
 

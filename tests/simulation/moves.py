@@ -11,9 +11,9 @@ from math import ceil
 from unittest.mock import patch
 
 from simulation import controls, scenario
-from simulation.checkers import Violation
 from simulation.controls import ControlledScenario
 from simulation.scenario import COPIES, PARTITIONS
+from simulation.violation import Violation
 
 from cluster.control.messages import AbortMove, ChangeNode, RemoveNode, Request, SetRebalance
 from kvstore.messages import Standing

@@ -68,6 +68,11 @@ class Network:
         self.faults = Faults()
         self._repeated_late = ()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no direction is cut."""
+        return not self._cut
+
     def can_reach(self, source: str, target: str) -> bool:
         return (source, target) not in self._cut
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgpack
-from simulation.checkers import History, Violation
+from simulation.history import History
 from simulation.sim_node import SimNode
 from simulation.timeline import Timeline
+from simulation.violation import Violation
 from simulation.world import World
 
 from kvstore.messages import Fault, ReadOne, ReadStale, Scan, StaleResult

@@ -20,12 +20,15 @@ from simulation.moves import Moves
 from simulation.planted import PLANTED, breaker
 from simulation.scenario import Scenario
 from simulation.scripts import CutOffLeader, OldRows
+from simulation.txn_crashes import InDoubt, TxnCrashes
 
 SCRIPTS: Mapping[str, type[Scenario]] = {
     "cut_off_leader": CutOffLeader,
     "old_rows": OldRows,
     "forced": Forced,
     "moves": Moves,
+    "txn_crashes": TxnCrashes,
+    "in_doubt": InDoubt,
 }
 FIND_AT_ONCE = 2
 LINE_LENGTH_MAX = 160

@@ -5,23 +5,28 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import patch
 
-from simulation.checkers import History, Invariants, Violation, replay
-from simulation.clients import CLIENTS, PARTITIONS, Client
+from simulation.checkers import Invariants, replay
+from simulation.clients import CLIENTS, PARTITIONS, Client, keys_of
 from simulation.control import CONTROL, SimControl
 from simulation.disk import SimDisk
+from simulation.history import History
 from simulation.network import Faults, Network
 from simulation.reads import Reads
 from simulation.sim_node import STOPS_MS, SimNode
 from simulation.timeline import Timeline
+from simulation.transacting import Transacting
 from simulation.verifying import Verifying
+from simulation.violation import Violation
 from simulation.world import World
 
+from cluster.txn import exchange
 from kvstore.effects import Effect
 from kvstore.messages import Entry, ReadOne, ReadStale, Rid, StaleResult
 from kvstore.partition import Partition
 from kvstore.replication import backfill, outcomes, windows
 from kvstore.storage.engine import Table, range_end
 from kvstore.storage.records import Record, decode_value
+from kvstore.txn import state
 
 NODES = ("n1", "n2", "n3")
 COPIES = 2
@@ -30,6 +35,10 @@ REPAIR_MS = 500
 LOAD_MS = 12_000
 REST_MS = 20_000
 FRESH_MS = 1000
+QUIET_TRIES, QUIET_MS = 5, 1500
+TOMBSTONE_KEEP_MS = (500, 300_000)
+ATTEMPT_S = (0.3, 0.3, 2.0)
+WITH_TRANSACTIONS = 0.7
 # Tokens are kept for longer than a client tries and than the clocks of two leaders differ; windows need not be.
 TOKEN_KEEP_MS = (18_000, 300_000)
 WINDOW_KEEP_MS = (1000, 5000, 600_000)
@@ -50,12 +59,25 @@ class Scenario:
         self.joined_late = 0
         # In some runs n3 leads nothing at first, and one partition begins with a single copy.
         self._has_spare = self.world.rng.random() < 0.5
+        self.has_transactions = self.world.rng.random() < WITH_TRANSACTIONS
         self.network = Network(self.world, self._deliver, self._broken)
         self.control = self._new_control()
         self.nodes = {
             name: SimNode(self.world, name, SimDisk(self.world), self.network, self.control) for name in NODES
         }
-        self.invariants = Invariants(self.nodes, self.control, self.timeline)
+        for name, node in self.nodes.items():
+            node.peers = [other for other in NODES if other != name]
+        self.transacting = Transacting(
+            self.world,
+            self.network,
+            self.nodes,
+            self.control,
+            self.history,
+            self.timeline,
+            {pid: keys_of(pid) for pid in range(1, PARTITIONS + 1)},
+        )
+        self.invariants = Invariants(self.nodes, self.control, self.timeline, self.transacting.watch)
+        self.transacting.watch.look = self.invariants.check
         self.invariants.on_given_up = self.history.give_up
         self.clients = [
             Client(number, self.world, self.nodes, self.control, self.history, self.invariants, self.reads)
@@ -76,6 +98,8 @@ class Scenario:
             patch.object(backfill, "CHUNK_BYTES", CHUNK_BYTES),
             patch.object(outcomes, "TOKEN_KEEP_MS", rng.choice(TOKEN_KEEP_MS)),
             patch.object(windows, "KEEP_MS", rng.choice(WINDOW_KEEP_MS)),
+            patch.object(state, "TOMBSTONE_KEEP_MS", rng.choice(TOMBSTONE_KEEP_MS)),
+            patch.object(exchange, "ATTEMPT_S", rng.choice(ATTEMPT_S)),
         ):
             self._run()
 
@@ -87,11 +111,14 @@ class Scenario:
         for client in self.clients:
             self.world.at(rng.uniform(0, 200), client.begin)
         self.world.at(rng.uniform(0, 2000), self.verifying.begin)
+        if self.has_transactions:
+            self.world.at(rng.uniform(0, 500), self.transacting.begin)
         self.world.at(rng.uniform(300, 2000), self._nemesis)
         self.world.at(REPAIR_MS, self._repair)
         self.world.run(LOAD_MS)
         self._heal()
-        self.world.run(LOAD_MS + REST_MS)
+        self.world.run(LOAD_MS + REST_MS - QUIET_MS)
+        self._come_to_rest()
         self._check_rest()
 
     def _make_faulty(self) -> None:
@@ -233,6 +260,7 @@ class Scenario:
     def _heal(self) -> None:
         self._loading = False
         self.verifying.heal()
+        self.transacting.heal()
         for client in self.clients:
             client.is_loading = False
         self.network.heal()
@@ -257,10 +285,21 @@ class Scenario:
 
     # ---- rest ---------------------------------------------------------------------------------------------------
 
+    def _come_to_rest(self) -> None:
+        """What is still under way, as a decision that is forgotten late, gets to all copies."""
+        ends: list[int] = []
+        for _ in range(QUIET_TRIES):
+            former = ends
+            copies = [partition.copy for node in self.nodes.values() for partition in node.partitions or ()]
+            ends = [copy.log.end for copy in copies]
+            if ends == former and ends == [copy.applied_seq for copy in copies]:
+                return
+            self.world.run(self.world.now_ms + QUIET_MS)
+
     def _check_rest(self) -> None:
         """Everything is back: leaders serve, copies are equal, every acknowledged write is there."""
-        self.history.check_acked(self.invariants)
-        self.history.check_once(self.invariants)
+        self.history.check_acked(self.invariants.records)
+        self.history.check_once(self.invariants.records)
         self.verifying.check()
         for pid in range(1, PARTITIONS + 1):
             copies = []
@@ -282,6 +321,7 @@ class Scenario:
             for node, partition in copies:
                 self.invariants.check_outcomes(node, partition)
             self._check_fresh(pid, [node for node, _ in copies])
+        self.transacting.check()
 
     def _check_fresh(self, pid: int, nodes: list[SimNode]) -> None:
         """Every copy of an idle cluster is nearly up to date, and knows it."""

@@ -8,19 +8,31 @@ from typing import Any
 from simulation.control import SimControl
 from simulation.disk import SimDisk
 from simulation.network import CLUSTER_ID, Network
+from simulation.sim_scan import SimScan
 from simulation.world import World
 
-from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, TakeDigests, Wake
+from kvstore.doubts import TxnCall, TxnNews
+from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, SendAll, TakeDigests, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, Scan, Verify, WriteOne
+from kvstore.messages import (
+    Body,
+    Entry,
+    Fault,
+    ReadOne,
+    ReadStale,
+    ResolveTxns,
+    Rid,
+    Scan,
+    TxnsResolved,
+    Verify,
+    WriteOne,
+)
 from kvstore.node.process import raise_boot
 from kvstore.partitions import Partitions
 from kvstore.replication.answers import LATER
 from kvstore.replication.bucket_digests import BucketDigests
 from kvstore.replication.peer import LEASE_MS
 from kvstore.replication.retention import Retention
-from kvstore.scan.capture import capture
-from kvstore.scan.page import ScanPage
 from kvstore.storage.memory import MemorySnapshot
 
 TICK_MS = 100
@@ -45,6 +57,7 @@ class SimNode:
         self.disk = disk
         self.partitions: Partitions | None = None
         self.alarms: list[Alarm] = []
+        self.peers: list[str] = []
         self.wall_offset_ms = world.rng.randint(-5000, 5000)
         self.rate = world.rng.uniform(0.96, 1.04)
         self.stop_chance = STOP_CHANCE
@@ -67,6 +80,11 @@ class SimNode:
     @property
     def is_up(self) -> bool:
         return self.partitions is not None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process stands still."""
+        return self._held is not None
 
     def now(self) -> Instant:
         return self._world.instant(self.wall_offset_ms, self.rate)
@@ -157,6 +175,9 @@ class SimNode:
 
     def receive(self, source: str, body: Body) -> None:
         """A message of another node."""
+        if isinstance(body, TxnNews):
+            self.txn_news(source, body)
+            return
         if self._sleeps(lambda: self.receive(source, body)):
             return
         if self.partitions is not None:
@@ -205,27 +226,17 @@ class SimNode:
 
     def read_stale(self, asked: ReadStale, answered: Answered) -> None:
         """A gateway's read of any copy."""
+
         self._read(lambda partitions, view, now: partitions.reads.stale(answered, asked, view, now), answered)
 
     def scan(self, scan: Scan, answered: Answered) -> None:
         """A gateway's scan of what this node should lead; the answer is a page, or why there is none."""
-        times: dict[int, int] = {}
+        job = SimScan(scan, lambda: self._world.at(self._world.rng.uniform(0, 50), go_on))
 
-        def ask(partitions: Partitions, view: MemorySnapshot, now: Instant) -> Any:
-            captured, faults = capture(partitions.by_pid, scan.parts, scan.start, scan.end, now, times)
-            if faults:
-                return faults[0][1]
-            page = ScanPage(captured, view, scan, now.wall_ms)
-            while not page.step():
-                pass
-            if not page.overdue:
-                return page
-            for part, key in page.overdue:
-                partitions.read(lambda _: None, ReadOne(part.pid, part.ver, key), view, now)
-            self._world.at(self._world.rng.uniform(1, 200), lambda: self._read(ask, answered))
-            return LATER
+        def go_on() -> None:
+            self._read(job.ask, answered)
 
-        self._read(ask, answered)
+        go_on()
 
     def _read(self, ask: Callable[[Partitions, MemorySnapshot, Instant], Any], answered: Answered) -> None:
         """As the shell does it: the snapshot first, then the clock. The process may be stopped in between."""
@@ -269,6 +280,34 @@ class SimNode:
             answered(result)
         self._schedule()
 
+    def transact(self, asked: TxnCall, answered: Answered) -> None:
+        """A call of a coordinator."""
+
+        def ask(partitions: Partitions, view: MemorySnapshot, now: Instant) -> Any:
+            return partitions.doubts.call(answered, asked, view, now, partitions.is_full)
+
+        self._read(ask, answered)
+
+    def txn_news(self, source: str, news: TxnNews) -> None:
+        """Another node, or a gateway, asks or tells of transactions."""
+
+        def take(partitions: Partitions, view: MemorySnapshot, now: Instant) -> Any:
+            self._perform(partitions.doubts.on_news(source, news, view, now))
+            return LATER
+
+        if self.partitions is not None:
+            self._read(take, lambda _: None)
+
+    def txn_ask(self, asked: ResolveTxns, answered: Answered) -> None:
+        """A gateway asks who leads the primary for decisions."""
+
+        def take(partitions: Partitions, view: MemorySnapshot, now: Instant) -> Any:
+            told = partitions.doubts.on_news("", asked, view, now)
+            return told[0].body if told and isinstance(told[0], Send) else TxnsResolved([])
+
+        if self.partitions is not None:
+            self._read(take, answered)
+
     def verify(self, asked: Verify, answered: Answered) -> None:
         """Somebody has the copies of a partition compared; nobody answers where the process stands still."""
         if self.partitions is None or self._held is not None:
@@ -294,6 +333,8 @@ class SimNode:
         self._turn_due = False
         if partitions.reads.are_waiting:
             self._perform(partitions.reads.retry(self.disk.snapshot(), self.now()))
+        if partitions.doubts.are_waiting:
+            self._perform(partitions.doubts.retry(self.disk.snapshot(), self.now(), partitions.is_full))
         for send in partitions.stream(self.disk.snapshot(), self.now()):
             self._network.send(self.node_id, send.node, send.body)
         if partitions.filling.is_due:
@@ -340,6 +381,9 @@ class SimNode:
         for effect in effects:
             if isinstance(effect, Send):
                 self._network.send(self.node_id, effect.node, effect.body)
+            elif isinstance(effect, SendAll):
+                for peer in self.peers:
+                    self._network.send(self.node_id, peer, effect.body)
             elif isinstance(effect, Reply):
                 effect.ticket(effect.result)  # type: ignore[operator]
             elif isinstance(effect, AskCas):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from simulation.run import SCRIPTS, find, run_seed
+from simulation.txn_crashes import POINTS
 
 
 # In seed 3 the nodes that lead are stopped or down nearly all the time, so that little gets done.
@@ -35,6 +36,16 @@ def test_a_partition_whose_only_in_sync_copy_is_destroyed_works_again_after_an_o
     assert counts["given_up"] > 0
 
 
+def test_processes_end_at_every_point_of_a_transaction() -> None:
+    met: set[str] = set()
+    for seed in (1, 2):
+        _, found, counts = run_seed(seed, script="txn_crashes")
+        assert not found
+        assert counts["txn_done"] > 5
+        met |= counts.keys() & set(POINTS)
+    assert met == set(POINTS)
+
+
 @pytest.mark.parametrize("controls", [False, True])
 def test_the_same_seed_gives_the_same_run(controls: bool) -> None:
     assert run_seed(7, controls=controls) == run_seed(7, controls=controls)
@@ -45,6 +56,7 @@ def test_the_same_seed_gives_the_same_run(controls: bool) -> None:
     [
         *("ack_before_follower", "fsync_off", "outcomes_not_filled", "blind_retry", "below_floor"),
         *("no_epoch_check", "cut_twice", "read_without_lease", "promoted_beside_leader"),
+        *("vote_before_durable", "locks_not_rebuilt", "hidden_not_rebuilt", "without_a_vote", "forgotten_at_once"),
     ],
 )
 def test_a_broken_rule_is_found_within_a_few_seeds(planted: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulation.checkers import History, Violation
 from simulation.control import SimControl
+from simulation.history import History
 from simulation.sim_node import SimNode
+from simulation.violation import Violation
 from simulation.world import World
 
 from kvstore.messages import Verified, Verify

@@ -1,0 +1,217 @@
+"""What must hold of transactions: I9, all or nothing, and one order for all that happens.
+
+A transaction counts as one moment, that at which its decision is committed. There it is carried out once more, on a
+model (`txn_model`), with what every key is at that moment; what partitions made of it, and what clients are told, must
+be the same. As each lies between question and answer, and so does what single keys are held against (`timeline`), all
+together are strictly serializable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simulation.timeline import Timeline
+from simulation.txn_model import Expected, Model, keys_of, pid_of, seen
+from simulation.txn_requests import TxnRequests
+from simulation.violation import Violation
+from simulation.world import World
+
+from kvstore.messages import (
+    SCOPE_BYTES,
+    Body,
+    Done,
+    FinishTxn,
+    Transacted,
+    TxnName,
+    Vote,
+    Voted,
+)
+from kvstore.storage.records import LogRow, Record, decode_value
+from kvstore.txn.records import Decided, Effect, Finished, Forgotten, Prepared, payload_of
+
+At = tuple[int, int, int]
+
+
+class TxnWatch:
+    """Follows the records of all partitions in the order in which they are committed.
+
+    Attributes:
+        on_record: called with each kind of record of a transaction once it is checked.
+        look: has what was committed in this very step come here.
+    """
+
+    def __init__(self, world: World, timeline: Timeline, requests: TxnRequests) -> None:
+        self.prepared: dict[tuple[int, TxnName], tuple[Prepared, float]] = {}
+        self.decided: dict[TxnName, Decided] = {}
+        self.undone: dict[bytes, Decided] = {}
+        self.finished: set[tuple[int, TxnName]] = set()
+        self.on_record: Callable[[type], None] = lambda kind: None
+        self.look: Callable[[], None] = lambda: None
+        self._world = world
+        self._timeline = timeline
+        self._requests = requests
+        self._committed: dict[bytes, TxnName] = {}
+        self._records: dict[At, Prepared] = {}
+        self._locks: dict[bytes, TxnName] = {}
+
+    # ---- the logs -----------------------------------------------------------------------------------------------
+
+    def committed(self, pid: int, head: LogRow, seq: int, record: Record) -> None:
+        """This record has just been called committed for the first time."""
+        if record.key:
+            self._check_unlocked(f"{pid}/{seq}", {record.key})
+            return
+        payload = payload_of(record)
+        if isinstance(payload, Prepared):
+            self._prepare((pid, head.epoch, seq), payload)
+        elif isinstance(payload, Decided):
+            self._decide((pid, head.epoch, seq), payload)
+        elif isinstance(payload, Finished):
+            self._finish(pid, payload)
+        elif isinstance(payload, Forgotten):
+            self._forget(payload)
+        if payload is not None:
+            self.on_record(type(payload))
+
+    def _check_unlocked(self, at: str, keys: set[bytes]) -> None:
+        locked = {key: self._locks[key] for key in keys if key in self._locks}
+        if locked:
+            raise Violation(f"locks: {at} is about {locked}")
+
+    def _prepare(self, at: At, prepared: Prepared) -> None:
+        pid, name = at[0], prepared.txn
+        if at != (prepared.vote.pid, *prepared.at) or (pid, name) in self.prepared:
+            raise Violation(f"{name} is prepared at {at}, its vote says {prepared.at}")
+        asked = self._requests.find(name).transaction
+        if {key for key in keys_of(asked) if pid_of(key) == pid} != set(prepared.keys):
+            raise Violation(f"{name} locks {prepared.keys} in partition {pid}")
+        self._check_turn(name)
+        self._check_unlocked(f"{at}: {name}", set(prepared.keys))
+        self._locks |= dict.fromkeys(prepared.keys, name)
+        self._records[at] = prepared
+        self.prepared[pid, name] = prepared, self._world.now_ms
+
+    def _check_turn(self, name: TxnName) -> None:
+        """An attempt begins when the one before is durably aborted."""
+        former = None if name.attempt == 1 else self.decided.get(TxnName(name.primary, name.token, name.attempt - 1))
+        if name.attempt > 1 and (former is None or former.commits):
+            raise Violation(f"{name} began, and the attempt before is {former}")
+
+    def _decide(self, at: At, decided: Decided) -> None:
+        name = decided.txn
+        if name in self.decided or name.token in self._committed:
+            raise Violation(f"{name} was decided twice: {self.decided.get(name)}, then {decided}")
+        self.decided[name] = decided
+        if decided.commits:
+            self._check_turn(name)
+            self._commit(at, decided)
+        elif decided.effects or decided.prepares:
+            raise Violation(f"{name} is aborted, and does {decided.effects}")
+
+    def _commit(self, at: At, decided: Decided) -> None:
+        """The moment of a transaction."""
+        name = decided.txn
+        request = self._requests.find(name)
+        pids = {pid_of(key) for key in keys_of(request.transaction)}
+        parts = self._parts(decided)
+        if {at[0], *parts} != pids or at[0] != name.primary:
+            raise Violation(f"{name} is committed in {at[0]} with votes of {sorted(parts)}; it is about {sorted(pids)}")
+        own = {key for key in keys_of(request.transaction) if pid_of(key) == at[0]}
+        self._check_unlocked(f"{at}: {name}", own)
+        versions = {at[0]: at[1:], **{pid: one.at for pid, one in parts.items()}}
+        expected = Model(request.transaction, self._timeline.newest, versions).expected()
+        self._check_effects(at, decided, parts, expected)
+        for key, value in expected.writes.items():
+            self._timeline.changed(key, *versions[pid_of(key)], value)
+        self._committed[name.token] = name
+        if decided.prepares:
+            self.undone[name.token] = decided
+        request.committed(self._world.now_ms, expected)
+
+    def _parts(self, decided: Decided) -> dict[int, Prepared]:
+        """The prepare records that a commit rests on: each is committed, and nobody has ended it."""
+        parts = {}
+        for prepare in decided.prepares:
+            prepared = self._records.get(prepare)
+            if prepared is None or self.prepared.get((prepare[0], decided.txn), (None,))[0] is not prepared:
+                raise Violation(f"{decided.txn} is committed on {prepare}, which is {prepared}")
+            parts[prepare[0]] = prepared
+        return parts
+
+    @staticmethod
+    def _check_effects(at: At, decided: Decided, parts: dict[int, Prepared], expected: Expected) -> None:
+        """What all partitions do, and tell, is what the model says."""
+        name, then = decided.txn, decided.then
+        effects = [*_seen(at, decided.effects)]
+        results = seen(decided.results)
+        for pid, prepared in parts.items():
+            effects += _seen((pid, *prepared.at), prepared.effects(then))
+            results += seen(prepared.vote.branch(then).results)
+        if then != expected.then or dict(effects) != expected.writes or len(effects) != len(expected.writes):
+            raise Violation(f"{name} does {effects}, then={then}, where {expected} was to be done")
+        if expected.results is None or sorted(set(results), key=repr) != sorted(expected.results, key=repr):
+            raise Violation(f"{name} tells {results}, where {expected.results} was to be told")
+
+    def _finish(self, pid: int, finished: Finished) -> None:
+        """I9: a prepared record ends only as the decision in its primary says."""
+        name = finished.txn
+        prepared, _ = self.prepared.pop((pid, name), (None, 0.0))
+        at = (pid, finished.epoch, finished.seq)
+        if prepared is None:
+            if finished.seq or finished.commits or finished.effects:
+                raise Violation(f"I9: partition {pid} ends what is not prepared: {finished}")
+            return
+        decided = self.decided.get(name)
+        rests_on_it = decided is not None and decided.commits and at in decided.prepares
+        effects = prepared.effects(decided.then) if decided is not None and rests_on_it else []
+        is_right = (finished.epoch, finished.seq) == prepared.at and finished.commits == rests_on_it
+        if not is_right or finished.effects != effects or not (decided or self._is_anothers(name)):
+            raise Violation(f"I9: partition {pid} ends {prepared} by {finished}, decided is {decided}")
+        for key in prepared.keys:
+            del self._locks[key]
+
+    def _is_anothers(self, name: TxnName) -> bool:
+        """Whether its client's token stands for another request, so that nobody can ever commit it."""
+        scope = name.token[:SCOPE_BYTES]
+        return name.is_clients and any(token[:SCOPE_BYTES] == scope for token in self._committed)
+
+    def _forget(self, forgotten: Forgotten) -> None:
+        for token in forgotten.tokens:
+            decided = self.undone.pop(token, None)
+            for pid, epoch, seq in decided.prepares if decided is not None else ():
+                held, _ = self.prepared.get((pid, decided.txn), (None, 0.0)) if decided is not None else (None, 0.0)
+                if held is not None and held.at == (epoch, seq):
+                    raise Violation(f"{token!r} is forgotten, and partition {pid} has not carried it out")
+
+    # ---- what is told -------------------------------------------------------------------------------------------
+
+    def told(self, asked: Body, answer: Body) -> None:
+        """A node answers a coordinator: what it says is so durably."""
+        self.look()
+        if isinstance(answer, Voted):
+            self._check_vote(answer.vote)
+        elif isinstance(answer, Transacted):
+            decided = self.decided.get(answer.txn)
+            is_same = decided is not None and (decided.commits, decided.then) == (answer.commits, answer.then)
+            is_known = answer.txn.token in self._committed
+            if not is_same or (is_known and self._committed[answer.txn.token] != answer.txn):
+                raise Violation(f"a primary tells {answer}, committed is {decided}")
+        elif isinstance(answer, Done) and isinstance(asked, FinishTxn):
+            held, _ = self.prepared.get((asked.pid, asked.txn), (None, 0.0))
+            if held is not None and (not asked.commits or held.at == (asked.epoch, asked.seq)):
+                raise Violation(f"a participant has done {asked}, and has it prepared")
+
+    def _check_vote(self, vote: Vote) -> None:
+        if (vote.pid, vote.epoch, vote.seq) not in self._records:
+            raise Violation(f"{vote} was told before its record was committed")
+
+
+def _seen(at: At, effects: list[Effect]) -> list[tuple[bytes, bytes | None]]:
+    """Effects as the model tells them; each row bears the version of its record."""
+    told: list[tuple[bytes, bytes | None]] = []
+    for effect in effects:
+        stored = None if effect.row is None else decode_value(effect.row)
+        if pid_of(effect.key) != at[0] or (stored is not None and (stored.epoch, stored.seq) != at[1:]):
+            raise Violation(f"{effect.key!r} gets {stored} by {at}")
+        told.append((effect.key, None if stored is None else stored.value))
+    return told
