@@ -76,10 +76,6 @@ class PairWriters:
     async def stop(self) -> None:
         """Let each client end what it has under way."""
         self._is_stopping = True
-        await self.ended()
-
-    async def ended(self) -> None:
-        """Wait until the clients have ended by themselves."""
         await asyncio.gather(*self._tasks)
 
     async def check(self, client: Client) -> Counter[str]:
