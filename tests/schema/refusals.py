@@ -56,9 +56,6 @@ def undecidable(operation: str, problem: Mapping[str, Any]) -> str:
     return ""
 
 
-def may_be_unbuilt(operation: Mapping[str, Any], query: Mapping[str, Any] | None, problem: Mapping[str, Any]) -> bool:
+def may_be_unbuilt(operation: Mapping[str, Any], problem: Mapping[str, Any]) -> bool:
     """Whether the contract says of what was asked that it is not built."""
-    is_named = operation.get("x-not-built", False) or (
-        operation["operationId"].startswith("batch") and str((query or {}).get("consistent")).lower() == "true"
-    )
-    return is_named and problem.get("code") == "not_implemented"
+    return operation.get("x-not-built", False) and problem.get("code") == "not_implemented"
