@@ -218,6 +218,10 @@ class Done(Message, frozen=True, tag=4):
     """Answer to a call that has nothing to tell."""
 
 
+# The epoch of a leader, and the seq of the last removal that it knows of keys like this one, 0 for none.
+Absence = tuple[int, int]
+
+
 class ReadOne(Value, frozen=True):
     pid: int
     ver: int
@@ -226,20 +230,24 @@ class ReadOne(Value, frozen=True):
 
 class Read(Message, frozen=True, tag=10):
     """Linearizable reads of single keys, asked of the leader of each. `is_quorum`: that it still leads is not concluded
-    from its clock, its followers are asked."""
+    from its clock, its followers are asked. `tells_absences`: as `ReadResult` says."""
 
     reads: list[ReadOne]
     is_quorum: bool = False
+    tells_absences: bool = False
 
 
 class ReadResult(Message, frozen=True, tag=11):
     """Answers in the order asked: a stored row (`storage.records`), None for an absent key, or a fault.
 
-    `now_ms` is the node's wall clock, against which the expiry in a row is turned into seconds left.
+    `now_ms` is the node's wall clock, against which the expiry in a row is turned into seconds left. `absences`, where
+    asked for, has for each absent key the epoch, and a seq that changes whenever the key is removed: one that is absent
+    twice with the same absence was so all the time between. None where that is not known, or there is a row.
     """
 
     now_ms: int
     results: list[bytes | Fault | None]
+    absences: list[Absence | None] = []
 
 
 class WriteOne(Value, frozen=True):

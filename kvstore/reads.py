@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from kvstore.confirmations import Confirmations
 from kvstore.effects import Effect, Reply
 from kvstore.instant import Instant
-from kvstore.messages import Fault, ReadOne, ReadStale, StaleResult
+from kvstore.messages import Absence, Fault, ReadOne, ReadStale, StaleResult
 from kvstore.partition import Partition, by_number
 from kvstore.replication.answers import LATER, NO_LEADER, Later
 from kvstore.replication.leader import Leader
@@ -75,6 +75,11 @@ class Reads:
         if answer is LATER:
             self.wait(partition)
         return answer
+
+    def absence(self, read: ReadOne) -> Absence | None:
+        """What tells whether a key that its leader has just found absent was there meanwhile."""
+        found = find_leader(self._partitions, read.pid, read.ver)
+        return None if isinstance(found, Fault) else (found[1].epoch, found[1].overlay.removed_seq(read.key))
 
     def wait(self, partition: Partition) -> None:
         """A read of this partition waits for the end of its key, which the next batch holds, or of a transaction."""

@@ -69,22 +69,22 @@ _TO_MSGPACK = msgspec.msgpack.Encoder()
 _DELETED = ResultItem(204)
 
 
-def decode_batch(body: bytes, form: Format, keyspace: str) -> list[Operation | KvError]:
+def decode_batch(body: bytes, form: Format, keyspace: str, *, gets_only: bool = False) -> list[Operation | KvError]:
     """The operations of a batch, or in their places the errors of single ones.
 
     Raises:
-        BadBody: it is not a batch; names what and where.
+        BadBody: it is not a batch, or not of gets only where it has to be; names what and where.
         BodyTooLarge: it has too many operations.
     """
     if form is Format.MSGPACK:
         packed = decode_packed(body, _PackedBatch, "a batch")
         _check_count(len(packed.ops))
-        return _each(packed.ops, lambda op: _operation(op, keyspace, op.key, op.value))
+        return _each(packed.ops, gets_only, lambda op: _operation(op, keyspace, op.key, op.value))
     if len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN and sum(1 for _ in _OP_FIELD.finditer(body)) > OPERATIONS_MAX:
         _check_count(OPERATIONS_MAX + 1)
     batch = decode_json(body, _JSON)
     _check_count(len(batch.ops))
-    return _each(batch.ops, lambda op: _json_operation(op, keyspace))
+    return _each(batch.ops, gets_only, lambda op: _json_operation(op, keyspace))
 
 
 def encode_results(results: Sequence[Result], form: Format) -> bytes:
@@ -99,10 +99,12 @@ def _check_count(count: int) -> None:
         raise BodyTooLarge(f"a batch has at most {OPERATIONS_MAX} operations")
 
 
-def _each(ops: Sequence[Op], decode: Callable[[Op], Operation | KvError]) -> list[Operation | KvError]:
+def _each(ops: Sequence[Op], gets_only: bool, decode: Callable[[Op], Operation | KvError]) -> list[Operation | KvError]:
     decoded: list[Operation | KvError] = []
     try:
         for op in ops:
+            if gets_only and op.op != "get":
+                raise BadBody(f"with consistent=true an operation is a get, not a {op.op}")
             decoded.append(decode(op))
     except BadBody as error:
         raise BadBody(f"ops[{len(decoded)}]: {error.detail}") from error

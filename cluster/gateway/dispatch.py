@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from cluster.gateway.flight import ANSWER_IS_FULL, Flight
 from cluster.gateway.links import NodeLinks
 from cluster.gateway.numbers import Numbers
-from cluster.gateway.operations import Change, Operation, Result
+from cluster.gateway.operations import Change, Get, Operation, Result
 from cluster.gateway.router import Router
 from kvstore.errors import BodyTooLarge, KvError, NoLeader, from_code
-from kvstore.messages import Body, Failed, Fault, MapUpdate, Read, ReadResult, Write, WriteResult
+from kvstore.messages import Absence, Body, Failed, Fault, MapUpdate, Read, ReadResult, Write, WriteResult
 from kvstore.rpc.client import Identity
 from kvstore.rpc.connection import NotSent, RpcError
 
@@ -129,15 +129,28 @@ class Dispatcher:
         Returns:
             The results in the order of the operations.
         """
-        self.carried += 1
         flight = Flight(operations, self.deadline_s(), answer_bytes_max, is_quorum)
-        if patience_end_s is None:
-            patience_end_s = self.patience_end_s()
+        await self._carry(flight, self.patience_end_s() if patience_end_s is None else patience_end_s)
+        return flight.results
+
+    async def collect(
+        self, gets: Sequence[Get], answer_bytes_max: int, patience_end_s: float
+    ) -> tuple[list[Result], dict[int, Absence]]:
+        """Read keys; arguments as for `carry`.
+
+        Returns:
+            The results, and by position of what is not there, as far as known, what tells its absence from others.
+        """
+        flight = Flight(gets, self.deadline_s(), answer_bytes_max, tells_absences=True)
+        await self._carry(flight, patience_end_s)
+        return flight.results, flight.absences
+
+    async def _carry(self, flight: Flight, patience_end_s: float) -> None:
+        self.carried += 1
         try:
             await self._try(flight, patience_end_s)
         finally:
             flight.settle()
-        return flight.results
 
     async def go_on(self, flight: Flight, node: str, answer: Body | RpcError) -> Result:
         """Make further attempts of the only operation in `flight`, whose first one `node` answered so."""
@@ -209,7 +222,7 @@ class Dispatcher:
         if flight.answer_bytes_left < 0:
             flight.fail(positions, BodyTooLarge(ANSWER_IS_FULL))
             return
-        reads = Read([flight.read_one(position) for position in positions], flight.is_quorum)
+        reads = Read([flight.read_one(position) for position in positions], flight.is_quorum, flight.tells_absences)
         self._send(flight, node, positions, reads, READ_ATTEMPT_S)
 
     def _send(self, flight: Flight, node: str, positions: Sequence[int], body: Body, attempt_s: float) -> None:
@@ -251,6 +264,9 @@ class Dispatcher:
                     self._fault(flight, position, row)
                 else:
                     flight.take_row(position, row, answer.now_ms)
+            if len(answer.absences) == len(positions):
+                absences = zip(positions, answer.absences, strict=True)
+                flight.absences.update((position, one) for position, one in absences if one is not None)
         elif isinstance(answer, WriteResult) and len(answer.results) == len(positions):
             for position, written in zip(positions, answer.results, strict=True):
                 if isinstance(written, Fault):

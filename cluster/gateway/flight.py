@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from cluster.gateway.numbers import Lane
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from kvstore.errors import BodyTooLarge, KeyNotFound, KvError, NoLeader, OutcomeUnknown
-from kvstore.messages import Body, Entry, ReadOne, WriteOne, Written
+from kvstore.messages import Absence, Body, Entry, ReadOne, WriteOne, Written
 from kvstore.storage.records import DamagedRow, decode_value
 from kvstore.versions import etag
 
@@ -27,9 +27,11 @@ class Flight:
     deadline_s: when each operation must have its result, on the event loop's clock.
     answer_bytes_max: reads whose values do not fit in this many bytes together end in BodyTooLarge.
     is_quorum: reads are asked as such.
+    tells_absences: reads that find nothing are to tell what tells absences from each other.
     """
 
     __slots__ = (
+        "absences",
         "again",
         "answer_bytes_left",
         "deadline_s",
@@ -39,15 +41,23 @@ class Flight:
         "operations",
         "results",
         "sent",
+        "tells_absences",
         "unknown",
         "wrong_leaders",
     )
 
     def __init__(
-        self, operations: Sequence[Operation], deadline_s: float, answer_bytes_max: int, is_quorum: bool = False
+        self,
+        operations: Sequence[Operation],
+        deadline_s: float,
+        answer_bytes_max: int,
+        is_quorum: bool = False,
+        tells_absences: bool = False,
     ) -> None:
         self.operations = operations
         self.is_quorum = is_quorum
+        self.tells_absences = tells_absences
+        self.absences: dict[int, Absence] = {}
         self.deadline_s = deadline_s
         self.answer_bytes_left = answer_bytes_max
         self.results: list[Result] = [_UNTRIED] * len(operations)

@@ -102,18 +102,18 @@ class KeyRoutes:
         request.operation = "batch"
         if request.method != "POST":
             raise MethodNotAllowed(("POST",))
-        parameters = parse_query(query, BATCH_PARAMETERS)
-        if parameters.get("consistent", "false") != "false":
-            if parameters["consistent"] == "true":
-                raise NotBuiltYet("batches that read one snapshot (consistent=true) are not built yet")
+        consistent = parse_query(query, BATCH_PARAMETERS).get("consistent", "false")
+        if consistent not in ("true", "false"):
             raise BadParameter("consistent is true or false")
+        is_consistent = consistent == "true"
         token = token_of(request)
         form = form_of(request.headers.get(hdrs.CONTENT_TYPE, ""))
         answer_form = accepted_form(request.headers.get(hdrs.ACCEPT, ""), form)
-        operations = decode_batch(await request.read_body(self._batch_bytes_max, BodyTooLarge), form, keyspace)
+        body = await request.read_body(self._batch_bytes_max, BodyTooLarge)
+        operations = decode_batch(body, form, keyspace, gets_only=is_consistent)
         if token:
             operations = with_tokens(operations, token)
-        results = await self._service.batch(operations)
+        results = await (self._service.snapshot if is_consistent else self._service.batch)(operations)
         has_failures = any(isinstance(result, KvError) and result.status >= 500 for result in results)
         outcome = "partial" if has_failures else "ok"
         return Answer(200, f"Content-Type: {answer_form.value}\r\n", encode_results(results, answer_form), outcome)

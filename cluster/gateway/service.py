@@ -16,6 +16,7 @@ from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.import_window import ImportWindow
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from cluster.gateway.router import Router, waves
+from cluster.gateway.snapshots import Snapshots
 from cluster.txn.driver import Transactions
 from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding, parse_txn_id
 from kvstore.errors import KeyNotFound, KvError, ValueTooLarge
@@ -52,6 +53,7 @@ class KvService:
         self._dispatcher = dispatcher
         self._transactions = transactions
         self._copies = CopyReads(dispatcher, router, max_value_bytes)
+        self._snapshots = Snapshots(dispatcher, transactions.transact, batch_answer_bytes_max)
         self._router = router
         self._max_value_bytes = max_value_bytes
         self._batch_answer_bytes_max = batch_answer_bytes_max
@@ -134,6 +136,20 @@ class KvService:
                 results[asked[index][0]] = result
                 if isinstance(result, Found):
                     bytes_left -= len(result.value)
+        return results
+
+    async def snapshot(self, operations: Sequence[Operation | KvError]) -> list[Result]:
+        """Read keys as they were at one moment; operations and results as for `batch`, reads only.
+
+        Raises:
+            Locked: they kept changing.
+            KvError: as for `get`; nothing is told of any key.
+        """
+        results: list[Result] = [one if isinstance(one, KvError) else _UNTRIED for one in operations]
+        asked = [(position, one) for position, one in enumerate(operations) if isinstance(one, Get)]
+        found = await self._snapshots.read([get for _, get in asked])
+        for (position, _), result in zip(asked, found, strict=True):
+            results[position] = result
         return results
 
     def open_import(self, patience_s: float) -> ImportWindow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kvstore.messages import Failed, Fault, ReadResult, StaleResult, WriteResult
+from kvstore.messages import Absence, Failed, Fault, ReadResult, StaleResult, WriteResult
 from kvstore.rpc.connection import Connection
 from kvstore.txn.log_end import LOCKED
 
@@ -18,10 +18,10 @@ class PendingCall:
     now_ms: the wall clock, of a read; None for a write.
     asked_ms: when the call came.
 
-    `results` has one slot for each part; `open_parts` of them are still unknown.
+    `results` has one slot for each part; `open_parts` of them are still unknown. `absences` are as in `ReadResult`.
     """
 
-    __slots__ = ("_call", "_connection", "_now_ms", "asked_ms", "open_parts", "results")
+    __slots__ = ("_call", "_connection", "_now_ms", "absences", "asked_ms", "open_parts", "results")
 
     def __init__(self, connection: Connection, call: int, now_ms: int | None, asked_ms: int) -> None:
         self._connection = connection
@@ -29,6 +29,7 @@ class PendingCall:
         self._now_ms = now_ms
         self.asked_ms = asked_ms
         self.results: list[Any] = []
+        self.absences: list[Absence | None] = []
         self.open_parts = 0
 
     def settle(self, index: int, result: object) -> None:
@@ -40,8 +41,10 @@ class PendingCall:
 
     def send(self) -> None:
         """Answer. `now_ms` tells a read's answer from a write's."""
-        body = WriteResult(self.results) if self._now_ms is None else ReadResult(self._now_ms, self.results)
-        self._connection.answer(self._call, body)
+        if self._now_ms is None:
+            self._connection.answer(self._call, WriteResult(self.results))
+        else:
+            self._connection.answer(self._call, ReadResult(self._now_ms, self.results, self.absences))
 
 
 class PendingOne(PendingCall):

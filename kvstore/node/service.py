@@ -233,6 +233,11 @@ class Service:
                 pending.open_parts += 1
             elif isinstance(row, bytes):
                 left_bytes -= len(row)
+        if message.tells_absences:
+            absence = shell.partitions.reads.absence
+            pairs = zip(message.reads, results, strict=True)
+            # Asked in the turn of the reads: what was found later is told without.
+            pending.absences = [absence(one) if row is None else None for one, row in pairs]
         if message.is_quorum:
             shell.metrics.quorum_reads += len(results)
         shell.metrics.reads += len(results)

@@ -183,7 +183,7 @@ def filter_failure(_context: Any, failure: Failure, case: Any, response: Any) ->
     is_rejection = isinstance(failure, RejectedPositiveData)
     reason = ""
     if response.status_code == 501 and (is_rejection or isinstance(failure, ServerError | AcceptedNegativeData)):
-        reason = "not built" if may_be_unbuilt(case.operation.definition.raw, case.query, problem) else ""
+        reason = "not built" if may_be_unbuilt(case.operation.definition.raw, problem) else ""
     elif is_rejection:
         reason = "" if headers_are_valid(case) else "not valid after all"
         reason = reason or undecidable(operation_id(case), problem)

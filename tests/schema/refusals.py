@@ -38,6 +38,7 @@ UNDECIDABLE = (
     Refusal(".*Scan(In)?|scan(In)?|removeRange(In)?", "uri_too_long", "", "a schema knows no bound of all together"),
     Refusal("removeRange(In)?", "bad_parameter", "start is after end", "it goes with another parameter"),
     Refusal("removeRange(In)?", "bad_parameter", "prefix, start or end: name", "one of three parameters is needed"),
+    Refusal("batch(In)?", "bad_body", r"ops\[[0-9]+\]: with consistent=true", "a parameter bounds the body"),
     Refusal("admitNode", "bad_parameter", "address: ", "whether it can be dialled, and whether a node answers there"),
     Refusal("admitNode", "overloaded", "address: no handshake", "a node answers there or not"),
     Refusal("forcePromote", "bad_parameter", "confirmed_stopped, all_of: there is no node", "members change"),
@@ -56,9 +57,6 @@ def undecidable(operation: str, problem: Mapping[str, Any]) -> str:
     return ""
 
 
-def may_be_unbuilt(operation: Mapping[str, Any], query: Mapping[str, Any] | None, problem: Mapping[str, Any]) -> bool:
+def may_be_unbuilt(operation: Mapping[str, Any], problem: Mapping[str, Any]) -> bool:
     """Whether the contract says of what was asked that it is not built."""
-    is_named = operation.get("x-not-built", False) or (
-        operation["operationId"].startswith("batch") and str((query or {}).get("consistent")).lower() == "true"
-    )
-    return is_named and problem.get("code") == "not_implemented"
+    return operation.get("x-not-built", False) and problem.get("code") == "not_implemented"

@@ -143,7 +143,8 @@ class MemoryNode:
         body = envelope.body
         if isinstance(body, Read):
             results = [self._fault_of(one.pid, one.ver) or self.rows.get(one.key) for one in body.reads]
-            connection.answer(envelope.call, ReadResult(NOW_MS, results))
+            absences = [(1, self.seq) if row is None else None for row in results] if body.tells_absences else []
+            connection.answer(envelope.call, ReadResult(NOW_MS, results, absences))
         elif isinstance(body, ReadStale):
             fault = self.stale_fault
             row = StaleResult(NOW_MS, self.lag_ms, self.rows.get(body.read.key))

@@ -117,7 +117,6 @@ async def test_what_is_not_built_yet_says_which_part(gateway: Any) -> None:
     for method, path, headers in (
         ("GET", "/v1/keyspaces", {}),
         ("PUT", "/v1/keyspaces/x", {}),
-        ("POST", "/v1/batch?consistent=true", {}),
     ):
         answer = await gateway.ask(method, path, b"{}" if method in ("POST", "PUT") else None, headers)
         assert (answer.status, answer.code) == (501, "not_implemented"), (method, path)
