@@ -19,7 +19,7 @@ import signal
 import sys
 from collections import Counter
 
-from kvstore.client import Client, Get, If, Incr, Put, Value
+from kvstore.client import Client, If, Incr, Put, Value
 from kvstore.errors import KvError, TxnConflict
 
 OPENING = 100
@@ -48,8 +48,8 @@ class Bank:
         """All money at one moment. Who reads all accounts meets others often, and tries again."""
         while True:
             try:
-                read = await self._client.txn(then=[Get(account) for account in self._accounts])
-                return sum(int(found.data) for found in read.outcomes if isinstance(found, Value))
+                read = await self._client.snapshot(self._accounts)
+                return sum(int(found.data) for found in read if isinstance(found, Value))
             except TxnConflict:
                 self.counted["conflicts"] += 1
                 await asyncio.sleep(random.uniform(0, CONFLICT_S))

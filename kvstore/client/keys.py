@@ -107,6 +107,13 @@ class KeyCalls:
         request = Request("POST", "/v1/batch", encode_batch(ops), headers, is_write=bool(changed), changed=changed)
         return answers.outcomes_of(ops, (await self._transport.send(request)).body)
 
+    async def snapshot(self, keys: Sequence[str | bytes]) -> list[Outcome]:
+        """What was stored under all these keys at one moment; for each key a `Value`, or the error that it came to."""
+        ops = [Get(key) for key in keys]
+        headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
+        request = Request("POST", "/v1/batch?consistent=true", encode_batch(ops), headers, is_write=False)
+        return answers.outcomes_of(ops, (await self._transport.send(request)).body)
+
     async def batch_document(self, document: bytes) -> bytes:
         """Send a batch that is already a JSON document, and return the JSON answer as it came; errors as `batch`."""
         headers = {"Content-Type": JSON, "Accept": JSON}

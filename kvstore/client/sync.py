@@ -103,6 +103,9 @@ class SyncClient:
     def batch(self, ops: Sequence[Op]) -> list[Outcome]:
         return self._run(self._client.batch(ops))
 
+    def snapshot(self, keys: Sequence[str | bytes]) -> list[Outcome]:
+        return self._run(self._client.snapshot(keys))
+
     def batch_document(self, document: bytes) -> bytes:
         return self._run(self._client.batch_document(document))
 

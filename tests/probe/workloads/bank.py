@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from checkers.bank import Snapshot, Transfer, check_bank
 from checkers.history import Anomaly, Outcome
 from probe.reading import read_all
-from probe.workloads.txn_sender import CONFLICT, NO_OUTCOMES, NOT_BUILT, OK, Document, TxnSender
+from probe.workloads.txn_sender import CONFLICT, NO_OUTCOMES, OK, Document, TxnSender
 
 from kvstore.client import Client
 
@@ -124,9 +124,9 @@ class Bank:
 
     async def _by_batch(self) -> Sequence[Document]:
         status, results = await self._sender.snapshot(self._accounts)
-        if status not in (OK, NOT_BUILT, *NO_OUTCOMES):
+        if status not in (OK, *NO_OUTCOMES):
             raise Anomaly(f"a batch of gets was answered with {status}")
-        self.unread += status not in (OK, NOT_BUILT, CONFLICT)
+        self.unread += status not in (OK, CONFLICT)
         return results if status == OK else ()
 
     # ---- the end ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fakes.gateway import Gateway, cut, refuse
 
 from kvstore.client import Client, SyncClient, Unreachable
 from kvstore.client.ops import Delete, Get, Put
-from kvstore.errors import BadBody, BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed
+from kvstore.errors import BadBody, BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed, TxnConflict
 from kvstore.keys import decode_key
 
 
@@ -231,6 +231,20 @@ async def test_a_write_without_an_answer_in_time_has_an_unknown_outcome(gateway:
         with pytest.raises(Unreachable):
             await client.get("k")
     over.set()
+
+
+async def test_a_snapshot_asks_for_one_moment(gateway: Gateway) -> None:
+    paths: list[str] = []
+
+    async def note(request: web.BaseRequest) -> web.Response:
+        paths.append(request.path_qs)
+        return refuse("txn_conflict", 409)
+
+    gateway.handler = note
+    async with Client(gateway.url) as client:
+        with pytest.raises(TxnConflict):
+            await client.snapshot(["a", b"b"])
+    assert paths == ["/v1/batch?consistent=true"]
 
 
 async def test_a_batch_that_only_reads_has_no_token(gateway: Gateway) -> None:
