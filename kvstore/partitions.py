@@ -353,7 +353,7 @@ class Partitions:
 
     def stream(self, view: Snapshot, now: Instant) -> list[Send]:
         """What may leave before the next batch is formed."""
-        return [send for partition in self._dirty for send in partition.stream(view, now)]
+        return [send for one in sorted(self._dirty, key=by_number) for send in one.stream(view, now)]
 
     def durable(self) -> list[Effect]:
         """The batch of the last `collect` is durable: what waited for it may leave."""

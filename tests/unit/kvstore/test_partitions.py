@@ -285,3 +285,14 @@ def test_a_node_state_survives_unchanged(story: Story) -> None:
     state = story.n1.partitions.state
     story.n1.restart()
     assert story.n1.partitions.state == msgspec.structs.replace(state, boot=state.boot + 1)
+
+
+def test_what_leaves_in_a_turn_is_in_the_order_of_the_copies(n1: StoryNode) -> None:
+    pids = list(range(20, 40))
+    n1.partitions.create_copies(pids)
+    streamed: list[int] = []
+    for pid in pids:
+        partition = n1.partitions.by_pid[pid]
+        partition.stream = lambda *_, pid=pid: streamed.append(pid) or []  # type: ignore[func-returns-value,method-assign]
+    n1.partitions.stream(n1.engine.snapshot(), n1._story.now)
+    assert streamed == pids
