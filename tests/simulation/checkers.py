@@ -48,6 +48,7 @@ class Invariants:
         self._highest: dict[int, int] = {}
         self._entries: dict[int, Entry] = {}
         self._map: Mapping[int, Entry] = {}
+        self._checked: dict[str, int] = {}
 
     def check(self) -> None:
         """Check everything that may have changed since the last step."""
@@ -55,9 +56,11 @@ class Invariants:
         if entries is not self._map:
             self._map = entries
             self._check_entries(entries)
+            self._checked.clear()
         for node in self._nodes.values():
-            if node.partitions is None:
+            if node.partitions is None or self._checked.get(node.node_id) == node.changes:
                 continue
+            self._checked[node.node_id] = node.changes
             for partition in node.partitions.by_pid.values():
                 if partition.leader is not None:
                     self._check_one_leader(node, partition)

@@ -45,7 +45,7 @@ Answered = Callable[[Any], None]
 
 
 class SimNode:
-    """A node whose clocks are wrong and run at a rate of their own.
+    """A node whose clocks are wrong and run at a rate of their own. `changes` counts what may have changed it.
 
     `reads_clock_first` plants a shell that reads the clock before it opens the snapshot of a read.
     """
@@ -57,6 +57,7 @@ class SimNode:
         self.disk = disk
         self.partitions: Partitions | None = None
         self.alarms: list[Alarm] = []
+        self.changes = 0
         self.peers: list[str] = []
         self.wall_offset_ms = world.rng.randint(-5000, 5000)
         self.rate = world.rng.uniform(0.96, 1.04)
@@ -94,6 +95,7 @@ class SimNode:
     def start(self) -> None:
         """Start the process on what its disk holds."""
         assert self.partitions is None
+        self.changes += 1
         self._incarnation += 1
         state = raise_boot(self.disk, self.node_id)  # type: ignore[arg-type]
         if state.is_retired:
@@ -319,6 +321,7 @@ class SimNode:
     # ---- turns --------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
+        self.changes += 1
         if not self._turn_due:
             self._turn_due = True
             incarnation = self._incarnation
@@ -331,6 +334,7 @@ class SimNode:
         if self._sleeps(lambda: self._turn(incarnation)):
             return
         self._turn_due = False
+        self.changes += 1
         if partitions.reads.are_waiting:
             self._perform(partitions.reads.retry(self.disk.snapshot(), self.now()))
         if partitions.doubts.are_waiting:
@@ -378,6 +382,7 @@ class SimNode:
         self._world.at(self._world.rng.uniform(0, 500), step)
 
     def _perform(self, effects: list[Effect]) -> None:
+        self.changes += 1
         for effect in effects:
             if isinstance(effect, Send):
                 self._network.send(self.node_id, effect.node, effect.body)
