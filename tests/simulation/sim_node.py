@@ -71,7 +71,7 @@ class SimNode:
         self._incarnation = 0
         self._turn_due = False
         self._apply_due = False
-        self._backfill_bytes_per_s = world.rng.choice((0, 0, 2000))
+        self._backfill_bytes_per_s = world.rng.choice((0, 0, 4000))
         self._retention = Retention(world.rng.choice((200, 2000, 600_000)), world.rng.choice((500, 1 << 30)))
         self._after_batch: list[Callable[[], None]] = []
         self._releasing: list[Callable[[], None]] = []
