@@ -69,8 +69,7 @@ class SimNode:
         self._network = network
         self._control = control
         self._incarnation = 0
-        self._turn_due = False
-        self._apply_due = False
+        self._turn_due = self._apply_due = False
         self._backfill_bytes_per_s = world.rng.choice((0, 0, 4000))
         self._retention = Retention(world.rng.choice((200, 2000, 600_000)), world.rng.choice((500, 1 << 30)))
         self._after_batch: list[Callable[[], None]] = []
