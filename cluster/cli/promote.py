@@ -41,6 +41,8 @@ def force_promote(
         answer = client.force_promote(partition=partition, all_of=all_of, confirmed_stopped=confirmed_stopped)
     for one in answer["promoted"]:
         print(f"partition {one['partition']}: {one['leader']} is to lead; promoted by force {one['unclean_count']} x")
+    for txn in answer["may_be_torn"]:
+        complain(f"transaction {txn} was in doubt, and its decision may be lost: it is aborted now")
     for one in answer["refused"]:
         complain(f"partition {one['partition']}: {one['detail']}")
     return ExitCode.FAILED if answer["refused"] else ExitCode.DONE

@@ -205,10 +205,11 @@ def _routes(
         lambda: {node: float(state is not State.CLOSED) for node, state in breakers().items()},
     )
     verifier = Verifier(router, dispatcher.links)
-    cluster = ClusterRoutes(control, verifier, metrics, openapi=OPENAPI.read_bytes(), breakers=breakers)
+    operators = TxnOperators(router, dispatcher.links)
+    cluster = ClusterRoutes(control, verifier, operators, metrics, openapi=OPENAPI.read_bytes(), breakers=breakers)
     txns = TxnRoutes(service, max_value_bytes=settings.max_value_bytes)
-    operators = TxnOperatorRoutes(TxnOperators(router, dispatcher.links))
-    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, RebalanceRoutes(control), operators)
+    rebalance, in_doubt = RebalanceRoutes(control), TxnOperatorRoutes(operators)
+    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt)
 
 
 def _ids_clock_ms() -> int:

@@ -29,8 +29,10 @@ from cluster.gateway.documents import decoded_json
 from cluster.gateway.http_request import Request
 from cluster.gateway.metrics import CONTENT_TYPE as METRICS_TYPE
 from cluster.gateway.metrics import Metrics
+from cluster.gateway.txn_operators import TxnOperators
 from cluster.gateway.verifier import Verifier
 from cluster.gateway.verify_answer import told
+from cluster.txn.transaction import txn_id
 from kvstore.errors import BadBody, BadParameter, NoLeader
 
 PARTITION_MAX = (1 << 53) - 1
@@ -53,6 +55,13 @@ class Control(Protocol):
     async def ask(self, request: Readiness) -> Ready: ...
     @overload
     async def ask(self, request: ForcePromote) -> ForcePromoted: ...
+
+
+class PromotedByForce(ForcePromoted, frozen=True):
+    """What control did, and the transactions in doubt whose decision may be lost with what was given up: they are
+    aborted now, though a client may have been told that one is committed."""
+
+    may_be_torn: tuple[str, ...]
 
 
 class SeenNode(NodeView, frozen=True):
@@ -90,6 +99,7 @@ class ClusterRoutes:
         self,
         control: Control,
         verifier: Verifier,
+        operators: TxnOperators,
         metrics: Metrics,
         *,
         openapi: bytes,
@@ -97,6 +107,7 @@ class ClusterRoutes:
     ) -> None:
         self._control = control
         self._verifier = verifier
+        self._operators = operators
         self._breakers = breakers
         self._metrics = metrics
         self._openapi = openapi
@@ -124,8 +135,12 @@ class ClusterRoutes:
         request.operation = "force_promote"
         body = await decoded_json(request, _PROMOTION)
         partition = None if body.partition is UNSET else _partition(body.partition)
-        asked = ForcePromote(partition, body.all_of, body.confirmed_stopped)
-        return json_answer(200, _JSON.encode(await self._control.ask(asked)))
+        # Asked before: a copy that leads lets go what it knows nothing of.
+        in_doubt = await self._operators.prepared()
+        done = await self._control.ask(ForcePromote(partition, body.all_of, body.confirmed_stopped))
+        pids = {one.partition for one in done.promoted}
+        torn = tuple(dict.fromkeys(txn_id(one.txn) for one in in_doubt.txns if one.txn.primary in pids))
+        return json_answer(200, _JSON.encode(PromotedByForce(done.promoted, done.refused, torn)))
 
     async def verify(self, request: Request) -> Answer:
         """Compare the copies of every partition."""

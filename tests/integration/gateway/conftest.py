@@ -165,7 +165,10 @@ class Gateway:
         imports = ImportRoutes(service, max_value_bytes=limit, patience_s=self.settings.import_patience_s)
         links = self.dispatcher.links
         verifier = Verifier(self.router, links)
-        cluster = ClusterRoutes(self.control, verifier, metrics, openapi=b"openapi: 3", breakers=links.breakers)
+        in_doubt = TxnOperators(self.router, links, patience_s=0.3)
+        cluster = ClusterRoutes(
+            self.control, verifier, in_doubt, metrics, openapi=b"openapi: 3", breakers=links.breakers
+        )
         scans = ScanRoutes(
             Scans(self.dispatcher, self.router, page_bytes_max=self.settings.batch_answer_bytes_max),
             service,
@@ -176,7 +179,7 @@ class Gateway:
             *(5, self.control.ask), now_ms=lambda: self.clock_ms, timeout_s=self.settings.request_timeout_s
         )
         txns = TxnRoutes(self.transactor, max_value_bytes=limit)
-        operators = TxnOperatorRoutes(TxnOperators(self.router, links, patience_s=0.3))
+        operators = TxnOperatorRoutes(in_doubt)
         rebalance = RebalanceRoutes(self.control)
         routes = Routes(keys, txns, scans, imports, IdRoutes(self.ids), cluster, rebalance, operators)
         lane = FastLane(self.dispatcher, self.router, max_value_bytes=limit) if self.has_lane else None

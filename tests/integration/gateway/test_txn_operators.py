@@ -196,3 +196,11 @@ async def test_what_is_wrong_is_refused_before_anything_is_asked(
     answer = await gateway.ask(method, path, body, JSON)
     assert (answer.status, answer.code) == (status, code)
     assert not any(node.txns_asked for node in gateway.nodes)
+
+
+async def test_who_promotes_by_force_hears_of_transactions_whose_decision_may_be_lost(gateway: Any) -> None:
+    prepare(gateway)
+    gateway.nodes[1].prepared.append(PreparedTxn(TxnName(2, b"\xee" * 16, 1), 3, 1, 9, 100, [b"x"]))
+    body = b'{"partition":1,"confirmed_stopped":["n1"]}'
+    answer = await gateway.ask("POST", "/v1/cluster/force-promote", body, JSON)
+    assert json.loads(answer.body)["may_be_torn"] == [txn_id(OTHER), txn_id(NAME)]

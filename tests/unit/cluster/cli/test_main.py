@@ -186,16 +186,18 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def promoted(*pairs: tuple[str, list[dict[str, Any]]]) -> bytes:
-    return json.dumps({"promoted": [], "refused": [], **dict(pairs)}).encode()
+    return json.dumps({"promoted": [], "refused": [], "may_be_torn": [], **dict(pairs)}).encode()
 
 
 def test_force_promote_says_what_it_did_and_complains_of_what_it_did_not(
     gateway: type[ShellGateway], capsys: Any
 ) -> None:
     done = {"partition": 3, "leader": "n2", "epoch": 5, "unclean_count": 1}
-    gateway.answers["POST"] = (200, promoted(("promoted", [done])))
+    gateway.answers["POST"] = (200, promoted(("promoted", [done]), ("may_be_torn", ["3-ab-1"])))
     assert run(["force-promote", "3", "--confirmed-stopped", "n1"]) == 0
-    assert "partition 3: n2 is to lead" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "partition 3: n2 is to lead" in said.out
+    assert "transaction 3-ab-1 was in doubt" in said.err
     method, path, body, headers = gateway.asked[-1]
     assert (method, path, headers["Content-Type"]) == ("POST", "/v1/cluster/force-promote", "application/json")
     assert json.loads(body) == {"partition": 3, "confirmed_stopped": ["n1"]}
