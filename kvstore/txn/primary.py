@@ -99,7 +99,12 @@ class Primary:
         if found is not None:
             return self._told(ticket, found, now)
         other = self._other(asked.txn, view, now) if asked.txn.is_clients else None
-        return None if other is None else self._end.answer(ticket, other, REUSED, now)
+        if other is None:
+            return None
+        # That other one is forgotten some day: nothing may then come of what is prepared, which others finish by this.
+        if asked.votes:
+            return self._abort(ticket, asked.txn, REUSED, now)
+        return self._end.answer(ticket, other, REUSED, now)
 
     def _other(self, name: TxnName, view: Snapshot, now: Instant) -> int | None:
         """The record by which another request committed under the same client's token."""

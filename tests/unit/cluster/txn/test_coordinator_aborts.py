@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.cluster.txn.txn_story import CLIENTS, OWN, Story, transaction
 
-from kvstore.messages import AbortTxn, FinishTxn, Prepare, Transact
+from kvstore.messages import AbortTxn, Fault, FinishTxn, Prepare, Transact
 
 REFUSALS = (
     *("txn_conflict", "locked", "storage_full", "not_enough_copies"),
@@ -216,6 +216,14 @@ def test_a_transaction_that_another_was_committed_in_the_place_of_is_over() -> N
     assert story.code == "token_reused"
     assert story.under_way == ["FinishTxn 2"]
     assert not story.asked_of(FinishTxn)[2].commits
+
+
+def test_a_token_that_was_used_for_another_is_told_once_that_is_decided_for_good() -> None:
+    story = Story(transaction("a", "b"), CLIENTS).start()
+    story.vote(2)
+    story.decide(commits=False, fault=Fault("token_reused", "another request"))
+    assert story.code == "token_reused"
+    assert story.under_way == ["FinishTxn 2"]
 
 
 def test_a_token_that_was_used_for_another_is_told_when_a_participant_has_said_no_before() -> None:

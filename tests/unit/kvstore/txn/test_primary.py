@@ -34,7 +34,7 @@ from kvstore.messages import (
     TxnResult,
     Vote,
 )
-from kvstore.replication.answers import LATER
+from kvstore.replication.answers import LATER, REUSED
 from kvstore.storage.engine import Table
 from kvstore.storage.records import RecordType
 from kvstore.txn.primary import UNDONE_ASK_AFTER_MS
@@ -187,6 +187,20 @@ def test_an_aborted_attempt_is_no_outcome_for_other_requests_of_its_token(
     story.settle(apply=is_applied)
     transact(n1, "t", other, part(put(b"k")))
     assert decided(story, n1).commits
+
+
+def test_a_request_whose_token_is_refused_is_aborted_for_good_where_others_are_prepared_for_it(
+    story: Story, n1: StoryNode
+) -> None:
+    other = TxnName(PID, CLIENTS.token[:SCOPE_BYTES] + b"another request.", 1)
+    transact(n1, "t", CLIENTS, part(put(b"k")))
+    story.settle(apply=True)
+    transact(n1, "reused", other, part(put(b"k")), VOTE)
+    told = decided(story, n1, "reused")
+    assert (told.commits, told.is_new, told.fault) == (False, True, REUSED)
+    wall_passes(story, SINGLE_KEEP_MS)
+    transact(n1, "late", other, part(put(b"k")), VOTE)
+    assert not decided(story, n1, "late").commits, "its participants were told to finish by who asked first"
 
 
 def test_an_attempt_that_was_aborted_stays_so_and_the_next_one_is_free(story: Story, n1: StoryNode) -> None:
