@@ -82,13 +82,15 @@ class Primary:
                 del self._at_end[token]
 
     def _found(self, name: TxnName, view: Snapshot, now: Instant) -> tuple[int, Ended] | None:
-        """What was decided under the token, at this attempt or a later one, and the record that says so, 0 where that
-        is applied."""
+        """What was decided under the token, at this attempt or a later one, or that any was committed, which no attempt
+        comes after; and the record that says so, 0 where that is applied."""
         found = self._at_end.get(name.token)
         if found is None:
             ended = self._copy.txns.ended(name.token, view, self._end.time_ms(now))
             found = None if ended is None else (0, ended)
-        return found if found is not None and found[1].txn.attempt >= name.attempt else None
+        if found is None or not (found[1].commits or found[1].txn.attempt >= name.attempt):
+            return None
+        return found
 
     # ---- deciding -----------------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class Primary:
         """What is known of a transaction; changes nothing."""
         found = self._found(name, view, now)
         seq, known = 0, TxnKnown(False)
-        if found is not None:
+        if found is not None and found[1].txn.attempt >= name.attempt:
             seq, ended = found
             known = TxnKnown(True, ended.commits and ended.txn == name, ended.then)
         return self._end.answer(ticket, seq, known, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
 from unit.kvstore.txn.coordinating import (
@@ -201,6 +202,17 @@ def test_a_request_whose_token_is_refused_is_aborted_for_good_where_others_are_p
     wall_passes(story, SINGLE_KEEP_MS)
     transact(n1, "late", other, part(put(b"k")), VOTE)
     assert not decided(story, n1, "late").commits, "its participants were told to finish by who asked first"
+
+
+def test_a_token_that_is_committed_is_never_aborted_under_a_later_attempt(story: Story, n1: StoryNode) -> None:
+    transact(n1, "t", CLIENTS, part(put(b"k")))
+    story.settle(apply=True)
+    later = msgspec.structs.replace(CLIENTS, attempt=9)
+    abort(n1, "a", later)
+    assert decided(story, n1, "a").txn == CLIENTS
+    assert ask(n1, "where", later) == TxnKnown(False), "there was no such attempt"
+    transact(n1, "again", CLIENTS, part(put(b"k")))
+    assert decided(story, n1, "again").commits
 
 
 def test_an_attempt_that_was_aborted_stays_so_and_the_next_one_is_free(story: Story, n1: StoryNode) -> None:
