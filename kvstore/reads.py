@@ -106,7 +106,9 @@ class Reads:
             leader = partition.leader
             for ticket, key, is_confirmed in list(leader.overdue_reads()) if leader is not None else []:
                 row = leader.read(ticket, key, view, now, is_confirmed) if leader is not None else None
-                if row is not LATER:
+                if row is LATER:
+                    self.wait(partition)
+                else:
                     effects.append(Reply(ticket, row))
             if leader is None or not leader.has_reads_waiting:
                 self.overdue.discard(partition)

@@ -152,3 +152,16 @@ def test_nobody_waits_for_a_leader_that_hands_over(story: Story, n1: StoryNode) 
     n1.leader.is_passing_on = True
     n1.retry()
     assert code(n1.replies["r"]) == "no_leader"
+
+
+def test_a_read_that_waited_for_the_end_of_its_key_waits_in_time_for_who_prepared_it_meanwhile(
+    story: Story, n1: StoryNode
+) -> None:
+    story.pass_ms(1500)
+    assert n1.read("r", b"t") is LATER
+    prepare(n1, "p", TXN, part(put(b"t")))
+    story.settle()
+    assert "r" not in n1.replies, "the key is in doubt by now"
+    story.pass_ms(KEY_WAIT_MS)
+    n1.retry()
+    assert code(n1.replies["r"]) == "locked"
