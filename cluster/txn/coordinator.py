@@ -18,7 +18,7 @@ from cluster.txn.effects import AllFinished, Answer, Effect
 from cluster.txn.exchange import Ask, Exchange, Exchanges, Question
 from cluster.txn.finishing import Finishing
 from cluster.txn.transaction import Transaction, TxnOutcome, txn_id
-from cluster.txn.votes import fault_of, fits, merged, too_large
+from cluster.txn.votes import fault_of, fits, merged, possible_only, too_large
 from kvstore.errors import KvError, NoLeader, OutcomeUnknown, TokenReused, TxnConflict, from_code
 from kvstore.messages import (
     AbortTxn,
@@ -278,8 +278,9 @@ class Coordinator:
     def _transact(self, now_s: float) -> None:
         self._phase = _Phase.DECIDING
         primary = self._name.primary
-        votes = list(self._votes.values())
-        self._ask_primary(Transact(primary, 0, self._name, self._parts[primary], votes), now_s)
+        part = self._parts[primary]
+        votes = possible_only(list(self._votes.values()), bool(part.conditions))
+        self._ask_primary(Transact(primary, 0, self._name, part, votes), now_s)
 
     # ---- the primary's word -------------------------------------------------------------------------------------
 

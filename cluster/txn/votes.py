@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from kvstore.errors import BodyTooLarge, KvError, from_code
 from kvstore.messages import TxnBranch, TxnOp, TxnPart, TxnResult, Vote
 
@@ -39,6 +41,20 @@ def too_large(votes: Sequence[Vote], asks_primary: bool, bytes_max: int) -> Body
         if size > bytes_max:
             return BodyTooLarge(f"the values of a transaction's results take at most {bytes_max} bytes")
     return None
+
+
+def possible_only(votes: Sequence[Vote], asks_primary: bool) -> list[Vote]:
+    """The votes without what the branches would come to that cannot be taken: nothing bounds the sum of that."""
+    branches = _possible(votes, asks_primary)
+    nothing = TxnBranch([])
+    return [
+        msgspec.structs.replace(
+            vote,
+            then=vote.then if True in branches else nothing,
+            otherwise=vote.otherwise if False in branches else nothing,
+        )
+        for vote in votes
+    ]
 
 
 def _possible(votes: Sequence[Vote], asks_primary: bool) -> Sequence[bool]:

@@ -177,6 +177,26 @@ def test_large_values_of_a_branch_that_cannot_be_taken_any_more_are_no_obstacle(
     assert story.under_way == ["Transact 1"]
 
 
+def test_the_primary_is_not_sent_what_a_branch_would_have_come_to_that_cannot_be_taken_any_more() -> None:
+    story = Story(Transaction("default", exists("b"), reading("a", "b", "c"), reading("a", "c"))).start()
+    story.vote(2, holds=False, then=values(2, 1, 2 * BYTES_MAX))
+    story.vote(3, then=values(3, 2, 2 * BYTES_MAX), otherwise=values(3, 1, 1))
+    votes = story.asked_of(Transact)[1].votes
+    assert [(vote.holds, vote.then, vote.otherwise) for vote in votes] == [
+        (False, TxnBranch([]), TxnBranch([])),
+        (True, TxnBranch([]), values(3, 1, 1)),
+    ]
+    story.decide(commits=True, then=False)
+    assert [result.value for result in story.committed.results] == [None, b"x"]
+
+
+def test_the_primary_is_sent_both_branches_where_it_chooses() -> None:
+    story = Story(Transaction("default", exists("a"), reading("a", "b"), reading("a", "b"))).start()
+    story.vote(2, then=values(2, 1, 2), otherwise=values(2, 1, 3))
+    (vote,) = story.asked_of(Transact)[1].votes
+    assert (vote.then, vote.otherwise) == (values(2, 1, 2), values(2, 1, 3))
+
+
 def test_an_operation_that_cannot_be_carried_out_is_the_error_of_the_transaction() -> None:
     story = Story(transaction("a", "b")).start()
     story.vote(2, then=TxnBranch([], Fault("bad_request", "b is no integer")))
