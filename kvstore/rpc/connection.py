@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+import structlog
+
 from kvstore.codec import FORMAT, CodecError, decode_frame, encode_frame
 from kvstore.messages import Body, Envelope, Frame
 from kvstore.rpc.framing import FRAME_BYTES_MAX, PREAMBLE, FrameDecoder, FramingError, frame_bytes
@@ -153,12 +155,22 @@ class Connection(asyncio.Protocol):
 
     def _encode(self, priority: int, messages: list[Envelope], chunks: list[bytes]) -> None:
         body = encode_frame(Frame(FORMAT, self.cluster_id or b"", priority, messages))
-        if len(body) <= FRAME_BYTES_MAX or len(messages) == 1:
+        if len(body) <= FRAME_BYTES_MAX:
             chunks.append(frame_bytes(body))
+            return
+        if len(messages) == 1:
+            self._drop(messages[0])
             return
         middle = len(messages) // 2
         self._encode(priority, messages[:middle], chunks)
         self._encode(priority, messages[middle:], chunks)
+
+    def _drop(self, envelope: Envelope) -> None:
+        """No frame holds this message: whoever waits for its answer is told."""
+        structlog.get_logger().error("message_too_large", peer=self.peer, kind=type(envelope.body).__name__)
+        pending = self._pending.pop(envelope.call, None)
+        if pending is not None and not pending[0].done():
+            pending[0].set_exception(NotSent("the message is too large for a frame"))
 
     # ---- receiving ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from unit.kvstore.rpc.wax import CAST, CLUSTER, End, WaxTransport
 from kvstore.codec import FORMAT, encode_frame
 from kvstore.messages import Acked, Done, Envelope, Failed, Fault, Frame, Read, ReadResult
 from kvstore.rpc import connection as connection_module
+from kvstore.rpc import framing as framing_module
 from kvstore.rpc.connection import (
     PRIORITY_CONTROL,
     SWEEP_S,
@@ -78,6 +79,22 @@ async def test_more_than_a_frame_holds_leaves_in_several(dialler: End, monkeypat
     assert [body.now_ms for body in bodies if isinstance(body, ReadResult)] == list(range(20))
     frames = FrameDecoder().feed(dialler.transport.writes[1])
     assert len(list(frames)) > 4
+
+
+async def test_a_message_that_no_frame_holds_takes_nothing_else_with_it(
+    dialler: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "FRAME_BYTES_MAX", 200)
+    monkeypatch.setattr(framing_module, "FRAME_BYTES_MAX", 200)
+    before = dialler.connection.call(Read([]), 1)
+    too_large = dialler.connection.call(ReadResult(1, [b"v" * 300]), 1)
+    dialler.connection.cast(ReadResult(2, [b"v" * 300]))
+    dialler.connection.call(Read([]), 1)
+    await turn()
+    assert [type(envelope.body) for envelope in dialler.transport.envelopes()[0]] == [Read, Read]
+    with pytest.raises(NotSent, match="too large"):
+        await too_large
+    assert not before.done()
 
 
 # ---- how a call ends ------------------------------------------------------------------------------------------------
