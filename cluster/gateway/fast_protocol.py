@@ -23,14 +23,16 @@ _OPERATIONS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete"}
 class FastProtocol(HttpProtocol):
     """Args: lane: of this process."""
 
-    __slots__ = ("_arrived", "_data", "_done", "_held_bytes", "_lane", "_request")
+    __slots__ = ("_arrived", "_data", "_done", "_has_ended", "_held_bytes", "_lane", "_request")
 
     def __init__(self, server: Host, loop: asyncio.AbstractEventLoop, lane: FastLane) -> None:
         super().__init__(server, loop)
         self._lane = lane
         self._request: FastRequest | None = None
         self._data = b""
-        self._arrived: list[bytes] = []
+        self._arrived = bytearray()
+        # The client has shut its side.
+        self._has_ended = False
         self._held_bytes = 0
         self._done: asyncio.Future[None] | None = None
 
@@ -61,8 +63,8 @@ class FastProtocol(HttpProtocol):
 
     def _keep(self, data: bytes) -> None:
         """What follows a request that is under way waits for its answer."""
-        self._arrived.append(data)
-        if sum(map(len, self._arrived)) > READ_BUFFER_BYTES and self.transport is not None:
+        self._arrived += data
+        if len(self._arrived) > READ_BUFFER_BYTES and self.transport is not None:
             self.transport.pause_reading()
 
     def _free(self) -> None:
@@ -74,19 +76,20 @@ class FastProtocol(HttpProtocol):
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
-    def _go_on(self, data: bytes = b"") -> None:
-        """Take `data` and what arrived after it."""
+    def _go_on(self) -> None:
+        """Take what has arrived meanwhile."""
         if self._arrived:
-            data, self._arrived = data + b"".join(self._arrived), []
+            data, self._arrived = bytes(self._arrived), bytearray()
             if self.transport is not None:
                 self.transport.resume_reading()
-        if data:
             self.data_received(data)
+        if self._has_ended and self._request is None:
+            super().eof_received()
 
     def eof_received(self) -> bool:
         if self._request is None:
             return super().eof_received()
-        self._is_closing = True
+        self._has_ended = True
         return True
 
     @property
@@ -109,7 +112,8 @@ class FastProtocol(HttpProtocol):
     def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
         request = self._request
         assert request is not None, "answered once"
-        closes = self._is_closing or self._server.is_stopping
+        is_last = self._has_ended and not self._arrived
+        closes = is_last or self._is_closing or self._server.is_stopping
         size = self._write(answer, is_head=request.method == "HEAD", is_http10=False, closes=closes)
         self._server.observe(_OPERATIONS[request.method], answer.outcome, self._loop.time() - self.since_s)
         if error is not None and error.status >= 500:
