@@ -17,13 +17,14 @@ from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_protocol import READ_BUFFER_BYTES, Host, HttpProtocol
 from kvstore.errors import KvError, Overloaded
 
+HEAD_END = b"\r\n\r\n"
 _OPERATIONS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete"}
 
 
 class FastProtocol(HttpProtocol):
     """Args: lane: of this process."""
 
-    __slots__ = ("_arrived", "_data", "_done", "_has_ended", "_held_bytes", "_lane", "_request")
+    __slots__ = ("_arrived", "_data", "_done", "_has_ended", "_held_bytes", "_is_between", "_lane", "_request")
 
     def __init__(self, server: Host, loop: asyncio.AbstractEventLoop, lane: FastLane) -> None:
         super().__init__(server, loop)
@@ -31,8 +32,9 @@ class FastProtocol(HttpProtocol):
         self._request: FastRequest | None = None
         self._data = b""
         self._arrived = bytearray()
-        # The client has shut its side.
+        # The client has shut its side; the parser holds no part of a request.
         self._has_ended = False
+        self._is_between = True
         self._held_bytes = 0
         self._done: asyncio.Future[None] | None = None
 
@@ -41,8 +43,26 @@ class FastProtocol(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         if self._request is not None:
             self._keep(data)
-        elif self.phase is not Phase.IDLE or self._waiter is None or self._is_closing or not self._begin(data):
-            super().data_received(data)
+        elif not self._is_free or not self._begin(data):
+            self._parse(data)
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether what comes next begins a request, and nothing is under way."""
+        return self._is_between and self.phase is Phase.IDLE and self._waiter is not None and not self._is_closing
+
+    def _parse(self, data: bytes) -> None:
+        """Leave it to the parser, which does not tell whether it holds a part of a request afterwards: it holds none
+        if these bytes end as a head does, or end with a body that began in them, or went on, and is complete."""
+        is_begin, body, body_bytes = self._is_between, self._body, self._body.total_bytes
+        super().data_received(data)
+        taken = self._body.total_bytes
+        if self._body is body:
+            taken -= body_bytes
+        elif is_begin:
+            taken += data.find(HEAD_END) + len(HEAD_END)
+        if data:
+            self._is_between = self._body.is_eof() and (data.endswith(HEAD_END) or taken == len(data))
 
     def _begin(self, data: bytes) -> bool:
         """Have a whole request that arrived in one piece answered on the short way; False where it cannot be."""

@@ -1,4 +1,4 @@
-"""The short way where the client shuts its side early."""
+"""The short way where the client shuts its side early, or sends what goes on where a request was cut."""
 
 from __future__ import annotations
 
@@ -66,6 +66,35 @@ async def test_what_was_asked_before_a_client_shut_its_side_is_answered(held: Ga
     second = await client.answer()
     assert (second.body, second.headers["connection"]) == (b"one", "close")
     assert await client.is_closed()
+
+
+async def test_a_whole_request_inside_the_head_of_another_is_none(gateway: Gateway) -> None:
+    client = await gateway.connect()
+    client.send(request("GET", "/v1/kv/a") + b"PUT /v1/kv/b HTTP/1.1\r\nContent-Length: 1\r\nUser-Agent: ")
+    assert (await client.answer()).status == 404
+    client.send(request("DELETE", "/v1/kv/c"))
+    await asyncio.sleep(0.02)
+    client.send(b"x")
+    assert (await client.answer()).status == 201, "that line is the agent's name"
+    assert (await gateway.ask("GET", "/v1/kv/b")).body == b"x"
+
+
+@pytest.mark.parametrize(
+    "cut", [slice(-3, None), slice(-2, None), slice(-10, -9)], ids=["before the body", "within it", "within the head"]
+)
+async def test_a_put_that_came_in_pieces_is_followed_by_the_short_way(gateway: Gateway, cut: slice) -> None:
+    client = await gateway.connect()
+    put = request("PUT", "/v1/kv/a", "one")
+    client.send(put[: cut.start])
+    await asyncio.sleep(0.02)
+    client.send(put[cut.start :])
+    assert (await client.answer()).status == 201
+    client.send(request("GET", "/v1/kv/a"))
+    assert (await client.answer()).body == b"one"
+    client.send(put)
+    assert (await client.answer()).status == 204
+    long = 2 if cut.stop else 1
+    assert gateway.dispatcher.carried == long
 
 
 async def test_a_slow_reader_that_shut_its_side_is_closed_when_it_has_read_all(start_gateway: StartGateway) -> None:
