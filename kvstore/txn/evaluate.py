@@ -18,6 +18,8 @@ from kvstore.txn.records import Effect
 from kvstore.versions import etag
 
 VALUES_BYTES_MAX = 4 * 1024 * 1024
+# A record that holds no more of what was read is as small as that of a delete.
+ROOMLESS_BYTES_MAX = 4 * 1024
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 INCR_CONTENT_TYPE = "text/plain"
 
@@ -129,3 +131,8 @@ def keys_of(part: TxnPart) -> list[bytes]:
 def writes_of(part: TxnPart) -> bool:
     """Whether a branch may need room."""
     return any(op.kind in (OpKind.PUT, OpKind.INCR) for op in (*part.then, *part.otherwise))
+
+
+def reads_much(*branches: TxnBranch) -> bool:
+    """Whether a record that holds these results needs room, though it may change nothing."""
+    return sum(len(one.value or b"") for branch in branches for one in branch.results) > ROOMLESS_BYTES_MAX

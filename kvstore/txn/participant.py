@@ -24,7 +24,7 @@ from kvstore.messages import (
 from kvstore.replication.answers import Later
 from kvstore.replication.copy import Copy
 from kvstore.storage.engine import Snapshot
-from kvstore.txn.evaluate import Evaluation, keys_of, writes_of
+from kvstore.txn.evaluate import Evaluation, keys_of, reads_much, writes_of
 from kvstore.txn.locks import Locks
 from kvstore.txn.log_end import HAS_ENDED, LogEnd
 from kvstore.txn.records import Finished, Prepared
@@ -143,6 +143,9 @@ class Participant:
         evaluation = Evaluation(asked.part, rows.__getitem__, (pid, end.epoch, seq), time_ms)
         then, then_branch = evaluation.branch(True)
         otherwise, other_branch = evaluation.branch(False)
+        refusal = end.refusal(reads_much(then_branch, other_branch), full)
+        if refusal is not None:
+            return refusal
         vote = Vote(pid, end.epoch, seq, evaluation.holds, then_branch, other_branch)
         end.propose_txn(Prepared(asked.txn, keys, then, otherwise, vote, time_ms, asked.ttl_ms), now)
         return end.answer_at(seq, ticket, Voted(vote))

@@ -27,7 +27,7 @@ from kvstore.replication.answers import REUSED, Later
 from kvstore.replication.copy import Copy
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Snapshot
-from kvstore.txn.evaluate import TOO_MUCH, VALUES_BYTES_MAX, Evaluation, keys_of, writes_of
+from kvstore.txn.evaluate import TOO_MUCH, VALUES_BYTES_MAX, Evaluation, keys_of, reads_much, writes_of
 from kvstore.txn.log_end import LogEnd
 from kvstore.txn.records import Decided, Ended, Forgotten
 from kvstore.txn.state import ended_of
@@ -140,6 +140,9 @@ class Primary:
         )
         if fault is not None:
             return self.refuse(ticket, asked, fault, now)
+        refusal = end.refusal(reads_much(branch, *others), full)
+        if refusal is not None:
+            return refusal
         results = self._kept(asked.txn, branch.results, [result for one in others for result in one.results])
         prepares = [(vote.pid, vote.epoch, vote.seq) for vote in asked.votes]
         end.propose_txn(Decided(asked.txn, True, then, effects, prepares, results), now)
