@@ -192,8 +192,10 @@ class FastLane:
     def _take_written(self, node: str, group: _Writes, future: asyncio.Future[Body]) -> None:
         answer = self._answer_of(node, future)
         if not isinstance(answer, WriteResult) or len(answer.results) != len(group.callers):
+            # One that tells of other writes than were asked for must not pass for the answer to a single one.
+            told = WriteResult([]) if isinstance(answer, WriteResult) else answer
             for one in group.callers:
-                self._go_on(node, group, one, answer)
+                self._go_on(node, group, one, told)
             return
         for one, written in zip(group.callers, answer.results, strict=True):
             if isinstance(written, Fault):

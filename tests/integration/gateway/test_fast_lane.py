@@ -10,6 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from integration.gateway.conftest import Gateway, StartGateway
 
+from cluster.gateway.answer import Answer
+from cluster.gateway.fast_lane import FastLane
+from cluster.gateway.fast_requests import FastRequest
+from kvstore.errors import KvError
+from kvstore.messages import Body, WriteResult
+from kvstore.rpc.connection import Connection
+
 HOST = "Host: test\r\n"
 CLOSE = f"GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
 # Two answers to the same bytes differ in these: when, and under which id, they were given.
@@ -125,3 +132,38 @@ async def test_what_follows_a_request_under_way_waits_for_its_answer(gateway: Ga
     client.send(request("GET", "/v1/nowhere").encode())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(client.reader.readexactly(1), 0.1)
+
+
+class Asker:
+    """Keeps what it is answered."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+
+    def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
+        self.answer = answer
+
+    def take_long_way(self) -> None:
+        raise AssertionError("a write goes on under its number")
+
+
+async def test_an_answer_that_does_not_tell_of_every_write_tells_of_none(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = iter([True])
+
+    def answer(connection: Connection, call: int, body: Body, priority: int = 0) -> None:
+        if isinstance(body, WriteResult) and next(first, False):
+            body = WriteResult(body.results[:1])
+        send(connection, call, body, priority)
+
+    send = Connection.answer
+    monkeypatch.setattr(Connection, "answer", answer)
+    lane = FastLane(gateway.dispatcher, gateway.router, max_value_bytes=100)
+    askers = [Asker(), Asker()]
+    for asker, method in zip(askers, ("PUT", "DELETE"), strict=True):
+        lane.begin(asker, FastRequest(method, b"a", b"v" if method == "PUT" else None, "text/plain"))
+    await gateway.until(lambda: all(asker.answer for asker in askers))
+    assert [one.token or one.number for node in gateway.nodes for one in node.asked].count(1) == 2, (
+        "each is asked again"
+    )
