@@ -8,6 +8,7 @@ locks (`participant`), what is done with them. Sans-IO. PROTOCOL "Transactions".
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
@@ -36,6 +37,7 @@ class Locks:
         self.holders: dict[bytes, TxnName] = {}
         self.fences = Fences()
         self._queue: list[Waiter] = []
+        self._stepping: deque[Waiter] = deque()
         self._claimed: set[bytes] = set()
 
     def __bool__(self) -> bool:
@@ -77,9 +79,11 @@ class Locks:
 
     def step(self, now_ms: int) -> Iterator[tuple[Waiter, bool]]:
         """Those whose wait is over, each with whether its keys are free; what is done with one counts for the next."""
-        queue, self._queue = self._queue, []
-        self._claimed = set()
-        for waiter in queue:
+        # Who is being gone on with, and all behind, stay here: they are sent away if going on fails.
+        stepping = self._stepping = deque(self._queue)
+        self._queue, self._claimed = [], set()
+        while stepping:
+            waiter = stepping[0]
             may_go_on = self.may_be_prepared if isinstance(waiter.request, Prepare) else self.is_free
             if may_go_on(waiter.keys):
                 yield waiter, True
@@ -87,12 +91,13 @@ class Locks:
                 yield waiter, False
             else:
                 self.wait(waiter)
+            stepping.popleft()
 
     def clear(self) -> list[Waiter]:
         """Send everybody away who waits."""
-        queue, self._queue = self._queue, []
-        self._claimed = set()
-        return queue
+        everybody = [*self._queue, *self._stepping]
+        self._queue, self._stepping, self._claimed = [], deque(), set()
+        return everybody
 
     @property
     def next_end_ms(self) -> int | None:

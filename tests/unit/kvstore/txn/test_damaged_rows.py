@@ -76,11 +76,17 @@ def test_when_one_who_waited_goes_on(story: Story, n1: StoryNode) -> None:
     transact(n1, "waits", named("w", primary=PID), part(put(b"k")))
     again = named("o", 2, primary=PID)
     transact(n1, "damaged", again, part(put(b"k")))
+    n1.put("behind", b"k")
     damage(n1, ENDED)
     n1.leader.txns.participant.force("force", TXN, False, False, story.now)
     assert vote
     n1.retry()
     assert n1.partition.is_quarantined
+    assert [code(n1.replies[one]) for one in ("waits", "damaged", "behind")] == [
+        "outcome_unknown",
+        "no_leader",
+        "no_leader",
+    ]
     assert others_go_on(story, n1)
 
 
