@@ -140,10 +140,10 @@ class Primary:
         )
         if fault is not None:
             return self.refuse(ticket, asked, fault, now)
-        refusal = end.refusal(reads_much(branch, *others), full)
+        results = self._kept(asked.txn, branch.results, [result for one in others for result in one.results])
+        refusal = end.refusal(reads_much(TxnBranch(results)), full)
         if refusal is not None:
             return refusal
-        results = self._kept(asked.txn, branch.results, [result for one in others for result in one.results])
         prepares = [(vote.pid, vote.epoch, vote.seq) for vote in asked.votes]
         end.propose_txn(Decided(asked.txn, True, then, effects, prepares, results), now)
         return end.answer_at(seq, ticket, Transacted(asked.txn, True, then, True, branch.results))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
-from unit.kvstore.txn.coordinating import delete, get, named, part, prepare, transact
+from unit.kvstore.txn.coordinating import ELSEWHERE, delete, get, named, part, prepare, transact
 
+from kvstore.messages import TxnBranch, TxnResult, Vote
 from kvstore.replication.answers import LATER
 from kvstore.storage.engine import Usage
 from kvstore.txn.evaluate import ROOMLESS_BYTES_MAX
@@ -37,6 +38,14 @@ def test_a_primary_refuses_to_decide_what_reads_much(n1: StoryNode) -> None:
     assert code(transact(n1, "t", OWN, LARGE)) == "storage_full"
     assert n1.leader.next_seq == end
     assert transact(n1, "small", OWN, part(get(b"small"))) is LATER
+
+
+@pytest.mark.parametrize("is_clients", [False, True])
+def test_what_others_read_counts_where_the_decision_holds_it(n1: StoryNode, is_clients: bool) -> None:
+    theirs = TxnBranch([TxnResult(1, 200, "", b"v" * (ROOMLESS_BYTES_MAX + 1))])
+    vote = Vote(ELSEWHERE, 1, 7, True, theirs, TxnBranch([]))
+    told = transact(n1, "t", named("t", primary=PID, is_clients=is_clients), part(delete(b"large")), vote)
+    assert (told is not LATER) == is_clients
 
 
 def test_deletes_pass(n1: StoryNode) -> None:
