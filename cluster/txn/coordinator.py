@@ -18,7 +18,7 @@ from cluster.txn.effects import AllFinished, Answer, Effect
 from cluster.txn.exchange import Ask, Exchange, Exchanges, Question
 from cluster.txn.finishing import Finishing
 from cluster.txn.transaction import Transaction, TxnOutcome, txn_id
-from cluster.txn.votes import fault_of, fits, merged, possible_only, too_large
+from cluster.txn.votes import bounded, fault_of, fits, merged, possible_only
 from kvstore.errors import KvError, NoLeader, OutcomeUnknown, TokenReused, TxnConflict, from_code
 from kvstore.messages import (
     AbortTxn,
@@ -261,7 +261,7 @@ class Coordinator:
     def _voted(self, prepare: Prepare, vote: Vote, now_s: float) -> bool:
         if vote.pid != prepare.pid or not fits(vote, prepare.part):
             return False
-        self._votes[vote.pid] = vote
+        self._votes[vote.pid] = bounded(vote, self._votes.values(), self._answer_bytes_max)
         if self._phase is _Phase.VOTING and len(self._votes) == len(self._prepares):
             self._decide(now_s)
         return True
@@ -269,7 +269,7 @@ class Coordinator:
     def _decide(self, now_s: float) -> None:
         votes = list(self._votes.values())
         asks_primary = bool(self._parts[self._name.primary].conditions)
-        error = fault_of(votes, asks_primary) or too_large(votes, asks_primary, self._answer_bytes_max)
+        error = fault_of(votes, asks_primary)
         if error is None:
             self._transact(now_s)
         else:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from kvstore.errors import BodyTooLarge, KvError, from_code
-from kvstore.messages import TxnBranch, TxnOp, TxnPart, TxnResult, Vote
+from kvstore.errors import KvError, from_code
+from kvstore.messages import Fault, TxnBranch, TxnOp, TxnPart, TxnResult, Vote
 
 
 def fits(vote: Vote, part: TxnPart) -> bool:
@@ -34,13 +34,24 @@ def fault_of(votes: Sequence[Vote], asks_primary: bool) -> KvError | None:
     return None
 
 
-def too_large(votes: Sequence[Vote], asks_primary: bool, bytes_max: int) -> BodyTooLarge | None:
-    """Refuses values of a possible branch that take more than `bytes_max`."""
-    for branch in _possible(votes, asks_primary):
-        size = sum(len(result.value) for vote in votes for result in vote.branch(branch).results if result.value)
-        if size > bytes_max:
-            return BodyTooLarge(f"the values of a transaction's results take at most {bytes_max} bytes")
-    return None
+def bounded(vote: Vote, earlier: Iterable[Vote], bytes_max: int) -> Vote:
+    """The vote, where the values of a branch take more than `bytes_max` with those of earlier votes, without them: that
+    branch cannot be carried out."""
+    then, otherwise = _size(vote.then), _size(vote.otherwise)
+    for one in earlier:
+        then += _size(one.then)
+        otherwise += _size(one.otherwise)
+    fault = Fault("body_too_large", f"the values of a transaction's results take at most {bytes_max} bytes")
+    refused = TxnBranch([], fault)
+    return msgspec.structs.replace(
+        vote,
+        then=refused if then > bytes_max else vote.then,
+        otherwise=refused if otherwise > bytes_max else vote.otherwise,
+    )
+
+
+def _size(branch: TxnBranch) -> int:
+    return sum(len(result.value) for result in branch.results if result.value)
 
 
 def possible_only(votes: Sequence[Vote], asks_primary: bool) -> list[Vote]:

@@ -177,6 +177,17 @@ def test_large_values_of_a_branch_that_cannot_be_taken_any_more_are_no_obstacle(
     assert story.under_way == ["Transact 1"]
 
 
+def test_no_more_values_are_held_than_an_answer_may_have() -> None:
+    story = Story(Transaction("default", exists("a"), reading("a", "b", "c", "d"), reading("a"))).start()
+    for pid in (2, 3, 4):
+        story.vote(pid, then=values(pid, pid - 1, BYTES_MAX // 2 + 1))
+    votes = story.asked_of(Transact)[1].votes
+    assert [vote.then.fault.code if vote.then.fault else "" for vote in votes] == ["", *["body_too_large"] * 2]
+    assert [len(vote.then.results) for vote in votes] == [1, 0, 0]
+    story.decide(commits=True, then=False)
+    assert not story.committed.then, "the other branch is no worse for it"
+
+
 def test_the_primary_is_not_sent_what_a_branch_would_have_come_to_that_cannot_be_taken_any_more() -> None:
     story = Story(Transaction("default", exists("b"), reading("a", "b", "c"), reading("a", "c"))).start()
     story.vote(2, holds=False, then=values(2, 1, 2 * BYTES_MAX))
