@@ -27,6 +27,7 @@ _READ = re.compile(rb"(GET|HEAD|DELETE) " + _KEY + rb" HTTP/1\.1\r\n(?:" + _HOST
 _PUT = re.compile(
     rb"PUT " + _KEY + rb" HTTP/1\.1(\r\n(?:" + _HOST + rb"|" + _PLAIN + rb"|" + _OF_BODY + rb"){2,11})\r\n"
 )
+_AGENT_FIELD = b"\r\nUser-Agent: "
 _HOST_FIELD, _LENGTH_FIELD, _TYPE_FIELD = b"\r\nHost: ", b"\r\nContent-Length: ", b"\r\nContent-Type: "
 
 
@@ -49,7 +50,7 @@ def recognise(data: bytes) -> FastRequest | None:
     if len(data) > HEAD_BYTES_MAX:
         return None
     found = _READ.fullmatch(data)
-    if found is None or data.count(_HOST_FIELD) != 1:
+    if found is None or not _are_single(data):
         return None
     return FastRequest(_METHODS[found[1]], found[2])
 
@@ -59,7 +60,7 @@ def _put(data: bytes) -> FastRequest | None:
     if found is None:
         return None
     fields, body = found[2], data[found.end() :]
-    if fields.count(_HOST_FIELD) != 1 or fields.count(_LENGTH_FIELD) != 1:
+    if not _are_single(fields) or fields.count(_LENGTH_FIELD) != 1:
         return None
     if int(_value_of(fields, _LENGTH_FIELD)) != len(body):
         return None
@@ -73,6 +74,11 @@ def _put(data: bytes) -> FastRequest | None:
     except BadRequest:
         return None
     return FastRequest("PUT", found[1], body, content_type)
+
+
+def _are_single(fields: bytes) -> bool:
+    """Whether those fields are there once that the parser refuses when they are repeated, and a host is."""
+    return fields.count(_HOST_FIELD) == 1 and fields.count(_AGENT_FIELD) <= 1
 
 
 def _value_of(fields: bytes, field: bytes) -> bytes:
