@@ -61,15 +61,15 @@ class Backfill(msgspec.Struct, frozen=True, array_like=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_Row = TypeVar("_Row", CopyName, Promise, State, Backfill)
+_Row = TypeVar("_Row", bound=msgspec.Struct)
 
 
-def encode_row(row: CopyName | Promise | State | Backfill) -> bytes:
+def encode_row(row: msgspec.Struct) -> bytes:
     return _ENCODER.encode(row)
 
 
 def decode_row(row: bytes, kind: type[_Row]) -> _Row:
-    """Decode one of the rows; raises DamagedRow."""
+    """Decode a row of that kind; raises DamagedRow."""
     try:
         return msgspec.msgpack.decode(row, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

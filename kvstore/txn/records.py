@@ -12,7 +12,6 @@ an abort; 9 time of its end (8), token → nothing, an index of kind 7. The firs
 from __future__ import annotations
 
 import struct
-from typing import TypeVar
 
 import msgspec
 
@@ -122,7 +121,6 @@ TXN_TYPES = frozenset(_KINDS)
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS = {kind: msgspec.msgpack.Decoder(payload) for kind, payload in _KINDS.items()}
-_Row = TypeVar("_Row", Prepared, Ended)
 
 
 def record_of(payload: Payload) -> Record:
@@ -157,15 +155,3 @@ def end_time_key(prefix: bytes, until_ms: int, token: bytes) -> bytes:
 def split_end_time(row_key: bytes) -> tuple[int, bytes]:
     """The time and the token in a key of the index."""
     return int(_NUMBER.unpack_from(row_key, 5)[0]), row_key[13:]
-
-
-def encode_row(row: Prepared | Ended) -> bytes:
-    return _ENCODER.encode(row)
-
-
-def decode_row(row: bytes, kind: type[_Row]) -> _Row:
-    """Decode a row; raises DamagedRow."""
-    try:
-        return msgspec.msgpack.decode(row, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DamagedRow(f"{kind.__name__}: {error}") from error

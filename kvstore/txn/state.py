@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from kvstore.messages import SCOPE_BYTES, TxnName
+from kvstore.replication.copy_rows import decode_row, encode_row
 from kvstore.storage.engine import Batch, Snapshot, Table
 from kvstore.storage.records import LogRow
 from kvstore.txn.records import (
@@ -26,8 +27,6 @@ from kvstore.txn.records import (
     Forgotten,
     Payload,
     Prepared,
-    decode_row,
-    encode_row,
     end_time_key,
     prepared_position,
     split_end_time,

@@ -7,9 +7,10 @@ from unit.kvstore.story import PID, Story, StoryNode, code
 from unit.kvstore.txn.coordinating import ELSEWHERE, abort, ask, named, part, prepare, prepared, put, transact
 
 from kvstore.messages import InDoubt, ResolveTxns, Transacted
+from kvstore.replication.copy_rows import decode_row
 from kvstore.storage.engine import Batch, Table
 from kvstore.storage.records import DamagedRow, Record, RecordType
-from kvstore.txn.records import ENDED, PREPARED, Ended, decode_row, payload_of
+from kvstore.txn.records import ENDED, PREPARED, Ended, payload_of
 
 TXN = named("t")
 OURS = named("o", primary=PID)
