@@ -9,6 +9,8 @@ means (the handler). Works on any asyncio transport, TLS ones included.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -25,6 +27,9 @@ OUTBOX_MESSAGES_MAX = 8192
 WRITE_BUFFER_BYTES_HIGH = 8 * 1024 * 1024
 UNANSWERED_MAX = 8192
 SWEEP_S = 0.1
+# What was sent and is not received for so long is lost: a connection that waits on, ever longer, would be silent for as
+# long again after a network is whole.
+UNRECEIVED_MS_MAX = 5000
 
 
 class RpcError(Exception):
@@ -264,6 +269,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_HIGH)
+        _give_up_early(self._transport)
         self.is_open = True
         if self._dialled:
             self._transport.write(PREAMBLE)
@@ -308,3 +314,11 @@ class Connection(asyncio.Protocol):
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
+
+
+def _give_up_early(transport: asyncio.Transport) -> None:
+    """TCP_USER_TIMEOUT (RFC 5482), where the system and the transport have it."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNRECEIVED_MS_MAX)
