@@ -16,12 +16,13 @@ from typing import Protocol
 from cluster.gateway.answer import Answer
 from cluster.gateway.dispatch import READ_ATTEMPT_S, WRITE_ATTEMPT_S, Dispatcher
 from cluster.gateway.fast_requests import FastRequest
-from cluster.gateway.flight import Flight
+from cluster.gateway.flight import NO_LANE, Flight, write_of
 from cluster.gateway.key_answers import deleted_answer, found_answer, found_lines, stored_answer, write_answer
 from cluster.gateway.numbers import Lane
 from cluster.gateway.operations import Change, Found, Stored
 from cluster.gateway.problem import problem
 from cluster.gateway.router import Router
+from cluster.gateway.tokens import with_token
 from kvstore.errors import KeyNotFound, KvError
 from kvstore.messages import Body, Entry, Fault, Read, ReadOne, ReadResult, Write, WriteOne, WriteResult
 from kvstore.rpc.connection import NotSent, RpcError
@@ -164,20 +165,20 @@ class FastLane:
         group = self._writes.get(node)
         if group is None:
             group = self._writes[node] = _Writes(self._dispatcher.deadline_s())
-        lane = self._dispatcher.numbers.lane(entry.pid)
-        number = lane.draw()
-        change = Change(KEYSPACE, request.key, request.value, request.content_type)
-        write = WriteOne(
-            entry.pid,
-            entry.ver,
+        change = Change(
+            KEYSPACE,
             request.key,
             request.value,
             request.content_type,
-            origin=lane.origin,
-            number=number,
-            floor=lane.floor,
+            if_match=request.if_match,
+            if_none_match=request.if_none_match,
         )
-        group.writes.append(write)
+        if request.token:
+            change, lane, number = with_token(change, request.token), NO_LANE, 0
+        else:
+            lane = self._dispatcher.numbers.lane(entry.pid)
+            number = lane.draw()
+        group.writes.append(write_of(entry, change, lane, number))
         group.callers.append((caller, entry, change, lane, number))
 
     def _send_writes(self, node: str, group: _Writes) -> None:
@@ -202,7 +203,8 @@ class FastLane:
                 self._go_on(node, group, one, WriteResult([written]))
                 continue
             caller, entry, change, lane, number = one
-            lane.settle(number)
+            if lane is not NO_LANE:
+                lane.settle(number)
             if change.value is None:
                 caller.answer_fast(deleted_answer())
             else:
@@ -214,7 +216,8 @@ class FastLane:
         caller, entry, change, lane, number = one
         flight = Flight((change,), group.deadline_s, 0)
         flight.entries[0] = entry
-        flight.numbers[0] = lane, number
+        if lane is not NO_LANE:
+            flight.numbers[0] = lane, number
         task = self._loop.create_task(self._finish(caller, flight, node, answer))
         self._going_on.add(task)
         task.add_done_callback(self._going_on.discard)

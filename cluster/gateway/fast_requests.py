@@ -23,30 +23,39 @@ _KEY = rb"/v1/kv/([A-Za-z0-9._~:@!$&'()*+,;={}/-]{1,%d})" % KEY_BYTES_MAX
 _HOST = rb"Host: [A-Za-z0-9.:\[\]-]{1,255}\r\n"
 _PLAIN = rb"(?:User-Agent|Accept|Accept-Encoding|Accept-Language): [ -~]{0,255}\r\n"
 _OF_BODY = rb"Content-Length: (?:[1-9][0-9]{0,6}|0)\r\n|Content-Type: [!-~](?:[ -~]{0,253}[!-~])?\r\n"
-_READ = re.compile(rb"(GET|HEAD|DELETE) " + _KEY + rb" HTTP/1\.1\r\n(?:" + _HOST + rb"|" + _PLAIN + rb"){1,9}\r\n")
-_PUT = re.compile(
-    rb"PUT " + _KEY + rb" HTTP/1\.1(\r\n(?:" + _HOST + rb"|" + _PLAIN + rb"|" + _OF_BODY + rb"){2,11})\r\n"
+_OF_WRITE = (
+    rb"Idempotency-Key: [!-~](?:[ -~]{0,253}[!-~])?\r\n"
+    rb"|If-Match: (?:\*|\"[!#-~]{0,64}\")\r\n"
+    rb"|If-None-Match: \*\r\n"
 )
-_AGENT_FIELD = b"\r\nUser-Agent: "
-_HOST_FIELD, _LENGTH_FIELD, _TYPE_FIELD = b"\r\nHost: ", b"\r\nContent-Length: ", b"\r\nContent-Type: "
+_READ = re.compile(rb"(GET|HEAD) " + _KEY + rb" HTTP/1\.1\r\n(?:" + _HOST + rb"|" + _PLAIN + rb"){1,9}\r\n")
+_FIELDS = _HOST + rb"|" + _PLAIN + rb"|" + _OF_BODY + rb"|" + _OF_WRITE
+_WRITE = re.compile(rb"(PUT|DELETE) " + _KEY + rb" HTTP/1\.1(\r\n(?:" + _FIELDS + rb"){1,14})\r\n")
+_AGENT_FIELD, _HOST_FIELD = b"\r\nUser-Agent: ", b"\r\nHost: "
+_LENGTH_FIELD, _TYPE_FIELD = b"\r\nContent-Length: ", b"\r\nContent-Type: "
+_TOKEN_FIELD, _MATCH_FIELD, _NONE_MATCH_FIELD = b"\r\nIdempotency-Key: ", b"\r\nIf-Match: ", b"\r\nIf-None-Match: "
 
 
-_METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"DELETE": "DELETE"}
+_METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 
 
 class FastRequest(msgspec.Struct, frozen=True):
-    """`method` is the request's; `value` and `content_type` are those of a PUT."""
+    """`method` is the request's; `value` and `content_type` are those of a PUT; a write may have an idempotency
+    `token`, and conditions as `Change` takes them."""
 
     method: str
     key: bytes
     value: bytes | None = None
     content_type: str = ""
+    token: str = ""
+    if_match: str | None = None
+    if_none_match: str | None = None
 
 
 def recognise(data: bytes) -> FastRequest | None:
     """The request that `data` is, from its first byte to its last, if it is one of the plainest form."""
-    if data.startswith(b"PUT "):
-        return _put(data) if len(data) <= REQUEST_BYTES_MAX else None
+    if data.startswith((b"PUT ", b"DELETE ")):
+        return _write(data) if len(data) <= REQUEST_BYTES_MAX else None
     if len(data) > HEAD_BYTES_MAX:
         return None
     found = _READ.fullmatch(data)
@@ -55,25 +64,28 @@ def recognise(data: bytes) -> FastRequest | None:
     return FastRequest(_METHODS[found[1]], found[2])
 
 
-def _put(data: bytes) -> FastRequest | None:
-    found = _PUT.match(data, 0, HEAD_BYTES_MAX)
+def _write(data: bytes) -> FastRequest | None:
+    found = _WRITE.match(data, 0, HEAD_BYTES_MAX)
     if found is None:
         return None
-    fields, body = found[2], data[found.end() :]
-    if not _are_single(fields) or fields.count(_LENGTH_FIELD) != 1:
-        return None
-    if int(_value_of(fields, _LENGTH_FIELD)) != len(body):
-        return None
-    types = fields.count(_TYPE_FIELD)
-    if not types:
-        return FastRequest("PUT", found[1], body, DEFAULT_CONTENT_TYPE)
-    if types != 1:
+    fields, body = found[3], data[found.end() :]
+    if not _are_single(fields) or not _is_length(fields, len(body)):
         return None
     try:
-        content_type = check_content_type(str(_value_of(fields, _TYPE_FIELD), "ascii"))
-    except BadRequest:
+        token, if_match, if_none_match = _of_write(fields)
+        if found[1] == b"DELETE":
+            return None if body else FastRequest("DELETE", found[2], None, "", token, if_match, if_none_match)
+        if _LENGTH_FIELD not in fields:
+            return None
+        content_type = _value_of(fields, _TYPE_FIELD)
+        kind = DEFAULT_CONTENT_TYPE if content_type is None else check_content_type(content_type)
+    except (_Repeated, BadRequest):
         return None
-    return FastRequest("PUT", found[1], body, content_type)
+    return FastRequest("PUT", found[2], body, kind, token, if_match, if_none_match)
+
+
+class _Repeated(Exception):
+    """A field is there twice, which some readers refuse and others fold."""
 
 
 def _are_single(fields: bytes) -> bool:
@@ -81,6 +93,33 @@ def _are_single(fields: bytes) -> bool:
     return fields.count(_HOST_FIELD) == 1 and fields.count(_AGENT_FIELD) <= 1
 
 
-def _value_of(fields: bytes, field: bytes) -> bytes:
-    start = fields.index(field) + len(field)
-    return fields[start : fields.index(b"\r", start)]
+def _is_length(fields: bytes, size: int) -> bool:
+    """Whether the body has the length that is announced, if one is."""
+    try:
+        length = _value_of(fields, _LENGTH_FIELD)
+    except _Repeated:
+        return False
+    return size == (0 if length is None else int(length))
+
+
+def _of_write(fields: bytes) -> tuple[str, str | None, str | None]:
+    """The token and the two conditions."""
+    if b"\r\nI" not in fields:
+        return "", None, None
+    if_match = _value_of(fields, _MATCH_FIELD)
+    return (
+        _value_of(fields, _TOKEN_FIELD) or "",
+        None if if_match is None else if_match.strip('"'),
+        _value_of(fields, _NONE_MATCH_FIELD),
+    )
+
+
+def _value_of(fields: bytes, field: bytes) -> str | None:
+    start = fields.find(field)
+    if start < 0:
+        return None
+    start += len(field)
+    end = fields.index(b"\r", start)
+    if fields.find(field, end) >= 0:
+        raise _Repeated
+    return str(fields[start:end], "ascii")

@@ -19,6 +19,8 @@ from kvstore.storage.records import DamagedRow, decode_value
 from kvstore.versions import etag
 
 WRONG_LEADERS_MAX = 5
+# Of a write that has a token of its client's, and needs no number.
+NO_LANE = Lane(0, 0)
 ANSWER_IS_FULL = "the answer is full: get this key in another batch"
 
 
@@ -77,24 +79,10 @@ class Flight:
 
     def write_one(self, position: int) -> WriteOne:
         """The write of that position, as a node is asked."""
-        entry, change = self.entries[position], self.operations[position]
+        change = self.operations[position]
         assert isinstance(change, Change)
-        lane, number = self.numbers.get(position, _NO_NUMBER)
-        return WriteOne(
-            entry.pid,
-            entry.ver,
-            change.key,
-            change.value,
-            change.content_type,
-            change.ttl_ms,
-            change.if_match,
-            change.if_none_match,
-            change.token,
-            lane.origin,
-            number,
-            lane.floor,
-            position in self.unknown,
-        )
+        lane, number = self.numbers.get(position, (NO_LANE, 0))
+        return write_of(self.entries[position], change, lane, number, position in self.unknown)
 
     def draw(self, position: int, lane: Lane) -> bool:
         """Give a write its number, where it has none.
@@ -174,6 +162,25 @@ class Flight:
         self.results[position] = Stored(written.created, version, written.copies)
 
 
-_NO_NUMBER = (Lane(0, 0), 0)
+
+def write_of(entry: Entry, change: Change, lane: Lane, number: int, is_again: bool = False) -> WriteOne:
+    """A write as a node is asked; `is_again`: an earlier attempt may have been carried out."""
+    return WriteOne(
+        entry.pid,
+        entry.ver,
+        change.key,
+        change.value,
+        change.content_type,
+        change.ttl_ms,
+        change.if_match,
+        change.if_none_match,
+        change.token,
+        lane.origin,
+        number,
+        lane.floor,
+        is_again,
+    )
+
+
 _DELETED = Deleted()
 _UNTRIED = KvError("not tried")

@@ -49,6 +49,22 @@ STREAMS = {
     + request("PUT", "/v1/kv/c", "If-None-Match: *\r\n", "y")
     + request("GET", "/v1/kv/c", "If-None-Match: *\r\n"),
     "a token": request("PUT", "/v1/kv/i", "Idempotency-Key: k\r\n", "x") * 2,
+    "a token for two requests": request("PUT", "/v1/kv/i", "Idempotency-Key: k\r\n", "x")
+    + request("PUT", "/v1/kv/i", "Idempotency-Key: k\r\n", "y")
+    + request("DELETE", "/v1/kv/i", "Idempotency-Key: k\r\nContent-Length: 0\r\n")
+    + request("GET", "/v1/kv/i"),
+    "tokens that are none": request("PUT", "/v1/kv/i", "Idempotency-Key: \r\n", "x")
+    + request("PUT", "/v1/kv/i", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n", "x"),
+    "conditions on writes": request("PUT", "/v1/kv/c", 'If-Match: "1.1.1"\r\n', "x")
+    + request("PUT", "/v1/kv/c", "If-None-Match: *\r\n", "x")
+    + request("PUT", "/v1/kv/c", "If-None-Match: *\r\n", "y")
+    + request("PUT", "/v1/kv/c", "If-Match: *\r\n", "z")
+    + request("PUT", "/v1/kv/c", 'If-Match: "1.1.1", "1.1.2"\r\n', "x")
+    + request("DELETE", "/v1/kv/c", 'If-Match: "7.7.7"\r\n')
+    + request("DELETE", "/v1/kv/c", 'If-Match: ""\r\n')
+    + request("DELETE", "/v1/kv/c", "If-Match: *\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n")
+    + request("GET", "/v1/kv/c"),
+    "a delete with a body": request("DELETE", "/v1/kv/a", "Content-Length: 1\r\n", "x"),
     "escapes": request("PUT", "/v1/kv/a%2Fb", body="x") + request("GET", "/v1/kv/a/b") + request("GET", "/v1/kv/%"),
     "other keyspaces and paths": request("GET", "/v1/keyspaces/default/kv/a") + request("GET", "/v1/nowhere"),
     "a bad length": f"PUT /v1/kv/a HTTP/1.1\r\n{HOST}Content-Length: +3\r\n\r\nabc",

@@ -13,7 +13,7 @@ from aiohttp.http import HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.gateway.conditions import check_content_type
+from cluster.gateway.conditions import check_content_type, parse_etags, parse_token
 from cluster.gateway.fast_requests import FastRequest, recognise
 from kvstore.keys import decode_key
 
@@ -52,13 +52,24 @@ FIELDS = [
     b"Content-Encoding: gzip\r\n",
     b"Transfer-Encoding: chunked\r\n",
     b"Idempotency-Key: k\r\n",
+    b"Idempotency-Key: a b\r\n",
+    b"Idempotency-Key: \r\n",
+    b"Idempotency-Key: " + b"k" * 256 + b"\r\n",
     b"If-Match: *\r\n",
+    b'If-Match: "1.2.3"\r\n',
+    b'If-Match: ""\r\n',
+    b'If-Match: "1.2.3", "1.2.4"\r\n',
+    b'If-Match: W/"1.2.3"\r\n',
     b"If-None-Match: *\r\n",
+    b'If-None-Match: "1.2.3"\r\n',
     b"Expect: 100-continue\r\n",
     b"Accept: a\r\n b\r\n",
     b"Accept: a\x00\r\n",
     b"Accept: a\n",
 ]
+PLAIN = {"HOST", "USER-AGENT", "ACCEPT", "ACCEPT-ENCODING", "ACCEPT-LANGUAGE"}
+OF_WRITE = {"CONTENT-LENGTH", "CONTENT-TYPE", "IDEMPOTENCY-KEY", "IF-MATCH", "IF-NONE-MATCH"}
+KEY = "Idempotency-Key"
 VERSIONS = [b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2"]
 BODIES = [b"", b"abc", b"abcd", b"GET / HTTP/1.1\r\n\r\n"]
 
@@ -108,14 +119,18 @@ def test_whatever_is_recognised_is_what_the_parser_reads(loop: asyncio.AbstractE
     assert decode_key(message.path.removeprefix("/v1/kv/")) == request.key
     assert not message.should_close
     assert not message.chunked
-    plain = {"HOST", "USER-AGENT", "ACCEPT", "ACCEPT-ENCODING", "ACCEPT-LANGUAGE", "CONTENT-LENGTH", "CONTENT-TYPE"}
-    assert {name.upper() for name in message.headers} <= plain
+    headers = message.headers
+    assert {name.upper() for name in headers} <= PLAIN | (OF_WRITE if request.method in ("PUT", "DELETE") else set())
     if request.method == "PUT":
         assert request.value == body
-        assert request.content_type == check_content_type(message.headers.get("Content-Type", ""))
+        assert request.content_type == check_content_type(headers.get("Content-Type", ""))
     else:
         assert request.value is None
-        assert "Content-Length" not in message.headers
+        assert not body
+    assert request.token == (parse_token(headers.getall(KEY)) if KEY in headers else "")
+    for field, condition in (("If-Match", request.if_match), ("If-None-Match", request.if_none_match)):
+        etags = parse_etags(field, headers.getall(field)) if field in headers else ((), ())
+        assert etags == (((condition,), ()) if condition is not None else ((), ()))
 
 
 @given(st.binary(max_size=200))
@@ -141,6 +156,22 @@ def test_a_plain_put_is_recognised_whatever_the_order_of_its_fields() -> None:
     for turn in range(4):
         data = b"PUT /v1/kv/a HTTP/1.1\r\n" + b"".join(fields[turn:] + fields[:turn]) + b"\r\nhi"
         assert recognise(data) == FastRequest("PUT", b"a", b"hi", "text/plain")
+
+
+def test_a_write_with_a_token_and_conditions_is_recognised() -> None:
+    fields = 'Host: h\r\nIdempotency-Key: a b\r\nIf-Match: "1.2.3"\r\nContent-Length: {}\r\n'
+    put = f"PUT /v1/kv/a HTTP/1.1\r\n{fields.format(2)}\r\nhi".encode()
+    assert recognise(put) == FastRequest("PUT", b"a", b"hi", "application/octet-stream", "a b", "1.2.3")
+    delete = f"DELETE /v1/kv/a HTTP/1.1\r\n{fields.format(0)}If-None-Match: *\r\n\r\n".encode()
+    assert recognise(delete) == FastRequest("DELETE", b"a", None, "", "a b", "1.2.3", "*")
+
+
+@pytest.mark.parametrize("field", ["Idempotency-Key: k", "If-Match: *", "If-None-Match: *", "Content-Type: a/b"])
+def test_a_field_that_is_there_twice_is_left_to_the_parser(field: str) -> None:
+    once = f"PUT /v1/kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n{field}\r\n"
+    assert recognise(f"{once}\r\n".encode()) is not None
+    assert recognise(f"{once}{field}\r\n\r\n".encode()) is None
+    assert recognise(f"{once}Accept: */*\r\n{field}\r\n\r\n".encode()) is None
 
 
 @pytest.mark.parametrize("cut", range(1, 60))
