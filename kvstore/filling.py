@@ -123,7 +123,7 @@ class Filling:
             return []
         self._pulling = None
         self._is_waiting = False
-        for partition in self._partitions.values():
+        for partition in [one for one in self._partitions.values() if one.copy.is_backfilling]:
             pull = partition.next_pull(self.pace.piece_bytes)
             if pull is None or (self._is_paused and partition.moves_in):
                 continue

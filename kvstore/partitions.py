@@ -303,11 +303,6 @@ class Partitions:
         """Whether something waits for a batch, applies aside."""
         return self._state_changed or bool(self._dirty) or self._gone.has_changes or self._leases.needs_proof
 
-    @property
-    def waiting(self) -> int:
-        """How many copies have something for the next batch."""
-        return len(self._dirty)
-
     def collect(self, view: Snapshot, now: Instant, apply_all: bool) -> Turn:
         """Form the next batch. Before the next call, `durable` must have been called."""
         assert not self._collected, "one batch at a time"
@@ -353,7 +348,8 @@ class Partitions:
 
     def stream(self, view: Snapshot, now: Instant) -> list[Send]:
         """What may leave before the next batch is formed."""
-        return [send for one in sorted(self._dirty, key=by_number) for send in one.stream(view, now)]
+        settled = [one for one in self._dirty if one.leader is not None and one.leader.is_settled]
+        return [send for one in sorted(settled, key=by_number) for send in one.stream(view, now)]
 
     def durable(self) -> list[Effect]:
         """The batch of the last `collect` is durable: what waited for it may leave."""

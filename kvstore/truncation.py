@@ -16,7 +16,7 @@ from kvstore.storage.engine import Snapshot
 from kvstore.storage.records import DamagedRow
 
 ROWS_MAX = 1024
-LOGS_MAX = 64
+LOGS_MAX = 16
 
 
 class Truncation:

@@ -1,15 +1,17 @@
 """The short way of the plainest requests: from the bytes of one request to those of its answer, without a task.
 
-Guarantees: all reads, and all writes, that one loop turn asks of a node are one message; a read that does not end in a
-row or in nothing at the first attempt is handed back, and goes the long way; a write that does not end at its first
-attempt goes on under the same number, as one that went the long way. Answers are those of `key_routes`, byte for byte
-but for the request's id. Leaves to others: which requests these are (`fast_requests`), order on a connection and its
-deadlines (`http_protocol`), attempts after the first (`dispatch`). PROTOCOL "Write path", "Idempotency".
+Guarantees: of reads and of writes one call each is under way to a node; what is asked meanwhile goes together, and
+waits for that no longer than `HOLD_S`; a read that does not end in a row or in nothing at the first attempt is handed
+back, and goes the long way; a write that does not end at its first attempt goes on under the same number, as one that
+went the long way. Answers are those of `key_routes`, byte for byte but for the request's id. Leaves to others: which
+requests these are (`fast_requests`), order on a connection and its deadlines (`http_protocol`), attempts after the
+first (`dispatch`). PROTOCOL "Write path", "Idempotency".
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import Protocol
 
@@ -30,6 +32,8 @@ from kvstore.storage.records import DamagedRow, split_value
 from kvstore.versions import etag
 
 KEYSPACE = "default"
+# How long what is asked of a node waits for company while a call to it is under way.
+HOLD_S = 0.005
 
 
 class Caller(Protocol):
@@ -80,7 +84,10 @@ class FastLane:
         self._loop = asyncio.get_running_loop()
         self._reads: dict[str, _Reads] = {}
         self._writes: dict[str, _Writes] = {}
+        self._reading: Counter[str] = Counter()
+        self._writing: Counter[str] = Counter()
         self._is_due = False
+        self._is_holding = False
         self._going_on: set[asyncio.Task[None]] = set()
 
     def begin(self, caller: Caller, request: FastRequest) -> bool:
@@ -98,14 +105,28 @@ class FastLane:
             self._read(caller, entry, entry.leader.node, request.key)
         else:
             self._write(caller, entry, entry.leader.node, request)
+        self._send_soon()
+        return True
+
+    def _send_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._send)
-        return True
 
     def _send(self) -> None:
-        """What this loop turn asks leaves."""
+        """What was asked leaves, of each kind one call to a node at a time: what comes meanwhile goes together."""
         self._is_due = False
+        for node in [node for node in self._reads if not self._reading[node]]:
+            self._send_reads(node, self._reads.pop(node))
+        for node in [node for node in self._writes if not self._writing[node]]:
+            self._send_writes(node, self._writes.pop(node))
+        if (self._reads or self._writes) and not self._is_holding:
+            self._is_holding = True
+            self._loop.call_later(HOLD_S, self._send_all)
+
+    def _send_all(self) -> None:
+        """Nothing is held any longer."""
+        self._is_holding = False
         reads, self._reads = self._reads, {}
         writes, self._writes = self._writes, {}
         for node, read in reads.items():
@@ -131,9 +152,13 @@ class FastLane:
             for caller in group.callers:
                 caller.take_long_way()
         else:
+            self._reading[node] += 1
             future.add_done_callback(partial(self._take_rows, node, group))
 
     def _take_rows(self, node: str, group: _Reads, future: asyncio.Future[Body]) -> None:
+        self._reading[node] -= 1
+        if node in self._reads:
+            self._send_soon()
         answer = self._answer_of(node, future)
         callers = group.callers
         if not isinstance(answer, ReadResult) or len(answer.results) != len(callers):
@@ -188,9 +213,13 @@ class FastLane:
             for one in group.callers:
                 self._go_on(node, group, one, error)
         else:
+            self._writing[node] += 1
             future.add_done_callback(partial(self._take_written, node, group))
 
     def _take_written(self, node: str, group: _Writes, future: asyncio.Future[Body]) -> None:
+        self._writing[node] -= 1
+        if node in self._writes:
+            self._send_soon()
         answer = self._answer_of(node, future)
         if not isinstance(answer, WriteResult) or len(answer.results) != len(group.callers):
             # One that tells of other writes than were asked for must not pass for the answer to a single one.

@@ -162,7 +162,6 @@ class Flight:
         self.results[position] = Stored(written.created, version, written.copies)
 
 
-
 def write_of(entry: Entry, change: Change, lane: Lane, number: int, is_again: bool = False) -> WriteOne:
     """A write as a node is asked; `is_again`: an earlier attempt may have been carried out."""
     return WriteOne(

@@ -35,9 +35,7 @@ from kvstore.storage.writer import Writer
 CAS_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
 MAP_FULL_TRIES_MAX = 5
-BATCH_INTERVAL_S = 0.005
-CROWD_MIN = 4
-APPLY_S = 0.2
+APPLY_S = 0.1
 EXIT_STORE_FAILED = 70
 
 log = structlog.get_logger("node")
@@ -69,10 +67,7 @@ class Shell:
         self._after_batch: list[Callable[[], None]] = []
         self._releasing: list[Callable[[], None]] = []
         self._full_tries = 0
-        self._last_batch_s = 0.0
-        self._last_crowd = 0
         self._applied_s = 0.0
-        self._is_waiting = False
 
     # ---- turns --------------------------------------------------------------------------------------------------
 
@@ -127,11 +122,11 @@ class Shell:
         if partitions.filling.is_due:
             self.perform(partitions.filling.advance(self.view(), self.now()))
         if self._has_batch:
-            self._form_batch_or_wait()
+            self._form_batch()
         self._close_view()
         self._now = None
         self._turn_scheduled = False
-        if self._has_batch and not self._is_waiting:
+        if self._has_batch:
             self.schedule()
         control = self.controls.current
         if self._asks and control is not None:
@@ -143,23 +138,7 @@ class Shell:
         waits = self.partitions.needs_batch or self._apply_due or bool(self._after_batch)
         return waits and not self._writer.is_busy
 
-    def _form_batch_or_wait(self) -> None:
-        """Where the last batch served a crowd, the next one waits for company: fewer fsyncs and frames, each for more
-        writes. Alone, nobody waits."""
-        wait_s = self._last_batch_s + BATCH_INTERVAL_S - self._loop.time()
-        if self._last_crowd < CROWD_MIN or wait_s <= 0:
-            self._form_batch()
-        elif not self._is_waiting:
-            self._is_waiting = True
-            self._loop.call_later(wait_s, self._stop_waiting)
-
-    def _stop_waiting(self) -> None:
-        self._is_waiting = False
-        self.schedule()
-
     def _form_batch(self) -> None:
-        self._last_batch_s = self._loop.time()
-        self._last_crowd = self.partitions.waiting
         turn = self.partitions.collect(self.view(), self.now(), self._apply_due)
         self._apply_due = False
         self._releasing, self._after_batch = self._after_batch, []

@@ -68,6 +68,7 @@ class MemoryNode:
         self.outcomes: dict[object, Written | Fault] = {}
         self.writes = 0
         self.reads = 0
+        self.sizes: list[int] = []
         self.quorum_reads = 0
         self.stale_reads: list[int | None] = []
         self.stale_fault: Fault | None = None
@@ -119,6 +120,7 @@ class MemoryNode:
         assert isinstance(body, Read | ReadStale | Write | Scan | CountKeys)
         if isinstance(body, Read):
             self.reads += len(body.reads)
+            self.sizes.append(len(body.reads))
             self.quorum_reads += body.is_quorum
         elif isinstance(body, ReadStale):
             self.stale_reads.append(body.max_stale_ms)
@@ -126,6 +128,7 @@ class MemoryNode:
             self.scans.append(body)
         else:
             self.writes += len(body.writes)
+            self.sizes.append(len(body.writes))
             self.asked += body.writes
         if self.is_silent:
             return

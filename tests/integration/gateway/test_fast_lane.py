@@ -150,6 +150,32 @@ async def test_what_follows_a_request_under_way_waits_for_its_answer(gateway: Ga
         await asyncio.wait_for(client.reader.readexactly(1), 0.1)
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_what_is_asked_while_a_call_is_under_way_goes_together_and_is_not_held_for_long(
+    gateway: Gateway, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.gateway.fast_lane.HOLD_S", 0.5)
+    lane = FastLane(gateway.dispatcher, gateway.router, max_value_bytes=100)
+    asked = FastRequest(method, b"a", b"v" if method == "PUT" else None, "text/plain")
+    leader = gateway.router.route("default", b"a").leader
+    node = next(one for one in gateway.nodes if one.rid == leader)
+    node.hold = asyncio.Event()
+    askers = [Asker() for _ in range(6)]
+    lane.begin(askers[0], asked)
+    await gateway.until(lambda: node.sizes == [1])
+    for asker in askers[1:4]:
+        lane.begin(asker, asked)
+        await asyncio.sleep(0)
+    assert node.sizes == [1]
+    await gateway.until(lambda: node.sizes == [1, 3])
+    node.hold.set()
+    await gateway.until(lambda: all(asker.answer for asker in askers[:4]))
+    for asker in askers[4:]:
+        lane.begin(asker, asked)
+    await gateway.until(lambda: all(asker.answer for asker in askers))
+    assert node.sizes == [1, 3, 2]
+
+
 class Asker:
     """Keeps what it is answered."""
 

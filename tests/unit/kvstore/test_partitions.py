@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import msgspec
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
@@ -293,6 +295,7 @@ def test_what_leaves_in_a_turn_is_in_the_order_of_the_copies(n1: StoryNode) -> N
     streamed: list[int] = []
     for pid in pids:
         partition = n1.partitions.by_pid[pid]
+        partition.leader = mock.Mock(is_settled=True)
         partition.stream = lambda *_, pid=pid: streamed.append(pid) or []  # type: ignore[func-returns-value,method-assign]
     n1.partitions.stream(n1.engine.snapshot(), n1._story.now)
     assert streamed == pids
