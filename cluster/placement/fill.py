@@ -41,6 +41,9 @@ class Fill:
         self._zone_of = zone_of
         self._rules = rules
         self._wanted = wanted
+        self._nodes_of: dict[str, list[str]] = {zone: [] for zone in rules}
+        for node, zone in zone_of.items():
+            self._nodes_of[zone].append(node)
         self._elective = wanted - sum(rule.least for rule in rules.values())
 
     def loads(self) -> dict[str, int]:
@@ -76,6 +79,8 @@ class Fill:
         """Give every partition its places; returns those that no chain could help (none if the quotas can be met)."""
         for pid in order:
             for node in self._candidates[pid]:
+                if len(self.places[pid]) >= self._wanted:
+                    break
                 if len(self.held[node]) < quotas[node] and self._fits(pid, node):
                     self._add(pid, node)
         helpless: list[int] = []
@@ -128,17 +133,20 @@ class Fill:
         if self._elected(pid) < self._elective:
             starts.append((pid, None, ""))
         seen: set[_Vertex] = set(starts)
+        unseen = {zone: set(nodes) for zone, nodes in self._nodes_of.items()}
         queue: deque[_Vertex] = deque(starts)
         yield from ((start, None) for start in starts)
         while queue:
             vertex = queue.popleft()
-            for found in self._next(vertex):
+            for found in self._next(vertex, unseen):
                 if found not in seen:
                     seen.add(found)
+                    if found[2]:
+                        unseen[self._zone_of[found[2]]].discard(found[2])
                     queue.append(found)
                     yield found, vertex
 
-    def _next(self, vertex: _Vertex) -> Iterator[_Vertex]:
+    def _next(self, vertex: _Vertex, unseen: Mapping[str, set[str]]) -> Iterator[_Vertex]:
         pid, zone, node = vertex
         if node:
             yield from ((held, self._zone_of[node], "") for held in self.held[node])
@@ -148,9 +156,8 @@ class Fill:
                 if max(0, self._count(pid, other) - rule.least) < rule.most - rule.least:
                     yield pid, other, ""
             return
-        places = self.places[pid]
-        for candidate in self._candidates[pid]:
-            if self._zone_of[candidate] == zone and candidate not in places:
+        for candidate in self._candidates[pid] if unseen[zone] else ():
+            if candidate in unseen[zone] and candidate not in self.places[pid]:
                 yield -1, None, candidate
         if self._count(pid, zone) > self._rules[zone].least:
             yield pid, None, ""

@@ -17,6 +17,7 @@ from cluster.placement import Assignment, Member
 from cluster.placement.balance import pick_leaders
 from cluster.placement.fill import Fill
 from cluster.placement.shares import Group, copy_shares, quotas, zone_rules
+from cluster.placement.walk import Walk
 
 POINTS_MAX = 128
 
@@ -37,17 +38,11 @@ class Ring:
         )
         self._hashes = [point for point, _ in points]
         self._nodes = [node for _, node in points]
-        self._members = len(members)
+        self._members = frozenset(member.id for member in members)
 
-    def walk(self, pid: int) -> list[str]:
+    def walk(self, pid: int) -> Walk:
         """All nodes in the order in which they come clockwise from the partition's point."""
-        start = bisect.bisect_left(self._hashes, ring_point(pid))
-        met: dict[str, None] = {}
-        for offset in range(len(self._nodes)):
-            met.setdefault(self._nodes[(start + offset) % len(self._nodes)])
-            if len(met) == self._members:
-                break
-        return list(met)
+        return Walk(self._nodes, bisect.bisect_left(self._hashes, ring_point(pid)), self._members)
 
 
 def ring_point(pid: int) -> int:

@@ -11,6 +11,7 @@ in another zone is what survives the loss of a zone.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -116,8 +117,33 @@ def quotas(
     for group in bounded:
         while (held := sum(result[name] for name in group.ids)) != min(max(held, group.least), group.most):
             step(group.ids, 1 if held < group.least else -1)
-    while (held := sum(result.values())) != total:
-        by = 1 if held < total else -1
-        sums = [(group, sum(result[name] for name in group.ids)) for group in bounded]
-        step([n for group, s in sums if s != (group.most if by > 0 else group.least) for n in group.ids], by)
+    _level_out(result, low, high, shares, bounded, total)
     return result
+
+
+def _level_out(
+    result: dict[str, int],
+    low: Mapping[str, int],
+    high: Mapping[str, int],
+    shares: Mapping[str, Fraction],
+    groups: Sequence[Group],
+    total: int,
+) -> None:
+    """Have `result` add up to `total`, one step at a time of who is furthest behind its share, or ahead of it."""
+    missing = total - sum(result.values())
+    by = 1 if missing > 0 else -1
+    edge = high if by > 0 else low
+    group_of = {name: number for number, group in enumerate(groups) for name in group.ids}
+    sums = [sum(result[name] for name in group.ids) for group in groups]
+    queue = [(by * (result[name] - shares[name]), name) for name in group_of if result[name] != edge[name]]
+    heapq.heapify(queue)
+    while missing:
+        distance, name = heapq.heappop(queue)
+        number = group_of[name]
+        if sums[number] == (groups[number].most if by > 0 else groups[number].least):
+            continue
+        result[name] += by
+        sums[number] += by
+        missing -= by
+        if result[name] != edge[name]:
+            heapq.heappush(queue, (distance + 1, name))
