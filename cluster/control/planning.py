@@ -18,7 +18,7 @@ from cluster.control.admission import check_member
 from cluster.control.messages import NodeBalance, PlannedMove, PlanView
 from cluster.control.view import NEVER_SEEN, NodeStatus
 from cluster.placement import Assignment, Member, Placement
-from cluster.placement.relocation import Load, Relocation, loads, plan
+from cluster.placement.relocation import Load, Relocation, loads, relocations
 from kvstore.errors import BadParameter
 from kvstore.messages import CopyReport, Entry, KeyspaceInfo, Move, MoveState
 
@@ -94,9 +94,10 @@ def make_plan(
     found: list[Relocation] = []
     for keyspace in _placed(cluster):
         now = assignment(keyspace, cluster, without)
+        then = placement.place(keyspace.pids, members, keyspace.replicas, now) if members else now
         current |= now
-        desired |= placement.place(keyspace.pids, members, keyspace.replicas, now) if members else now
-        found += plan(placement, keyspace.pids, members, keyspace.replicas, now)
+        desired |= then
+        found += relocations(now, then)
     told = msgspec.json.encode([[member.id for member in members], [[r.pid, r.source, r.target] for r in found]])
     return Plan(xxhash.xxh3_64_hexdigest(told), tuple(members), current, desired, tuple(found))
 

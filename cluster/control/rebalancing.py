@@ -21,8 +21,10 @@ from cluster.control.moving import Mover, Scene, Wishes, is_past_switch
 from cluster.control.planning import Plan, make_plan, members_after, members_of, plan_view, what_changed
 from cluster.control.progress import Progress
 from cluster.control.proposals import Proposals
+from cluster.control.repair import Hosts
 from cluster.placement import Member, Placement
 from cluster.placement.relocation import Relocation
+from cluster.placement.remembered import RememberedPlacement
 from kvstore.errors import Conflict, KvError, NotFound
 from kvstore.messages import Entry, Move, MoveState, Rid
 
@@ -42,7 +44,7 @@ class Rebalancing:
     """
 
     def __init__(self, placement: Placement, proposals: Proposals, at_once: int, is_manual: bool) -> None:
-        self._placement = placement
+        self._placement = RememberedPlacement(placement)
         self._proposals = proposals
         self._is_manual = is_manual
         self._mover = Mover(at_once)
@@ -50,6 +52,7 @@ class Rebalancing:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._members: tuple[Member, ...] | None = None
         self._planned_for: tuple[Member, ...] | None = None
+        self._quiet: tuple[ClusterMap, Hosts, tuple[Member, ...]] | None = None
         self._settled_s = 0.0
         self._next_plan_s = 0.0
         self._is_starting = False
@@ -203,6 +206,8 @@ class Rebalancing:
         if self._is_starting or cluster.rebalance.is_paused or now_s < max(self._settled_s, self._next_plan_s):
             return None
         self._next_plan_s = now_s + PLAN_S
+        if self._quiet == (cluster, scene.hosts, members):
+            return None
         waiting = [move for move in cluster.active_moves if self._may_be_dropped(move, cluster)]
         if waiting and (self._planned_for is None or self._planned_for == members):
             self._planned_for = members
@@ -212,6 +217,7 @@ class Rebalancing:
         self._planned_for = members
         chosen = [one for one in made.relocations if self._may_start(one, scene, without)]
         if not chosen and not waiting:
+            self._quiet = cluster, scene.hosts, members
             return None
         return _start(cluster, chosen, waiting)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from cluster.placement import Assignment, Member, Placement
+from cluster.placement import Assignment, Member
 from cluster.placement.shares import SLACK, copy_shares, zone_rules
 
 
@@ -52,15 +52,6 @@ def relocations(current: Assignment, desired: Assignment) -> list[Relocation]:
             ordered.append(found[way].popleft())
         found = {way: rest for way, rest in found.items() if rest}
     return ordered
-
-
-def plan(
-    placement: Placement, pids: Sequence[int], members: Sequence[Member], replicas: int, current: Assignment
-) -> list[Relocation]:
-    """What has to move so that copies stand where the placement wants them; arguments as for `Placement.place`."""
-    if not members:
-        return []
-    return relocations(current, placement.place(pids, members, replicas, current))
 
 
 def relocated(current: Assignment, moves: Iterable[Relocation]) -> dict[int, tuple[str, ...]]:

@@ -24,6 +24,7 @@ from cluster.control.messages import (
     StartPlan,
 )
 from cluster.control.rebalancing import PLANS_KEPT, SETTLE_S
+from cluster.placement.ring import RingPlacement
 from kvstore.errors import BadParameter, Conflict, NotFound
 from kvstore.messages import MoveState
 
@@ -191,6 +192,33 @@ def test_nothing_is_planned_before_members_have_been_the_same_for_a_while() -> N
         world.turn()
         assert not starts(world)
     world.until(lambda: bool(starts(world)), 3)
+
+
+def test_where_copies_should_be_is_worked_out_once_while_nothing_that_counts_for_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = 0
+    place = RingPlacement.place
+
+    def counted(self: RingPlacement, *question: Any) -> dict[int, tuple[str, ...]]:
+        nonlocal asked
+        asked += 1
+        return place(self, *question)
+
+    monkeypatch.setattr(RingPlacement, "place", counted)
+    world = MovingWorld("n1", "n2", "n3")
+    for _ in range(10):
+        world.turn()
+    asked = 0
+    world.stop("n2")
+    world.turn()
+    world.start("n2")
+    for _ in range(10):
+        world.turn()
+    assert asked == 0
+    world.add("n4")
+    world.until(lambda: bool(starts(world)))
+    assert asked == 1
 
 
 def test_a_plan_is_proposed_once_while_its_outcome_is_open() -> None:

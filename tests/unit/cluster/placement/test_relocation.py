@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from math import ceil
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.placement import Member
-from cluster.placement.relocation import Relocation, loads, plan, relocated, relocations
+from cluster.placement import Assignment, Member
+from cluster.placement.relocation import Relocation, loads, relocated, relocations
 from cluster.placement.ring import RingPlacement
 
 PLACEMENT = RingPlacement()
@@ -35,6 +36,10 @@ def equal(count: int) -> list[Member]:
     return [Member(f"n{number}") for number in range(1, count + 1)]
 
 
+def plan(pids: Sequence[int], members: list[Member], copies: int, current: Assignment) -> list[Relocation]:
+    return relocations(current, PLACEMENT.place(pids, members, copies, current))
+
+
 def check(after: dict[int, tuple[str, ...]], members: list[Member], copies: int, partitions: int) -> None:
     wanted = min(copies, len(members))
     assert all(len(nodes) == len(set(nodes)) == wanted for nodes in after.values())
@@ -50,7 +55,7 @@ def test_a_node_that_joins_takes_little_more_than_its_share_and_all_are_even_the
     pids = range(1, partitions + 1)
     before = PLACEMENT.place(pids, equal(nodes), copies, {})
     members = equal(nodes + 1)
-    moves = plan(PLACEMENT, pids, members, copies, before)
+    moves = plan(pids, members, copies, before)
     assert len(moves) <= ceil(MOVEMENT * partitions * min(copies, nodes) / (nodes + 1))
     assert {move.target for move in moves} <= {f"n{nodes + 1}"}
     if copies <= nodes:
@@ -65,7 +70,7 @@ def test_only_what_a_node_that_leaves_holds_moves(nodes: int, partitions: int, c
     pids = range(1, partitions + 1)
     copies = min(copies, nodes)
     before = PLACEMENT.place(pids, equal(nodes + 1), copies, {})
-    moves = plan(PLACEMENT, pids, equal(nodes), copies, before)
+    moves = plan(pids, equal(nodes), copies, before)
     left = f"n{nodes + 1}"
     held = sum(left in places for places in before.values())
     assert sum(move.source == left for move in moves) == held
@@ -80,11 +85,11 @@ def test_a_plan_leads_to_what_is_even_and_then_there_is_none(
     pids = range(1, partitions + 1)
     copies = min(copies, len(before), len(after))
     current = PLACEMENT.place(pids, before, copies, {})
-    moves = plan(PLACEMENT, pids, after, copies, current)
+    moves = plan(pids, after, copies, current)
     moved = relocated(current, moves)
     check(moved, after, copies, partitions)
-    assert plan(PLACEMENT, pids, after, copies, PLACEMENT.place(pids, after, copies, current)) == []
-    assert moves == plan(PLACEMENT, pids, after[::-1], copies, current)
+    assert plan(pids, after, copies, PLACEMENT.place(pids, after, copies, current)) == []
+    assert moves == plan(pids, after[::-1], copies, current)
 
 
 def test_moves_take_turns_between_their_ways_so_that_several_can_go_on_at_a_time() -> None:
@@ -101,4 +106,3 @@ def test_moves_take_turns_between_their_ways_so_that_several_can_go_on_at_a_time
 def test_copies_that_are_missing_are_no_moves() -> None:
     assert relocations({1: ("a",)}, {1: ("a", "b")}) == []
     assert relocations({1: ("a",)}, {1: ("b", "c")}) == [Relocation(1, "a", "b")]
-    assert plan(PLACEMENT, (1,), [], 2, {1: ("a",)}) == []
