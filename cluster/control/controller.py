@@ -46,7 +46,7 @@ from cluster.control.events import (
 )
 from cluster.control.leadership import objection
 from cluster.control.map_store import Outcome
-from cluster.control.membership import Membership
+from cluster.control.membership import Membership, entries_by_node
 from cluster.control.messages import (
     AbortMove,
     AdmitNode,
@@ -73,7 +73,7 @@ from cluster.control.standing import Standings, dead_nodes
 from cluster.control.view import cluster_view, readiness
 from cluster.placement import Member, Placement
 from kvstore.errors import KvError
-from kvstore.messages import CasResult, Entry, Failed, Fault, KeyspaceInfo, MapUpdate
+from kvstore.messages import CasResult, Failed, Fault, KeyspaceInfo, MapUpdate
 
 DEFAULT_KEYSPACE = "default"
 DEFAULT_STRATEGY = "consistent"
@@ -112,7 +112,9 @@ class Controller:
             event: what happened.
             now_s: a clock that never goes back.
         """
-        return [*self._react(event, now_s), *self._advance()]
+        effects = self._react(event, now_s)
+        # What follows from any event looks at every node. Nothing follows from a report, and they are by far the most.
+        return effects if isinstance(event, Reported) else [*effects, *self._advance()]
 
     def boot_floor(self, node: str) -> int:
         """The highest boot counter that is known of the node, for the hello of a dial that begins now; 0 for none."""
@@ -309,13 +311,10 @@ class Controller:
     def _spread(self, before: ClusterMap, answered: set[tuple[str, int]]) -> list[Effect]:
         """Tell nodes and subscribers what is new since `before`; who got an entry as an answer is not told twice."""
         news = self.map.since(before)
+        entries = entries_by_node(news.entries, before)
         effects: list[Effect] = []
         for node, session in self._members.up().items():
-            concerned = [
-                entry
-                for entry in news.entries
-                if (node, entry.pid) not in answered and _names(node, entry, before.entries.get(entry.pid))
-            ]
+            concerned = [entry for entry in entries.get(node, ()) if (node, entry.pid) not in answered]
             if news.nodes or concerned or news.rebalance is not None:
                 update = MapUpdate(news.map_ver, news.nodes, concerned, rebalance=news.rebalance)
                 effects.append(Tell(node, session.connection, update))
@@ -394,7 +393,3 @@ def _nothing(*_: object) -> list[Effect]:
 
 def _cas_failed(event: CasAsked, code: str, detail: str) -> AnswerCas:
     return AnswerCas(event.node, event.connection, event.call, Failed(Fault(code, detail)))
-
-
-def _names(node: str, entry: Entry, before: Entry | None) -> bool:
-    return entry.holds(node) is not None or (before is not None and before.holds(node) is not None)

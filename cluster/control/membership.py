@@ -11,7 +11,7 @@ A session is `AWAY` (dialled, no connection), `JOINING` (connected, the map does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -36,7 +36,7 @@ from cluster.control.messages import AdmitNode, Admitted
 from cluster.control.repair import Host
 from cluster.control.view import NodeStatus
 from kvstore.errors import BadParameter, Conflict, KvError, Overloaded
-from kvstore.messages import CopyReport, MapUpdate, NodeInfo, Standing
+from kvstore.messages import CopyReport, Entry, MapUpdate, NodeInfo, Standing
 
 SILENCE_S_MAX = 5.0
 
@@ -324,3 +324,16 @@ def node_update(node: str, cluster: ClusterMap) -> MapUpdate:
     """All that a node gets to know when it connects: the members, and the entries that name it."""
     entries = [entry for entry in cluster.entries.values() if entry.holds(node) is not None]
     return MapUpdate(cluster.map_ver, list(cluster.nodes.values()), entries, rebalance=cluster.rebalance)
+
+
+def entries_by_node(entries: Iterable[Entry], before: ClusterMap) -> Mapping[str, Sequence[Entry]]:
+    """Of these new entries those that each node gets to know: it has a copy by them, or had one by the ones before."""
+    told: dict[str, list[Entry]] = {}
+    for entry in entries:
+        copies = [*entry.replicas, *entry.adding]
+        former = before.entries.get(entry.pid)
+        if former is not None:
+            copies += [*former.replicas, *former.adding]
+        for node in {rid.node: None for rid in copies}:
+            told.setdefault(node, []).append(entry)
+    return told

@@ -7,12 +7,13 @@ Leaves to others: gathering reports (`controller`). Sans-IO.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.cluster_map import ClusterMap
 from cluster.control.messages import ClusterView, MoveView, NodeView, PartitionView, Ready
-from kvstore.messages import CopyReport, Entry, Rid, Standing
+from kvstore.messages import CopyReport, Entry, NodeInfo, Rid, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,19 @@ def cluster_view(
 ) -> ClusterView:
     """The whole state, nodes by id and partitions by number; `moves` are those that are not over."""
     members = sorted(node for node, info in cluster.nodes.items() if info.standing is not Standing.REMOVED)
+    entries = cluster.entries.values()
+    held = Counter(node for entry in entries for node in {rid.node for rid in (*entry.replicas, *entry.adding)})
+    leads = Counter(
+        entry.leader.node
+        for entry in entries
+        if entry.leader is not None and entry.holds(entry.leader.node) is not None
+    )
     return ClusterView(
         state=_state(cluster, status),
         map_version=cluster.map_ver,
-        nodes=tuple(_node_view(cluster, node, status.get(node, NEVER_SEEN)) for node in members),
+        nodes=tuple(
+            _node_view(cluster.nodes[node], status.get(node, NEVER_SEEN), held[node], leads[node]) for node in members
+        ),
         partitions=tuple(_partition_view(cluster.entries[pid]) for pid in sorted(cluster.entries)),
         moves=moves,
     )
@@ -80,19 +90,16 @@ def _is_there(pid: int, rid: Rid, status: Mapping[str, NodeStatus]) -> bool:
     return node.is_up and pid in node.copies and (pid, rid.store) not in node.lost
 
 
-def _node_view(cluster: ClusterMap, node: str, status: NodeStatus) -> NodeView:
-    info = cluster.nodes[node]
-    held = [entry for entry in cluster.entries.values() if entry.holds(node) is not None]
+def _node_view(info: NodeInfo, status: NodeStatus, held: int, leads: int) -> NodeView:
     is_drained = info.standing is not Standing.MEMBER
-    leads = sum(entry.leader is not None and entry.leader.node == node for entry in held)
     return NodeView(
-        id=node,
+        id=info.id,
         address=info.address,
         zone=info.zone,
         weight=info.weight,
         state="down" if not status.is_up else "draining" if is_drained else "up",
         leads=leads,
-        follows=len(held) - leads,
+        follows=held - leads,
         keys=sum(copy.keys for copy in status.copies.values()),
         size_bytes=sum(copy.size_bytes for copy in status.copies.values()),
     )

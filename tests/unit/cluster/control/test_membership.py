@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from unit.cluster.control.world import World, of_kind, rid_of
 
-from cluster.cluster_map import PutNode
+from cluster.cluster_map import ClusterMap, PutNode
 from cluster.control.events import (
     Complain,
     Connected,
@@ -22,11 +24,11 @@ from cluster.control.events import (
     Tell,
     Ticked,
 )
-from cluster.control.membership import SILENCE_S_MAX
+from cluster.control.membership import SILENCE_S_MAX, entries_by_node
 from cluster.control.messages import Admitted
 from cluster.control.settings import ControlSettings
 from kvstore.errors import BadParameter, Conflict, KvError, Overloaded
-from kvstore.messages import NodeInfo
+from kvstore.messages import Entry, NodeInfo, Rid
 
 
 def waiting_world() -> World:
@@ -294,3 +296,18 @@ def test_the_end_of_an_old_connection_says_nothing_of_the_present_one() -> None:
 def test_a_connection_to_a_node_that_nobody_asked_for_is_hung_up() -> None:
     world = waiting_world()
     assert world.send(Connected("n9", 1, 1)) == [HangUp("n9")]
+
+
+def test_an_entry_is_told_to_those_who_have_a_copy_by_it_or_had_one_before() -> None:
+    a, b, c, d = (Rid(node, node.encode() * 16) for node in "abcd")
+    before = Entry(1, "default", 4, 1, a, (a, b), (a, b))
+    moved = Entry(1, "default", 5, 1, a, (a, c), (a, c), adding=(d,))
+    new = Entry(2, "default", 1, 0, None, (a,), (a,))
+    cluster = replace(ClusterMap.empty(b"cluster1"), entries={1: before})
+    told = entries_by_node([moved, new], cluster)
+    assert {node: [entry.pid for entry in entries] for node, entries in told.items()} == {
+        "a": [1, 2],
+        "b": [1],
+        "c": [1],
+        "d": [1],
+    }
