@@ -214,11 +214,11 @@ class Repair:
                 self._loads(cluster, standing),
                 sum(len(one.pids) for one in cluster.keyspaces.values()),
                 keyspace.replicas,
+                ASKED_MAX - len(self._asked),
             )
             for pid, node in chosen.items():
-                if len(self._asked) < ASKED_MAX:
-                    self._asked[pid] = _Asked(node, hosts[node].connection)
-                    asks.setdefault(node, []).append(pid)
+                self._asked[pid] = _Asked(node, hosts[node].connection)
+                asks.setdefault(node, []).append(pid)
         return {node: tuple(pids) for node, pids in asks.items()}
 
     def _missing(

@@ -9,7 +9,7 @@ leaders (`balance`). Sans-IO.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import xxhash
 
@@ -40,9 +40,11 @@ class Ring:
         self._nodes = [node for _, node in points]
         self._members = frozenset(member.id for member in members)
 
-    def walk(self, pid: int) -> Walk:
-        """All nodes in the order in which they come clockwise from the partition's point."""
-        return Walk(self._nodes, bisect.bisect_left(self._hashes, ring_point(pid)), self._members)
+    def walk(self, pid: int, among: Collection[str] | None = None) -> Walk:
+        """All nodes, or those `among` which alone count, in the order in which they come clockwise from the partition's
+        point."""
+        start = bisect.bisect_left(self._hashes, ring_point(pid))
+        return Walk(self._nodes, start, self._members if among is None else among)
 
 
 def ring_point(pid: int) -> int:

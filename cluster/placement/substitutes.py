@@ -29,8 +29,9 @@ def find_substitutes(
     loads: Counter[str],
     partitions: int,
     replicas: int,
+    at_most: int,
 ) -> dict[int, str]:
-    """Choose a node for one more copy of each partition; one that nobody can hold is left out.
+    """Choose a node for one more copy of each partition, of the first `at_most`; one that nobody can hold is left out.
 
     Args:
         missing: the partitions that lack a copy, each with the nodes that have one.
@@ -39,16 +40,24 @@ def find_substitutes(
         loads: how many copies each node has, or was asked for.
         partitions: how many there are in all.
         replicas: how many copies each should have.
+        at_most: how many partitions to choose for.
     """
     ring = Ring(members)
     zone_of = {member.id: member.zone for member in members}
-    candidates: dict[int, list[str]] = {}
+    available_in: dict[str, set[str]] = {}
+    for node in available:
+        if node in zone_of:
+            available_in.setdefault(zone_of[node], set()).add(node)
+    candidates: dict[int, Sequence[str]] = {}
     for pid, held in missing.items():
+        if len(candidates) >= at_most:
+            break
         zones = Counter(zone_of[node] for node in held if node in zone_of)
-        free = [node for node in ring.walk(pid) if node in available and node not in held]
-        if free:
-            fewest = min(zones[zone_of[node]] for node in free)
-            candidates[pid] = [node for node in free if zones[zone_of[node]] == fewest]
+        free = {zone: nodes.difference(held) for zone, nodes in available_in.items()}
+        fewest = min((zones[zone] for zone, nodes in free.items() if nodes), default=None)
+        if fewest is not None:
+            able = set().union(*(nodes for zone, nodes in free.items() if zones[zone] == fewest))
+            candidates[pid] = ring.walk(pid, able)
     copies = min(replicas, len(members))
     shares = copy_shares(members, zone_rules(members, copies), partitions, copies)
     level = _level([member for member in members if member.id in available], loads, len(candidates))

@@ -13,9 +13,9 @@ from typing import Any, overload
 
 class Walk(Sequence[str]):
     """Args:
-    points: the node of each point of the ring, clockwise; each of `nodes` has one.
+    points: the node of each point of the ring, clockwise.
     start: the first point that counts.
-    nodes: all nodes, with a fast `in`.
+    nodes: the nodes to meet, each of which has a point; with a fast `in`.
     """
 
     __slots__ = ("_met", "_nodes", "_offset", "_points", "_start")
@@ -68,6 +68,6 @@ class Walk(Sequence[str]):
         while True:
             node = self._points[(self._start + self._offset) % len(self._points)]
             self._offset += 1
-            if node not in self._met:
+            if node not in self._met and node in self._nodes:
                 self._met[node] = len(self._met)
                 return node
