@@ -23,7 +23,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest examples
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -56,6 +56,8 @@ help:
 	@echo 'make bench-txn  transactions beside PUTs: latency, throughput, CPU, and 64 clients on one key'
 	@echo 'make bench-handoff  records per second that one node hands to another, beside LMDB alone'
 	@echo 'make ycsb    the workloads of YCSB by Locust, as a table (USERS=, SECONDS= of each, RECORDS=, GATEWAY= of a cluster that runs)'
+	@echo 'make scale   what clusters of up to 1,000 nodes and 65,536 partitions would cost, by the code without I/O and a model (3 minutes);'
+	@echo '             PLOTS=1: only draw docs/scaling again'
 	@echo 'make clean   removes the environment and caches, not the data'
 
 up: .venv/run.stamp
@@ -150,6 +152,9 @@ bench-handoff: .venv/dev.stamp
 
 ycsb: .venv/load.stamp
 	$(PY) loadtest/ycsb.py --users $(USERS) --seconds $(SECONDS) --records $(RECORDS) $(if $(GATEWAY),--gateway $(GATEWAY))
+
+scale: .venv/load.stamp
+	PYTHONPATH=loadtest $(PY) -m scale $(if $(PLOTS),--plots-only)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
