@@ -135,22 +135,34 @@ class Fill:
         seen: set[_Vertex] = set(starts)
         unseen = {zone: set(nodes) for zone, nodes in self._nodes_of.items()}
         queue: deque[_Vertex] = deque(starts)
+        entered: set[str] = set()
         yield from ((start, None) for start in starts)
         while queue:
             vertex = queue.popleft()
-            for found in self._next(vertex, unseen):
-                if found not in seen:
-                    seen.add(found)
-                    if found[2]:
-                        unseen[self._zone_of[found[2]]].discard(found[2])
-                    queue.append(found)
-                    yield found, vertex
+            if vertex[2] and vertex[2] not in entered:
+                # What a node holds comes when its turn is there, with what it leads to: seldom is all of it needed.
+                entered.add(vertex[2])
+                queue.append(vertex)
+                continue
+            for source in self._held(vertex[2]) if vertex[2] else (vertex,):
+                if source != vertex:
+                    if source in seen:
+                        continue
+                    seen.add(source)
+                    yield source, vertex
+                for found in self._next(source, unseen):
+                    if found not in seen:
+                        seen.add(found)
+                        if found[2]:
+                            unseen[self._zone_of[found[2]]].discard(found[2])
+                        queue.append(found)
+                        yield found, source
+
+    def _held(self, node: str) -> Iterator[_Vertex]:
+        return ((pid, self._zone_of[node], "") for pid in self.held[node])
 
     def _next(self, vertex: _Vertex, unseen: Mapping[str, set[str]]) -> Iterator[_Vertex]:
-        pid, zone, node = vertex
-        if node:
-            yield from ((held, self._zone_of[node], "") for held in self.held[node])
-            return
+        pid, zone, _ = vertex
         if zone is None:
             for other, rule in self._rules.items():
                 if max(0, self._count(pid, other) - rule.least) < rule.most - rule.least:

@@ -60,7 +60,7 @@ def measure() -> Mapping[str, Any]:
     tasks += [(_zone_loss, (nodes, partitions, 2)) for nodes, partitions in ZONED]
     tasks.sort(key=lambda task: -task[1][0] * task[1][1])
     with multiprocessing.Pool(PROCESSES) as pool:
-        results = pool.map(_run, tasks, chunksize=1)
+        results = list(pool.imap_unordered(_run, tasks, chunksize=1))
     found = sorted((asdict(one) | {"is_zoned": isinstance(one, ZoneLoss)} for one in results), key=_place)
     return {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
