@@ -8,7 +8,7 @@ Leaves to others: the plan (the product's placement), what rate a node has. Sans
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,19 +35,28 @@ def schedule(moves: Sequence[Relocation], at_once: int, seconds_each: float) -> 
     """
     sending: Counter[str] = Counter()
     taking: Counter[str] = Counter()
-    waiting, under_way = list(moves), list[tuple[float, int, Relocation]]()
-    now_s, most, number = 0.0, 0, 0
-    while waiting or under_way:
-        left: list[Relocation] = []
-        for move in waiting:
-            if sending[move.source] < at_once and taking[move.target] < at_once:
-                sending[move.source] += 1
-                taking[move.target] += 1
-                heapq.heappush(under_way, (now_s + seconds_each, number, move))
-                number += 1
+    ways: dict[tuple[str, str], deque[int]] = {}
+    for number, move in enumerate(moves):
+        ways.setdefault((move.source, move.target), deque()).append(number)
+    under_way: list[tuple[float, int, Relocation]] = []
+    now_s, most = 0.0, 0
+    while ways or under_way:
+        # Of the moves from one node to another only the first can be next.
+        first = [(numbers[0], way) for way, numbers in ways.items()]
+        heapq.heapify(first)
+        while first:
+            number, way = heapq.heappop(first)
+            if sending[way[0]] >= at_once or taking[way[1]] >= at_once:
+                continue
+            sending[way[0]] += 1
+            taking[way[1]] += 1
+            heapq.heappush(under_way, (now_s + seconds_each, number, moves[number]))
+            ways[way].popleft()
+            if ways[way]:
+                heapq.heappush(first, (ways[way][0], way))
             else:
-                left.append(move)
-        waiting, most = left, max(most, len(under_way))
+                del ways[way]
+        most = max(most, len(under_way))
         now_s = under_way[0][0]
         while under_way and under_way[0][0] <= now_s:
             _, _, ended = heapq.heappop(under_way)
