@@ -12,6 +12,7 @@ KILLS ?= 20
 WRITES ?= 10000
 OPERATIONS ?= 100000
 USERS ?= 64
+BENCH ?=
 SECONDS ?= 20
 RECORDS ?= 100000
 PYTHON ?= python3
@@ -48,7 +49,8 @@ help:
 	@echo 'make state-machine  the whole HTTP API against a plain dict under kills and moves, until $(OPERATIONS) answers'
 	@echo '             were judged (OPERATIONS=, SEED=)'
 	@echo 'make compose-test  docker-compose.yml for real, with an engine that runs or one started for it (6 minutes)'
-	@echo 'make bench   requests per second, measured with wrk'
+	@echo 'make bench   this cluster beside etcd and Redis under the same load, as a report in docs/benchmarks (25 minutes);'
+	@echo "             BENCH='--quick': to try it, BENCH='--only kvstore,etcd': these, BENCH=--help: all options"
 	@echo 'make bench-recovery  how long a node that was away, or lost its disk, takes to be in sync again'
 	@echo 'make bench-import  records per second that an import stores'
 	@echo 'make export-import  an export, imported into another cluster, is the same (RECORDS=)'
@@ -132,8 +134,8 @@ bench-recovery: .venv/dev.stamp
 compose-test: .venv/dev.stamp
 	$(PY) tests/compose/run.py
 
-bench: .venv/dev.stamp
-	$(PY) loadtest/bench.py
+bench: .venv/dev.stamp .venv/load.stamp
+	PYTHONPATH=loadtest $(PY) -m compare $(BENCH)
 
 bench-import: .venv/dev.stamp
 	$(PY) loadtest/import_bench.py

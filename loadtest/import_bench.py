@@ -11,18 +11,17 @@ import argparse
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from own_cluster import cluster
+from processes import MemoryWatch
 
 from kvstore.client import SyncClient
 from kvstore.errors import KvError, OperatorError
 
 PIECE_RECORDS = 1000
-SAMPLE_S = 0.2
 
 
 def pieces(records: int, record_bytes: int) -> Iterator[bytes]:
@@ -35,56 +34,6 @@ def pieces(records: int, record_bytes: int) -> Iterator[bytes]:
 
 def record(number: int, filler: int) -> str:
     return f'{{"key":"import/{number:09}","value":"{"x" * filler}"}}\n'
-
-
-class MemoryWatch:
-    """Samples RssAnon of this process and of all below it; `most_mib` by what the processes are."""
-
-    def __init__(self) -> None:
-        self.most_mib: dict[str, float] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> MemoryWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(SAMPLE_S):
-            for pid in [os.getpid(), *descendants(os.getpid())]:
-                try:
-                    name, mib = name_of(pid), anonymous_mib(pid)
-                except OSError:
-                    continue
-                self.most_mib[name] = max(mib, self.most_mib.get(name, 0.0))
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below `pid`."""
-    found = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (thread / "children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
-
-
-def name_of(pid: int) -> str:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-    if "--id" in words:
-        return words[words.index("--id") + 1]
-    return next((word for word in ("gateway", "up") if word in words), "client")
-
-
-def anonymous_mib(pid: int) -> float:
-    """RssAnon in MiB; 0 for a process that has ended."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def measure(records: int, record_bytes: int) -> str:

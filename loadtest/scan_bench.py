@@ -12,7 +12,6 @@ import asyncio
 import http.client
 import os
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -21,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import Load, run_wrk
-from import_bench import MemoryWatch
 from latencies import percentile_ms
 from open_loop import OpenLoop
 from own_cluster import cluster
+from processes import MemoryWatch
+from wrk_runs import Load, is_installed, run_wrk
 
 from kvstore.client import SyncClient
 from kvstore.errors import KvError, OperatorError
@@ -137,7 +136,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=1_000_000)
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
+    if not is_installed():
         print("scan_bench: wrk is missing: apt-get install wrk", file=sys.stderr)
         return 1
     print(f"{options.records} records with values of {len(VALUE)} bytes over 64 partitions, {os.cpu_count()} cores")

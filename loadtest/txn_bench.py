@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import itertools
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -21,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import Load, Round, run_wrk
 from hot_key import HotKeyTally, run_hot_key
-from import_bench import descendants
 from own_cluster import cluster
+from processes import cpu_s, descendants
+from wrk_runs import Load, Round, is_installed, run_wrk
 
 from kvstore.client import SyncClient
 from kvstore.errors import KvError, OperatorError
@@ -34,7 +33,6 @@ KINDS = {PUT: "put", LONG: "long", ONE: "one", TWO: "two", APART: "apart"}
 CLIENTS = 64
 TAGS = 32
 HOT_KEY = "bench/hot"
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -110,11 +108,7 @@ def tags_apart(client: SyncClient) -> list[str]:
 
 def cpu_s_now() -> float:
     """What all processes below this one have used so far."""
-    total = 0
-    for pid in descendants(os.getpid()):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS_PER_S
+    return cpu_s(descendants(os.getpid()))
 
 
 def measure_round(url: str, client: SyncClient, tags: Path, seconds: int, seed: int) -> Measured:
@@ -123,13 +117,13 @@ def measure_round(url: str, client: SyncClient, tags: Path, seconds: int, seed: 
     Raises:
         OperatorError: the hot key does not stand at what its clients were told.
     """
-    alone, crowd, cpu_s = {}, {}, {}
+    alone, crowd, used_s = {}, {}, {}
     for kind, script in KINDS.items():
         load = Load(kind, "txns.lua", (script, str(tags)))
         alone[kind] = run_wrk(url, load, 1, seconds, seed)
         before_s = cpu_s_now()
         crowd[kind] = run_wrk(url, load, CLIENTS, seconds, seed)
-        cpu_s[kind] = (cpu_s_now() - before_s) / (crowd[kind].requests_per_s * seconds)
+        used_s[kind] = (cpu_s_now() - before_s) / (crowd[kind].requests_per_s * seconds)
     client.delete(HOT_KEY)
     parts = urlsplit(url)
     names = tags.read_text().split()
@@ -138,7 +132,7 @@ def measure_round(url: str, client: SyncClient, tags: Path, seconds: int, seed: 
     counted = int(client.get(HOT_KEY).data)
     if counted != hot.committed:
         raise OperatorError(f"the hot key stands at {counted}, {hot.committed} transactions were acknowledged")
-    return Measured(alone, crowd, cpu_s, hot)
+    return Measured(alone, crowd, used_s, hot)
 
 
 def told(number: int, one: Measured) -> str:
@@ -179,7 +173,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of each kind, at one connection and at many")
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
+    if not is_installed():
         print("txn_bench: wrk is missing: apt-get install wrk", file=sys.stderr)
         return 1
     try:

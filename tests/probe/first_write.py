@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import shutil
 import statistics
@@ -94,11 +95,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the load")
+    parser.add_argument("--json", type=Path, help="a file for the times, in seconds")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     data = Path(tempfile.mkdtemp(prefix="kvstore-first-"))
     times = asyncio.run(run(arguments.kills, arguments.seed, data))
     shutil.rmtree(data)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(times))
     print(f"{len(times)} kills: median {statistics.median(times):.2f} s, longest {max(times):.2f} s")
     return 1 if max(times) > FIRST_WRITE_S_MAX else 0
 

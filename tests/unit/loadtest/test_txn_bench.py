@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bench import Round
 from hot_key import HotKeyTally
 from txn_bench import APART, APART_RATE, CPU, FIGURES, KINDS, LATENCY, PUT, Line, Measured
+from wrk_runs import Round
 
 ROUND = Round(1000.0, 0, 2.0, 9.0)
 
