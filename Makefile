@@ -25,6 +25,7 @@ FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest examples
 
 .PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-micro ratio bench-import bench-handoff ycsb bench-scan bench-txn export-import clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
@@ -51,6 +52,8 @@ help:
 	@echo 'make compose-test  docker-compose.yml for real, with an engine that runs or one started for it (6 minutes)'
 	@echo 'make bench   this cluster beside etcd and Redis under the same load, as a report in docs/benchmarks (25 minutes);'
 	@echo "             BENCH='--quick': to try it, BENCH='--only kvstore,etcd': these, BENCH=--help: all options"
+	@echo 'make bench-micro  microseconds of the parts: codec, routing, engine, RPC'
+	@echo 'make ratio   GETs and PUTs of a gateway beside an aiohttp application that says hello: not far below what is usual'
 	@echo 'make bench-recovery  how long a node that was away, or lost its disk, takes to be in sync again'
 	@echo 'make bench-import  records per second that an import stores'
 	@echo 'make export-import  an export, imported into another cluster, is the same (RECORDS=)'
@@ -136,6 +139,12 @@ compose-test: .venv/dev.stamp
 
 bench: .venv/dev.stamp .venv/load.stamp
 	PYTHONPATH=loadtest $(PY) -m compare $(BENCH)
+
+bench-micro: .venv/dev.stamp .venv/load.stamp
+	$(PY) -m pytest loadtest/micro -p no:xdist --benchmark-only --benchmark-sort=name --benchmark-columns=min,median,iqr,ops
+
+ratio: .venv/dev.stamp
+	PYTHONPATH=loadtest $(PY) -m compare.ratio_check
 
 bench-import: .venv/dev.stamp
 	$(PY) loadtest/import_bench.py
