@@ -6,12 +6,13 @@ words around them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from compare.matrix import CONNECTIONS, GET, KEYS, MIXED, PUT
 from compare.results import Measurement, Results, Sample
@@ -45,10 +46,11 @@ def draw(results: Results, folder: Path) -> list[str]:
     return list(pictures)
 
 
-def _panels(title: str) -> tuple[Figure, Sequence[Any]]:
+def _panels(title: str, is_log: bool) -> tuple[Figure, Sequence[Any]]:
+    """Where they are logarithmic they share their scale, or a bar's height would mean something else in each."""
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     figure.suptitle(title)
-    return figure, figure.subplots(1, len(OPS))
+    return figure, figure.subplots(1, len(OPS), sharey=is_log)
 
 
 def _finish(figure: Figure, panels: Sequence[Any], is_log: bool) -> Figure:
@@ -60,6 +62,9 @@ def _finish(figure: Figure, panels: Sequence[Any], is_log: bool) -> Figure:
         elif is_log:
             panel.set_yscale("log")
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            panel.yaxis.set_minor_formatter(NullFormatter())
+            least, most = (math.log10(limit) for limit in panel.get_ylim())
+            panel.set_ylim(10 ** math.floor(least), 10 ** math.ceil(most))
         else:
             panel.set_ylim(bottom=0)
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -76,7 +81,7 @@ def _range(rounds: Sequence[Sample], value: Value) -> tuple[float, float]:
 
 
 def _by_connections(results: Results, value: Value, unit: str, is_log: bool = False) -> Figure:
-    figure, panels = _panels("Values of 100 B, medians; bars from the least to the most of the rounds")
+    figure, panels = _panels("Values of 100 B, medians; bars from the least to the most of the rounds", is_log)
     for panel, op in zip(panels, OPS, strict=True):
         for system in LABELS:
             found = [one for count in CONNECTIONS if (one := results.find(system, op, 100, count)) is not None]
@@ -108,7 +113,7 @@ def _line(panel: Any, system: str, found: Sequence[Measurement], value: Value) -
 
 
 def _bars(results: Results, value: Value, unit: str, is_log: bool) -> Figure:
-    figure, panels = _panels("64 connections, by size of the values, medians")
+    figure, panels = _panels("64 connections, by size of the values, medians", is_log)
     systems = [name for name in LABELS if any(one.system == name for one in results.measurements)]
     width = BAR / max(1, len(systems))
     for panel, op in zip(panels, OPS, strict=True):
@@ -128,4 +133,9 @@ def _bars(results: Results, value: Value, unit: str, is_log: bool) -> Figure:
 
 
 def _short(value: float) -> str:
-    return f"{value / 1000:.1f}k" if value >= 1000 else f"{value:.3g}"
+    """Few enough digits to stand above a bar."""
+    if value >= 10_000:
+        return f"{value / 1000:.0f}k"
+    if value >= 1000:
+        return f"{value / 1000:.1f}k"
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
