@@ -230,11 +230,13 @@ class ReadOne(Value, frozen=True):
 
 class Read(Message, frozen=True, tag=10):
     """Linearizable reads of single keys, asked of the leader of each. `is_quorum`: that it still leads is not concluded
-    from its clock, its followers are asked. `tells_absences`: as `ReadResult` says."""
+    from its clock, its followers are asked. `tells_absences`: as `ReadResult` says. `is_urgent`: somebody waits for
+    each by itself, so those that cannot be answered at once end in `outcome_unknown` where others can."""
 
     reads: list[ReadOne]
     is_quorum: bool = False
     tells_absences: bool = False
+    is_urgent: bool = False
 
 
 class ReadResult(Message, frozen=True, tag=11):
@@ -277,9 +279,14 @@ class WriteOne(Value, frozen=True):
 
 
 class Write(Message, frozen=True, tag=12):
-    """Independent writes, carried out in the order given where keys are equal."""
+    """Independent writes, carried out in the order given where keys are equal.
+
+    `is_urgent`: somebody waits for each by itself, so what is known is told after a while, and the others end in
+    `outcome_unknown`: they are asked for again under their numbers or tokens.
+    """
 
     writes: list[WriteOne]
+    is_urgent: bool = False
 
 
 class Written(Value, frozen=True, tag=2):

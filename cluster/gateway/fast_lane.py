@@ -34,6 +34,8 @@ from kvstore.versions import etag
 KEYSPACE = "default"
 # How long what is asked of a node waits for company while a call to it is under way.
 HOLD_S = 0.005
+# How long writes of a partition go alone after one of them has kept others waiting.
+ALONE_S = 1.0
 
 
 class Caller(Protocol):
@@ -50,7 +52,7 @@ _Writing = tuple[Caller, Entry, Change, Lane, int]
 
 
 class _Reads:
-    """Reads of one loop turn, of one node."""
+    """Reads that go to one node together."""
 
     __slots__ = ("callers", "reads")
 
@@ -60,12 +62,13 @@ class _Reads:
 
 
 class _Writes:
-    """Writes of one loop turn, of one node."""
+    """Writes that go to one node together; one that goes alone keeps nobody waiting."""
 
-    __slots__ = ("callers", "deadline_s", "writes")
+    __slots__ = ("callers", "deadline_s", "is_alone", "writes")
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(self, deadline_s: float, is_alone: bool) -> None:
         self.deadline_s = deadline_s
+        self.is_alone = is_alone
         self.writes: list[WriteOne] = []
         self.callers: list[_Writing] = []
 
@@ -86,6 +89,7 @@ class FastLane:
         self._writes: dict[str, _Writes] = {}
         self._reading: Counter[str] = Counter()
         self._writing: Counter[str] = Counter()
+        self._alone_until_s: dict[int, float] = {}
         self._is_due = False
         self._is_holding = False
         self._going_on: set[asyncio.Task[None]] = set()
@@ -147,7 +151,9 @@ class FastLane:
 
     def _send_reads(self, node: str, group: _Reads) -> None:
         try:
-            future = self._links.call(node, Read(group.reads), self._dispatcher.attempt_s(READ_ATTEMPT_S))
+            future = self._links.call(
+                node, Read(group.reads, is_urgent=True), self._dispatcher.attempt_s(READ_ATTEMPT_S)
+            )
         except NotSent:
             for caller in group.callers:
                 caller.take_long_way()
@@ -187,9 +193,12 @@ class FastLane:
     # ---- writes -------------------------------------------------------------------------------------------------
 
     def _write(self, caller: Caller, entry: Entry, node: str, request: FastRequest) -> None:
-        group = self._writes.get(node)
+        is_alone = self._is_alone(entry.pid)
+        group = None if is_alone else self._writes.get(node)
         if group is None:
-            group = self._writes[node] = _Writes(self._dispatcher.deadline_s())
+            group = _Writes(self._dispatcher.deadline_s(), is_alone)
+            if not is_alone:
+                self._writes[node] = group
         change = Change(
             KEYSPACE,
             request.key,
@@ -205,19 +214,31 @@ class FastLane:
             number = lane.draw()
         group.writes.append(write_of(entry, change, lane, number))
         group.callers.append((caller, entry, change, lane, number))
+        if is_alone:
+            self._send_writes(node, group)
+
+    def _is_alone(self, pid: int) -> bool:
+        """Whether others are not to wait for writes of this partition, which may be slow."""
+        if pid not in self._alone_until_s:
+            return False
+        if self._loop.time() < self._alone_until_s[pid]:
+            return True
+        del self._alone_until_s[pid]
+        return False
 
     def _send_writes(self, node: str, group: _Writes) -> None:
         try:
-            future = self._links.call(node, Write(group.writes), self._dispatcher.attempt_s(WRITE_ATTEMPT_S))
+            call = Write(group.writes, is_urgent=True)
+            future = self._links.call(node, call, self._dispatcher.attempt_s(WRITE_ATTEMPT_S))
         except NotSent as error:
             for one in group.callers:
                 self._go_on(node, group, one, error)
         else:
-            self._writing[node] += 1
+            self._writing[node] += not group.is_alone
             future.add_done_callback(partial(self._take_written, node, group))
 
     def _take_written(self, node: str, group: _Writes, future: asyncio.Future[Body]) -> None:
-        self._writing[node] -= 1
+        self._writing[node] -= not group.is_alone
         if node in self._writes:
             self._send_soon()
         answer = self._answer_of(node, future)
@@ -229,6 +250,8 @@ class FastLane:
             return
         for one, written in zip(group.callers, answer.results, strict=True):
             if isinstance(written, Fault):
+                if written.code == "outcome_unknown":
+                    self._alone_until_s[one[1].pid] = self._loop.time() + ALONE_S
                 self._go_on(node, group, one, WriteResult([written]))
                 continue
             caller, entry, change, lane, number = one

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from kvstore.messages import Absence, Failed, Fault, ReadResult, StaleResult, WriteResult
+from kvstore.replication.answers import LATER
 from kvstore.rpc.connection import Connection
 from kvstore.txn.log_end import LOCKED
+
+STILL_OPEN = Fault("outcome_unknown", "not known yet, as others of the same message are")
 
 
 class PendingCall:
@@ -45,6 +48,39 @@ class PendingCall:
             self._connection.answer(self._call, WriteResult(self.results))
         else:
             self._connection.answer(self._call, ReadResult(self._now_ms, self.results, self.absences))
+
+
+class PendingUrgent(PendingCall):
+    """A call that may be answered before every part is settled.
+
+    Args:
+        waiting: where such calls are found until they are answered.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(
+        self, connection: Connection, call: int, now_ms: int | None, asked_ms: int, waiting: set[PendingUrgent]
+    ) -> None:
+        super().__init__(connection, call, now_ms, asked_ms)
+        self._waiting = waiting
+        waiting.add(self)
+
+    @property
+    def is_partly_known(self) -> bool:
+        """Whether some parts are settled and others are not."""
+        return 0 < self.open_parts < len(self.results)
+
+    def answer_known(self) -> None:
+        """Answer, though some parts are open; what comes of those is told to nobody."""
+        self.results = [STILL_OPEN if result is LATER else result for result in self.results]
+        self.send()
+
+    def send(self) -> None:
+        """Answer, unless that was done."""
+        if self in self._waiting:
+            self._waiting.discard(self)
+            super().send()
 
 
 class PendingOne(PendingCall):

@@ -49,7 +49,7 @@ from kvstore.messages import (
     Write,
 )
 from kvstore.node.bulk import ROLE
-from kvstore.node.pending import PendingCall, PendingOne, PendingStale
+from kvstore.node.pending import PendingCall, PendingOne, PendingStale, PendingUrgent
 from kvstore.node.scanner import Scanner
 from kvstore.node.shell import Shell
 from kvstore.replication.answers import LATER, Later
@@ -223,7 +223,11 @@ class Service:
         shell = self.shell
         view, now = shell.view(), shell.now_after_view()
         read = shell.partitions.reads.quorum if message.is_quorum else shell.partitions.read
-        pending = PendingCall(connection, call, now.wall_ms, now.mono_ms)
+        pending = (
+            PendingUrgent(connection, call, now.wall_ms, now.mono_ms, shell.urgent)
+            if message.is_urgent
+            else PendingCall(connection, call, now.wall_ms, now.mono_ms)
+        )
         results = pending.results
         left_bytes = READ_BYTES_MAX
         for index, one in enumerate(message.reads):
@@ -244,6 +248,8 @@ class Service:
         shell.metrics.queued += pending.open_parts
         if not pending.open_parts:
             pending.send()
+        elif isinstance(pending, PendingUrgent) and pending.is_partly_known:
+            pending.answer_known()
 
     def _read_stale(self, connection: Connection, call: int, message: ReadStale) -> None:
         if connection.role != "gateway":
@@ -288,7 +294,11 @@ class Service:
         shell = self.shell
         view, now = shell.view(), shell.now_after_view()
         write = shell.partitions.write
-        pending = PendingCall(connection, call, None, now.mono_ms)
+        pending = (
+            PendingUrgent(connection, call, None, now.mono_ms, shell.urgent)
+            if message.is_urgent
+            else PendingCall(connection, call, None, now.mono_ms)
+        )
         results = pending.results
         for index, one in enumerate(message.writes):
             result = write((pending, index), one, view, now)

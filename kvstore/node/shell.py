@@ -23,7 +23,7 @@ from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
 from kvstore.node.controls import Controls
 from kvstore.node.digester import Digester
 from kvstore.node.metrics import NodeMetrics
-from kvstore.node.pending import PendingCall
+from kvstore.node.pending import PendingCall, PendingUrgent
 from kvstore.partition import Replicated
 from kvstore.partitions import Partitions
 from kvstore.replication.bucket_digests import BucketDigests
@@ -36,6 +36,7 @@ CAS_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
 MAP_FULL_TRIES_MAX = 5
 APPLY_S = 0.1
+URGENT_MS = 200
 EXIT_STORE_FAILED = 70
 
 log = structlog.get_logger("node")
@@ -54,6 +55,7 @@ class Shell:
         self.controls = Controls()
         self.peers: dict[str, Link] = {}
         self.bulk = BulkAnswers(metrics.sent_chunk)
+        self.urgent: set[PendingUrgent] = set()
         self._bulk_links = BulkLinks(lambda: self._identity(ROLE), self.receive)
         self._handler = handler
         self._loop = asyncio.get_running_loop()
@@ -296,10 +298,17 @@ class Shell:
         self.partitions.usage = self.engine.usage()
         self.perform(self.partitions.tick(self.view(), self.now()))
         self._bulk_links.close_idle(self._loop.time())
+        self._answer_urgent()
         if self._loop.time() - self._applied_s >= APPLY_S:
             self._applied_s = self._loop.time()
             self.apply_soon()
         self.schedule()
+
+    def _answer_urgent(self) -> None:
+        """Nobody waits for long for what others of the same message wait for."""
+        since_ms = self.now().mono_ms - URGENT_MS
+        for call in [one for one in self.urgent if one.asked_ms <= since_ms and one.is_partly_known]:
+            call.answer_known()
 
     async def close(self) -> None:
         """Save what is there, apply what is committed, and stop."""

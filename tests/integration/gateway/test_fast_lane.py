@@ -15,6 +15,7 @@ from cluster.gateway.fast_lane import FastLane
 from cluster.gateway.fast_requests import FastRequest
 from kvstore.errors import KvError
 from kvstore.messages import Body, WriteResult
+from kvstore.node.pending import STILL_OPEN
 from kvstore.rpc.connection import Connection
 
 HOST = "Host: test\r\n"
@@ -174,6 +175,32 @@ async def test_what_is_asked_while_a_call_is_under_way_goes_together_and_is_not_
         lane.begin(asker, asked)
     await gateway.until(lambda: all(asker.answer for asker in askers))
     assert node.sizes == [1, 3, 2]
+
+
+async def test_a_write_that_is_not_known_yet_is_asked_for_alone_and_so_are_others_of_its_partition(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(connection: Connection, call: int, body: Body, priority: int = 0) -> None:
+        if isinstance(body, WriteResult) and len(body.results) == 2:
+            body = WriteResult([body.results[0], STILL_OPEN])
+        send(connection, call, body, priority)
+
+    send = Connection.answer
+    monkeypatch.setattr(Connection, "answer", answer)
+    lane = FastLane(gateway.dispatcher, gateway.router, max_value_bytes=100)
+    leader = gateway.router.route("default", b"a").leader
+    node = next(one for one in gateway.nodes if one.rid == leader)
+    askers = [Asker() for _ in range(3)]
+    for asker in askers[:2]:
+        lane.begin(asker, FastRequest("PUT", b"a", b"v", "text/plain"))
+    await gateway.until(lambda: all(asker.answer for asker in askers[:2]))
+    assert node.sizes == [2, 1]
+    numbers = [(one.number, one.again) for one in node.asked]
+    assert numbers[2] == (numbers[1][0], True)
+    lane.begin(askers[2], FastRequest("PUT", b"a", b"v", "text/plain"))
+    assert not lane._writes
+    await gateway.until(lambda: askers[2].answer is not None)
+    assert {asker.answer.status for asker in askers if asker.answer} == {201, 204}
 
 
 class Asker:
