@@ -3,7 +3,7 @@
 Guarantees: one gateway and N nodes run until Ctrl-C, SIGTERM or SIGHUP, then stop in order (the gateway first, so that
 requests under way still find their nodes), and no process is left, not even when this one is killed. A process that
 ends by itself is started again on its data. One data directory has one `up` at a time. Leaves to others: single
-processes (`supervisor`).
+processes (`children`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import fcntl
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from typing import Annotated
 
 import typer
 
+from cluster.children import Child, ChildFailed, command_of
 from cluster.cli.exits import ExitCode, complain
-from cluster.cli.supervisor import Child, ChildFailed
 from kvstore.client import Client
 from kvstore.errors import KvError, OperatorError
 from kvstore.rpc.client import parse_address
@@ -143,17 +142,13 @@ def _gateway_command(plan: _Plan, address: str) -> list[str]:
     listen = address.partition("://")[2] or plan.listen
     bind = ["--insecure-bind"] if plan.insecure_bind else []
     data = str(plan.data / "gateway")
-    return _command("gateway", "--listen", listen, "--data", data, "--initial-nodes", str(plan.nodes), *bind)
+    return command_of("gateway", "--listen", listen, "--data", data, "--initial-nodes", str(plan.nodes), *bind)
 
 
 def _node_command(plan: _Plan, name: str, gateway: str) -> list[str]:
     # The system chooses the port at each start: a fixed one may be taken by then, and a node announces itself anew.
     data = str(plan.data / name)
-    return _command("node", "--id", name, "--listen", "127.0.0.1:0", "--data", data, "--gateway", gateway)
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cluster.cli.main", *arguments, "--with-parent", str(os.getpid())]
+    return command_of("node", "--id", name, "--listen", "127.0.0.1:0", "--data", data, "--gateway", gateway)
 
 
 def _reachable(url: str) -> str:

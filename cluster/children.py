@@ -4,14 +4,16 @@ Guarantees: a child that ends after it was ready is started again with growing p
 ready is reported to who waits for it; one that ends in order before it is ready has nothing to do any more (a node that
 was removed) and is not started again; after `stop` none is left, a child that does not end in time being killed by its
 process id. A child gets no signal of the terminal: who holds a `Child` decides when it stops. Leaves to others: which
-processes there are (`up`), and that they end when this process is killed (their option `--with-parent`).
+processes there are (`up`, `gateway.supervise`), and carrying out `--with-parent` (the command line).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 
 STOP_S_MAX = 10.0
@@ -30,6 +32,11 @@ class ChildFailed(Exception):
         self.returncode = returncode
 
 
+def command_of(*arguments: str) -> list[str]:
+    """The command line of a `kvstore` process that ends when this one does, however that happens."""
+    return [sys.executable, "-m", "cluster.cli.main", *arguments, "--with-parent", str(os.getpid())]
+
+
 def describe_end(returncode: int) -> str:
     if returncode < 0:
         return f"was ended by {signal.Signals(-returncode).name}"
@@ -43,6 +50,7 @@ class Child:
         command: the command line, made anew at each start.
         report: told in one sentence of an end that was not asked for.
         stop_s_max: how long it may take to stop, in seconds.
+        pass_fds: open files that it gets at each start, under the same numbers.
     """
 
     def __init__(
@@ -51,12 +59,14 @@ class Child:
         command: Callable[[], Sequence[str]],
         report: Callable[[str], None],
         stop_s_max: float = STOP_S_MAX,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.address = ""
         self._command = command
         self._report = report
         self._stop_s_max = stop_s_max
+        self._pass_fds = tuple(pass_fds)
         self._process: asyncio.subprocess.Process | None = None
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stopping = False
@@ -120,6 +130,7 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
+            pass_fds=self._pass_fds,
         )
         if self._stopping:
             self._signal(process, signal.SIGTERM)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from cluster.cli import supervisor
-from cluster.cli.supervisor import Child, ChildFailed
+from cluster import children
+from cluster.children import Child, ChildFailed
 
 READY = "import os, signal, sys, time; print('ready tcp://h:' + str(os.getpid()), flush=True)\n"
 OBEDIENT = READY + "time.sleep(60)"
@@ -58,7 +59,7 @@ async def test_a_child_that_does_not_stop_is_killed() -> None:
 
 
 async def test_a_child_that_was_killed_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "PAUSE_S_MIN", 0.01)
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 0.01)
     reports: list[str] = []
     child = Child("n1", lambda: python(OBEDIENT), reports.append)
     first = await child.ready()
@@ -100,7 +101,7 @@ async def test_a_child_that_ends_in_order_before_it_is_ready_has_left_and_is_not
 async def test_a_child_that_leaves_after_it_was_ready_is_started_once_more_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(supervisor, "PAUSE_S_MIN", 0.01)
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 0.01)
     reports: list[str] = []
     mark = tmp_path / "left"
     code = (
@@ -121,10 +122,21 @@ async def test_a_child_is_out_of_reach_of_the_terminal() -> None:
 
 
 async def test_stopping_ends_the_pause_before_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "PAUSE_S_MIN", 60.0)
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 60.0)
     reported = asyncio.Event()
     child = Child("n1", lambda: python(OBEDIENT), lambda _report: reported.set())
     os.kill(pid_of(await child.ready()), signal.SIGKILL)
     async with asyncio.timeout(20):
         await reported.wait()
+        await child.stop()
+
+
+async def test_a_child_gets_the_files_that_are_passed_to_it_at_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        code = f"import socket; socket.socket(fileno={passed.fileno()}).getsockname()\n{OBEDIENT}"
+        child = Child("n1", lambda: python(code), lambda _report: None, pass_fds=[passed.fileno()])
+        first = await child.ready()
+        os.kill(pid_of(first), signal.SIGKILL)
+        await until_changed(child, first)
         await child.stop()
