@@ -182,7 +182,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """First message of a connection, from the side that dialled. `role`: gateway, control, node, bulk, admin.
+    """First message of a connection, from the side that dialled. `role`: gateway, control, node, bulk, admin;
+    of a gateway's worker to its control: worker.
 
     As `bulk` a node dials to pull data, and says nothing else on that connection.
 
@@ -906,6 +907,25 @@ class ForceFinish(Message, frozen=True, tag=85):
     then: bool
 
 
+class AskControl(Message, frozen=True, tag=90):
+    """A worker of a gateway asks control, in words that only those two know (`request`). Answer: `ControlAnswer`."""
+
+    request: bytes
+
+
+class ControlAnswer(Message, frozen=True, tag=91):
+    """What control says to a worker, in words that depend on what was asked."""
+
+    answer: bytes
+
+
+class WorkerCounts(Message, frozen=True, tag=92):
+    """What a worker of a gateway has counted so far, in words of gateways. As a call: answered by the same message,
+    with what all workers of the gateway have."""
+
+    counts: bytes
+
+
 Body = (
     Hello
     | Welcome
@@ -963,6 +983,9 @@ Body = (
     | ListPrepared
     | PreparedTxns
     | ForceFinish
+    | AskControl
+    | ControlAnswer
+    | WorkerCounts
 )
 
 

@@ -13,7 +13,7 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import assert_never, overload
+from typing import assert_never
 
 import structlog
 
@@ -47,33 +47,9 @@ from cluster.control.events import (
     Tell,
     Ticked,
 )
+from cluster.control.interface import Control
 from cluster.control.map_store import MapStore, StoreUnavailable
-from cluster.control.messages import (
-    AbortMove,
-    AdmitNode,
-    Admitted,
-    Answer,
-    ChangeNode,
-    ClusterStatus,
-    ClusterView,
-    DrawIdWindow,
-    DrawIncarnation,
-    ForcePromote,
-    ForcePromoted,
-    IdWindow,
-    Incarnation,
-    MakePlan,
-    NodeChanged,
-    PlanView,
-    Readiness,
-    Ready,
-    RebalanceStatus,
-    RebalanceView,
-    RemoveNode,
-    Request,
-    SetRebalance,
-    StartPlan,
-)
+from cluster.control.messages import Answer, DrawIdWindow, Incarnation, Request
 from cluster.control.node_link import NodeLink
 from cluster.control.settings import ControlSettings
 from cluster.placement.ring import RingPlacement
@@ -92,7 +68,7 @@ SENDER = "control"
 log = structlog.get_logger("control")
 
 
-class ControlServer:
+class ControlServer(Control):
     """Control inside one event loop.
 
     Args:
@@ -124,7 +100,6 @@ class ControlServer:
 
     @property
     def cluster_id(self) -> bytes:
-        """The 8 bytes that name this cluster; known once started."""
         return self._identity.cluster_id
 
     async def start(self) -> None:
@@ -162,30 +137,9 @@ class ControlServer:
         await self._store.close()
 
     async def wait_failed(self) -> None:
-        """Return only by raising: what made control unable to go on (the process should end)."""
         await asyncio.shield(self._failed)
 
-    @overload
-    async def ask(self, request: AdmitNode) -> Admitted: ...
-    @overload
-    async def ask(self, request: ClusterStatus) -> ClusterView: ...
-    @overload
-    async def ask(self, request: Readiness) -> Ready: ...
-    @overload
-    async def ask(self, request: ForcePromote) -> ForcePromoted: ...
-    @overload
-    async def ask(self, request: DrawIncarnation) -> Incarnation: ...
-    @overload
-    async def ask(self, request: DrawIdWindow) -> IdWindow: ...
-    @overload
-    async def ask(self, request: RemoveNode | ChangeNode) -> NodeChanged: ...
-    @overload
-    async def ask(self, request: MakePlan) -> PlanView: ...
-    @overload
-    async def ask(self, request: StartPlan | RebalanceStatus | SetRebalance | AbortMove) -> RebalanceView: ...
-
-    async def ask(self, request: Request) -> Answer:
-        """Carry out a request; a refusal is raised as an error of `kvstore.errors`."""
+    async def carry_out(self, request: Request) -> Answer:
         if self._is_closed or self._failed.done():
             raise ShuttingDown("the gateway is stopping")
         number = next(self._ask_numbers)
@@ -198,10 +152,6 @@ class ControlServer:
             del self._asks[number]
 
     def subscribe(self, callback: Callable[[MapUpdate], None]) -> Callable[[], None]:
-        """Call `callback` at once with the whole map, then with every change, in order; returns the way to stop it.
-
-        A keyspace is known before it is placed: until then its partitions have no entries.
-        """
         callback(self._controller.map.full_update())
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)

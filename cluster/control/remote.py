@@ -1,0 +1,156 @@
+"""Control in another process of the same gateway, as a worker sees it.
+
+Guarantees: subscribers get the map and its changes as they would from control itself; a request ends as control ends
+it, and where the connection ends first, as one that changed nothing only if that is sure. Once the connection is gone
+`wait_failed` says so, and nothing comes any more: it is not made anew. Leaves to others: control (`worker_port`), and
+what the worker counts (`gateway.counts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from cluster.cluster_map import ClusterMap
+from cluster.control import codec
+from cluster.control.interface import Control
+from cluster.control.messages import (
+    AbortMove,
+    AdmitNode,
+    Answer,
+    ChangeNode,
+    ForcePromote,
+    RemoveNode,
+    Request,
+    SetRebalance,
+    StartPlan,
+)
+from cluster.control.worker_port import NO_CLUSTER, ROLE
+from kvstore.codec import FORMAT, CodecError
+from kvstore.errors import KvError, OperatorError, OutcomeUnknown, ShuttingDown, from_code
+from kvstore.messages import AskControl, Body, ControlAnswer, Envelope, Failed, Hello, MapUpdate, Welcome, WorkerCounts
+from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, NotSent, RpcError
+
+HELLO_S_MAX = 10.0
+# Control answers when it can, which is when the map store does; who asks gives up by itself.
+ANSWER_S_MAX = 86_400.0
+
+_Change = AdmitNode | ForcePromote | RemoveNode | ChangeNode | StartPlan | SetRebalance | AbortMove
+
+
+class ControlLost(Exception):
+    """The connection to control is gone."""
+
+
+class RemoteControl(Control):
+    """Args:
+    path: of the socket where control listens.
+    worker: the name of this worker, which no other one has.
+    """
+
+    def __init__(self, path: Path, worker: str) -> None:
+        self._path = path
+        self._worker = worker
+        self._cluster_id = b""
+        self._map = ClusterMap.empty(b"")
+        self._subscribers: list[Callable[[MapUpdate], None]] = []
+        self._connection: Connection | None = None
+        loop = asyncio.get_running_loop()
+        self._knows_map: asyncio.Future[None] = loop.create_future()
+        self._lost: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def cluster_id(self) -> bytes:
+        return self._cluster_id
+
+    async def start(self) -> None:
+        """Connect, and wait for the map.
+
+        Raises:
+            OperatorError: nobody answers there.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(HELLO_S_MAX):
+                _, self._connection = await loop.create_unix_connection(self._connect, str(self._path))
+                hello = Hello(NO_CLUSTER, self._worker, ROLE, FORMAT)
+                answer = await self._connection.call(hello, HELLO_S_MAX, PRIORITY_CONTROL)
+                if not isinstance(answer, Welcome):
+                    raise OperatorError(f"control answered hello by {type(answer).__name__}")
+                self._cluster_id = answer.cluster_id
+                await self._knows_map
+        except (OSError, RpcError, TimeoutError) as error:
+            raise OperatorError(f"control does not answer at {self._path}: {error or 'no answer in time'}") from error
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close("the worker ends")
+        self._lost.cancel()
+        self._knows_map.cancel()
+
+    async def wait_failed(self) -> None:
+        await asyncio.shield(self._lost)
+
+    def subscribe(self, callback: Callable[[MapUpdate], None]) -> Callable[[], None]:
+        callback(self._map.full_update())
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    async def carry_out(self, request: Request) -> Answer:
+        try:
+            answer = await self._call(AskControl(codec.encode(request)))
+            if isinstance(answer, ControlAnswer):
+                return codec.decode_answer(request, answer.answer)
+        except NotSent as error:
+            raise ShuttingDown("the gateway is stopping") from error
+        except (RpcError, CodecError) as error:
+            kind = OutcomeUnknown if isinstance(request, _Change) else ShuttingDown
+            raise kind(f"control did not answer: {error}") from error
+        if isinstance(answer, Failed):
+            raise from_code(answer.fault.code, answer.fault.detail)
+        raise KvError(f"control answered by {type(answer).__name__}")
+
+    def tell_counts(self, counts: bytes) -> None:
+        """What this worker has counted so far; where it is lost, the next word holds it too."""
+        if self._connection is not None:
+            self._connection.cast(WorkerCounts(counts), PRIORITY_CONTROL)
+
+    async def all_counts(self, counts: bytes) -> bytes:
+        """What all workers have counted, this one as told here.
+
+        Raises:
+            ShuttingDown: control does not answer any more.
+        """
+        try:
+            answer = await self._call(WorkerCounts(counts))
+        except RpcError as error:
+            raise ShuttingDown("the gateway is stopping") from error
+        if not isinstance(answer, WorkerCounts):
+            raise KvError(f"control answered by {type(answer).__name__}")
+        return answer.counts
+
+    def _call(self, body: AskControl | WorkerCounts) -> asyncio.Future[Body]:
+        if self._connection is None:
+            raise NotSent("control is not connected")
+        return self._connection.call(body, ANSWER_S_MAX, PRIORITY_CONTROL)
+
+    def _connect(self) -> Connection:
+        return Connection(self._received, cluster_id=NO_CLUSTER, dialled=True, on_closed=self._closed)
+
+    def _received(self, connection: Connection, envelope: Envelope) -> None:
+        update = envelope.body
+        if not isinstance(update, MapUpdate):
+            connection.close(f"unexpected message {type(update).__name__}")
+            return
+        self._map = self._map.updated(update)
+        if not self._knows_map.done():
+            self._knows_map.set_result(None)
+        for callback in list(self._subscribers):
+            callback(update)
+
+    def _closed(self, connection: Connection, _error: Exception | None) -> None:
+        if not self._lost.done():
+            self._lost.set_exception(ControlLost(connection.close_reason or "the connection to control is gone"))
+            # Nobody may wait for it, and asyncio complains of an error that is not looked at.
+            self._lost.exception()
