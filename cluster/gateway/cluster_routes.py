@@ -28,7 +28,6 @@ from cluster.gateway.breaker import State
 from cluster.gateway.documents import decoded_json
 from cluster.gateway.http_request import Request
 from cluster.gateway.metrics import CONTENT_TYPE as METRICS_TYPE
-from cluster.gateway.metrics import Metrics
 from cluster.gateway.txn_operators import TxnOperators
 from cluster.gateway.verifier import Verifier
 from cluster.gateway.verify_answer import told
@@ -55,6 +54,13 @@ class Control(Protocol):
     async def ask(self, request: Readiness) -> Ready: ...
     @overload
     async def ask(self, request: ForcePromote) -> ForcePromoted: ...
+
+
+class Scrape(Protocol):
+    """Who tells what was counted."""
+
+    async def text(self) -> bytes:
+        """As Prometheus reads it."""
 
 
 class PromotedByForce(ForcePromoted, frozen=True):
@@ -100,7 +106,7 @@ class ClusterRoutes:
         control: Control,
         verifier: Verifier,
         operators: TxnOperators,
-        metrics: Metrics,
+        metrics: Scrape,
         *,
         openapi: bytes,
         breakers: Callable[[], Mapping[str, State]],
@@ -167,9 +173,9 @@ class ClusterRoutes:
         return Answer(200, "Content-Type: text/plain; charset=utf-8\r\n", WELCOME)
 
     async def show_metrics(self, request: Request) -> Answer:
-        """What this process counted, for Prometheus."""
+        """What this gateway counted, for Prometheus."""
         request.operation = "metrics"
-        return Answer(200, f"Content-Type: {METRICS_TYPE}\r\n", self._metrics.render())
+        return Answer(200, f"Content-Type: {METRICS_TYPE}\r\n", await self._metrics.text())
 
     async def show_openapi(self, _request: Request) -> Answer:
         """The contract."""
