@@ -96,7 +96,9 @@ class Child:
             self._signal(self._process, signal.SIGKILL)
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        self._ready.cancel()
+        if not self._ready.cancel() and not self._ready.cancelled():
+            # Nobody may have waited for it, and asyncio complains of an error that is not looked at.
+            self._ready.exception()
 
     @staticmethod
     def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
 import structlog
 
@@ -19,10 +19,15 @@ from kvstore.errors import OperatorError
 from kvstore.rpc.client import parse_address
 
 
-def log_to_stderr() -> None:
-    """Set up the logs."""
+def log_to_stderr(**always: str) -> None:
+    """Set up the logs; `always` stands in every line."""
+
+    def add(_logger: object, _method: str, event: MutableMapping[str, object]) -> Mapping[str, object]:
+        return {**event, **always}
+
     structlog.configure(
         processors=[
+            add,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,

@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(up.up)
 app.command()(processes.gateway)
+app.command("gateway-worker", hidden=True)(processes.gateway_worker)
 app.command()(processes.node)
 app.command()(keys.get)
 app.command()(keys.put)

@@ -1,4 +1,4 @@
-"""Commands that are one process of a cluster: `gateway` and `node`.
+"""Commands that are one process of a cluster: `gateway`, each worker of one that has several, and `node`.
 
 Guarantees: an option that is not given leaves its setting to the environment, then to its default; a process that was
 started for another one ends with it. Leaves to others: the processes themselves.
@@ -7,6 +7,7 @@ started for another one ends with it. Leaves to others: the processes themselves
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -89,6 +90,21 @@ def gateway(
             )
         )
     )
+
+
+def gateway_worker(
+    settings: Annotated[str, typer.Option("--settings", hidden=True)],
+    name: Annotated[str, typer.Option("--name", hidden=True)],
+    listening: Annotated[int, typer.Option("--listening", hidden=True)],
+    control: Annotated[Path, typer.Option("--control", hidden=True)],
+    with_parent: WithParentOption = None,
+) -> int:
+    """Serve HTTP for the gateway that starts this."""
+    _end_with(with_parent)
+    from cluster.gateway.settings import GatewaySettings
+    from cluster.gateway.worker import run_worker
+
+    return run_worker(GatewaySettings(**json.loads(settings)), name, listening, control)
 
 
 def node(

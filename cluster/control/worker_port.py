@@ -16,7 +16,7 @@ from cluster.control import codec
 from cluster.control.interface import Control
 from cluster.control.messages import Request
 from kvstore.codec import CodecError
-from kvstore.errors import KvError
+from kvstore.errors import KvError, OperatorError
 from kvstore.messages import (
     AskControl,
     Body,
@@ -65,8 +65,15 @@ class WorkerPort:
         self._server: asyncio.Server | None = None
 
     async def listen(self, path: Path) -> None:
-        """Accept workers there."""
-        self._server = await asyncio.get_running_loop().create_unix_server(self._accept, path)
+        """Accept workers there.
+
+        Raises:
+            OperatorError: no socket can be made there.
+        """
+        try:
+            self._server = await asyncio.get_running_loop().create_unix_server(self._accept, str(path))
+        except OSError as error:
+            raise OperatorError(f"cannot listen at {path}: {error.strerror or error}") from error
 
     async def close(self) -> None:
         """Cut every worker off."""

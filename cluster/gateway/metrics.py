@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from cluster.gateway.counts import BOUNDS_S, PLACES, Counts, Family, Fold, Gauge, Latencies, Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LAG = "kvstore_gateway_loop_lag_seconds", "Worst lag of the event loop in 20 s."
 
 
 class _Series:

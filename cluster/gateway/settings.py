@@ -1,7 +1,7 @@
 """Settings of a gateway process: one frozen object, its relations checked before anything starts.
 
 Guarantees: values in range and consistent with each other; each can come from the environment as `KVSTORE_…`. Leaves
-to others: the command line that fills it, and the refusal of what this version cannot do (`app`).
+to others: the command line that fills it.
 """
 
 from __future__ import annotations
@@ -70,8 +70,12 @@ class GatewaySettings(BaseSettings):
     def _relations(self) -> Self:
         if self.data is None and not self.store:
             raise ValueError("the cluster map needs --data DIR (KVSTORE_DATA) or --store URL (KVSTORE_STORE)")
-        if self.max_value_bytes > self.in_flight_bytes_max:
-            raise ValueError("in_flight_bytes_max must hold at least one value of max_value_bytes")
+        if self.in_flight_bytes_max // self.workers < max(MIB, self.max_value_bytes):
+            raise ValueError("in_flight_bytes_max must hold 1 MiB and a value of max_value_bytes for each worker")
         if self.min_in_sync > self.replicas:
             raise ValueError("min_in_sync must not exceed replicas")
         return self
+
+    def of_worker(self) -> Self:
+        """What each of several workers runs with, which bounds by itself what it holds."""
+        return self.model_copy(update={"workers": 1, "in_flight_bytes_max": self.in_flight_bytes_max // self.workers})

@@ -23,7 +23,8 @@ from kvstore.errors import OperatorError
         ({"listen": "example.org:0"}, "loopback"),
         ({"listen": "nonsense"}, "HOST:PORT"),
         ({"listen": "127.0.0.1:99999"}, "HOST:PORT"),
-        ({"workers": 2}, "workers"),
+        ({"listen": "nonsense", "workers": 2}, "HOST:PORT"),
+        ({"data": Path("/proc/nothing/here"), "workers": 2}, "data directory"),
         ({"store": "etcd://127.0.0.1:1"}, "the map store does not answer"),
         ({"data": Path("/proc/nothing/here")}, "data directory"),
     ],
@@ -38,9 +39,10 @@ async def test_a_mistake_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-async def test_an_address_in_use_is_told(tmp_path: Path, taken_address: str) -> None:
-    with pytest.raises(OperatorError, match="in use"):
-        await serve_gateway(GatewaySettings(listen=taken_address, data=tmp_path), asyncio.Event())
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_an_address_in_use_is_told(tmp_path: Path, taken_address: str, workers: int) -> None:
+    with pytest.raises(OperatorError, match=f"cannot listen on {taken_address}: .*in use"):
+        await serve_gateway(GatewaySettings(listen=taken_address, data=tmp_path, workers=workers), asyncio.Event())
 
 
 async def test_a_gateway_says_where_it_listens_and_stops_when_told(
@@ -77,8 +79,21 @@ def test_a_mistake_ends_the_process_with_a_line_and_a_code(tmp_path: Path, capsy
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"min_in_sync": 3}, {"partitions": 0}, {"max_value_bytes": 17 * 1024**2}, {"store": "http://a:1"}, {"data": None}],
+    [
+        {"min_in_sync": 3},
+        {"in_flight_bytes_max": 4 * 1024**2, "workers": 5},
+        {"partitions": 0},
+        {"max_value_bytes": 17 * 1024**2},
+        {"store": "http://a:1"},
+        {"data": None},
+    ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         GatewaySettings(**{"data": tmp_path, **wrong})
+
+
+def test_workers_share_what_bounds_memory(tmp_path: Path) -> None:
+    settings = GatewaySettings(data=tmp_path, workers=4, in_flight_bytes_max=10 * 1024**2, connections_max=7)
+    of_worker = settings.of_worker()
+    assert (of_worker.workers, of_worker.in_flight_bytes_max, of_worker.connections_max) == (1, 2621440, 7)

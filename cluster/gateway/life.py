@@ -1,0 +1,69 @@
+"""What every process of a gateway does alike: begin, say that it is ready, end.
+
+Guarantees: SIGTERM and SIGINT ask for an orderly stop, which ends with exit code 0; a mistake of the operator's is one
+line and a non-zero code, told once, by the process that found it. Leaves to others: what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+from cluster.children import ChildFailed
+from kvstore.daemon import log_to_stderr, until_signal
+from kvstore.errors import OperatorError
+
+GC_THRESHOLD = 50_000
+
+
+def run_process(serve: Callable[[asyncio.Event], Awaitable[None]], **always: str) -> int:
+    """Serve until SIGTERM or SIGINT sets the event; returns the exit code.
+
+    Args:
+        always: what stands in every line of the log.
+    """
+    log_to_stderr(**always)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    try:
+        uvloop.run(until_signal(serve))
+    except OperatorError as error:
+        sys.stderr.write(f"kvstore: {error}\n")
+        return 1
+    except ChildFailed as failure:
+        # A process that ends on its own account has told why in a line of its own.
+        if failure.returncode <= 0:
+            sys.stderr.write(f"kvstore: {failure}\n")
+        return max(1, failure.returncode)
+    except Exception as error:
+        structlog.get_logger().error("the gateway cannot go on", exc_info=error)
+        return 1
+    return 0
+
+
+async def until_set(event: asyncio.Event) -> None:
+    """Wait for the event."""
+    await event.wait()
+
+
+async def first_of(*waiting: Coroutine[Any, Any, None]) -> None:
+    """Wait until one of these ends, or raises, and give the others up."""
+    tasks = [asyncio.create_task(one) for one in waiting]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def say_ready(url: str) -> None:
+    """Tell whoever started this process that it serves there."""
+    sys.stdout.write(f"ready {url}\n")
+    sys.stdout.flush()
