@@ -19,6 +19,11 @@ RECORDS ?= 100000
 # that was built without.
 PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 
+# Gateways of every target have so many workers, where it is given.
+ifdef WORKERS
+export KVSTORE_WORKERS := $(WORKERS)
+endif
+
 BIN := .venv/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
@@ -29,7 +34,7 @@ SOURCES := kvstore cluster tests loadtest examples
 .PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale bench-micro ratio clean
 
 help:
-	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=)'
+	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=, WORKERS=)'
 	@echo 'make test    every test but the crash and probe rounds (8 minutes)'
 	@echo 'make check   the fast part of it: lint, types, unit, contract and architecture tests'
 	@echo 'make sim     simulation of $(SEEDS) seeds (SEEDS=, FIRST=), or of one (SEED=); CONTROLS=1: with two real controls,'
@@ -39,7 +44,8 @@ help:
 	@echo 'make planted break one rule of the protocol at a time: the simulation must find each'
 	@echo 'make crash   a process ends at each durable step, then kill -9 of a whole cluster $(ROUNDS) times (ROUNDS=), under load'
 	@echo 'make kill-all  the second part of it alone'
-	@echo 'make probe   tests with real processes that are killed, and with an etcd that stands still for a minute'
+	@echo 'make probe   tests with real processes that are killed, and with an etcd that stands still for a minute; here and in all'
+	@echo '             that follow WORKERS=2 has gateways of two workers'
 	@echo 'make soak    nemeses in pairs under load, judged by checkers, for $(MINUTES) minutes (MINUTES=); ONLY=NAME,NAME: these; SINGLE=1: one at a time'
 	@echo 'make power-loss  the disks of a cluster after a loss of power, $(IMAGES) times (IMAGES=), judged'
 	@echo 'make first-write  seconds from kill -9 of a leader to the first write, $(KILLS) times (KILLS=)'

@@ -29,12 +29,15 @@ from kvstore.rpc.client import parse_address
 
 POLL_S = 0.1
 PATIENCE_S = 30.0
+WORKERS_MAX = 8
+CPUS_PER_WORKER = 4
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     nodes: int
+    workers: int
     data: Path
     listen: str
     insecure_bind: bool
@@ -48,6 +51,17 @@ def up(
     listen: Annotated[
         str, typer.Option("--listen", envvar="KVSTORE_LISTEN", metavar="HOST:PORT", help="Where HTTP is served.")
     ] = "127.0.0.1:8000",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            envvar="KVSTORE_WORKERS",
+            metavar="N",
+            min=1,
+            max=256,
+            help="HTTP processes of the gateway; by default as many as suit this machine.",
+        ),
+    ] = None,
     insecure_bind: Annotated[
         bool,
         typer.Option(
@@ -62,7 +76,21 @@ def up(
         _check_nodes(data, nodes)
         # An address to advertise is one process's own; the children of this one have several.
         os.environ.pop("KVSTORE_ADVERTISE", None)
-        return asyncio.run(_run(_Plan(nodes, data, listen, insecure_bind)))
+        return asyncio.run(_run(_Plan(nodes, workers or default_workers(_cpus()), data, listen, insecure_bind)))
+
+
+def default_workers(cpus: int) -> int:
+    """How many workers the gateway gets on a machine with so many CPUs.
+
+    The nodes run there too, and have at least as much to do for a request as the gateway; and more than one worker
+    makes a process more, for control. So each stands for four CPUs, and with less than eight there is only one.
+    """
+    return max(1, min(WORKERS_MAX, cpus // CPUS_PER_WORKER))
+
+
+def _cpus() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 @contextmanager
@@ -141,8 +169,10 @@ def _gateway_command(plan: _Plan, address: str) -> list[str]:
     # Started again, the gateway takes the port it had, which the nodes and clients know.
     listen = address.partition("://")[2] or plan.listen
     bind = ["--insecure-bind"] if plan.insecure_bind else []
-    data = str(plan.data / "gateway")
-    return command_of("gateway", "--listen", listen, "--data", data, "--initial-nodes", str(plan.nodes), *bind)
+    return command_of(
+        *("gateway", "--listen", listen, "--data", str(plan.data / "gateway")),
+        *("--initial-nodes", str(plan.nodes), "--workers", str(plan.workers), *bind),
+    )
 
 
 def _node_command(plan: _Plan, name: str, gateway: str) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from math import ceil
 from typing import Any
 
+import pytest
 from probe.copies import cluster_id_of_node, compare_copies
 from probe.processes import Cluster, ask, wait_until
 from probe.up import kvstore
@@ -135,10 +136,11 @@ def test_a_node_joins_and_leaves_again_under_load_and_no_request_fails(start_clu
         assert cluster.ask("GET", f"/v1/kv/{key}").body == value
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_moves_go_on_where_they_stood_after_the_gateway_the_source_and_the_target_were_killed(
-    start_cluster: Start,
+    start_cluster: Start, workers: str
 ) -> None:
-    cluster = started(start_cluster, "n1", "n2", "n3")
+    cluster = started(start_cluster, "n1", "n2", "n3", KVSTORE_WORKERS=workers)
     cluster.start_node("n4").wait_ready()
     for victim in ("gateway", "n4", "n1"):
         wait_until(lambda: any(one["step"] != "planned" for one in cluster.status()["moves"]), 30)

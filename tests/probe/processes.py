@@ -32,6 +32,14 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not yet waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Process:
     """One process of the command. `address` is what its ready line tells, without the scheme.
 
@@ -92,14 +100,20 @@ class Process:
         return code
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal and wait for the end; returns the exit code."""
+        """Send the signal and wait for the end, that of its children too; returns the exit code."""
+        children = self.children()
         self._process.send_signal(number)
-        return self.wait()
+        code = self.wait()
+        wait_until(lambda: not any(map(is_alive, children)))
+        return code
 
     def children(self) -> list[int]:
-        """The process ids of its children."""
-        text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return [int(pid) for pid in text.split()]
+        """The process ids of its children that run."""
+        try:
+            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except OSError:
+            return []
+        return [int(pid) for pid in text.split() if is_alive(int(pid))]
 
     @property
     def complaints(self) -> list[str]:

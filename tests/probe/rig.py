@@ -16,7 +16,7 @@ import shutil
 import signal
 import urllib.error
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,18 @@ ADMIN_S = 5.0
 @dataclass(frozen=True, slots=True)
 class Layout:
     """`gateways` above one share an etcd of three members; `links` says what is between the processes: `loopback`,
-    `proxies` (to delay and hold) or `network` (to cut and lose)."""
+    `proxies` (to delay and hold) or `network` (to cut and lose). A gateway has one worker, or KVSTORE_WORKERS."""
 
     gateways: int = 1
     links: str = "loopback"
     nodes: int = 3
     partitions: int = 16
+    workers: int = field(default_factory=lambda: int(os.environ.get("KVSTORE_WORKERS", "1")))
 
     def __str__(self) -> str:
         store = "an embedded map" if self.gateways == 1 else "etcd of three"
-        return f"{self.nodes} nodes, {self.gateways} gateways on {store}, {self.links}"
+        workers = "" if self.workers == 1 else f" of {self.workers} workers"
+        return f"{self.nodes} nodes, {self.gateways} gateways{workers} on {store}, {self.links}"
 
 
 def why_not(layout: Layout) -> str:
@@ -123,6 +125,7 @@ class Rig:
         self.gateways[name] = Process(
             *("gateway", "--listen", f"{self._host(name)}:{self._ports[name]}", *place),
             *("--initial-nodes", str(self.layout.nodes), "--with-parent", str(os.getpid()), *self._bind()),
+            *("--workers", str(self.layout.workers)),
             before=self._enter(name),
             **{**self._settings, **settings},
         )

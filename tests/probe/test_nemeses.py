@@ -21,6 +21,7 @@ TRIALS: dict[str, tuple[Layout, list[list[str]]]] = {
     "lose": (NETWORK, [["lose_packets"], ["cut_leader_from_gateway"]]),
     "links": (PROXIES, [["delay"], ["hold"], ["cut_leader_from_control"], ["hold_leader"]]),
     "halves": (Layout(gateways=2, links="network"), [["cut_halves:8"], ["kill_follower"]]),
+    "workers": (Layout(workers=2), [["kill_worker"], ["kill_worker", "kill_leader"], ["kill_gateway"]]),
     "pairs": (Layout(gateways=2), [["kill_gateway", "kill_leader"], ["stop_etcd", "kill_follower"]]),
 }
 

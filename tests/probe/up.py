@@ -12,7 +12,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from probe.processes import KVSTORE, Process, wait_until
+from probe.processes import KVSTORE, Process, is_alive, wait_until
 
 
 class Up(Process):
@@ -33,7 +33,7 @@ class Up(Process):
     def members(self) -> dict[str, int]:
         """The process ids of its children that run, by node id; the gateway is `gateway`."""
         found = {}
-        for pid in filter(is_alive, self.children()):
+        for pid in self.children():
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
             found[command[command.index("--id") + 1] if "--id" in command else "gateway"] = pid
         return found
@@ -47,14 +47,6 @@ class Up(Process):
                 os.kill(pid, signal.SIGKILL)
         self.wait()
         wait_until(lambda: not any(is_alive(pid) for pid in pids))
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that ended and was not yet waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def kvstore(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

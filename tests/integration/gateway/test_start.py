@@ -45,12 +45,14 @@ async def test_an_address_in_use_is_told(tmp_path: Path, taken_address: str, wor
         await serve_gateway(GatewaySettings(listen=taken_address, data=tmp_path, workers=workers), asyncio.Event())
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 async def test_a_gateway_says_where_it_listens_and_stops_when_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
 ) -> None:
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve_gateway(GatewaySettings(listen="127.0.0.1:0", data=tmp_path), stop))
-    async with asyncio.timeout(10):
+    settings = GatewaySettings(listen="127.0.0.1:0", data=tmp_path, workers=workers)
+    serving = asyncio.create_task(serve_gateway(settings, stop))
+    async with asyncio.timeout(30):
         while not (said := capsys.readouterr().out):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     port = int(said.removeprefix("ready http://127.0.0.1:"))

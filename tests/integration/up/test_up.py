@@ -72,9 +72,9 @@ def test_no_process_outlives_an_up_that_is_killed(start_up: Start) -> None:
     wait_until(lambda: not any(is_alive(pid) for pid in children.values()))
 
 
-@pytest.mark.parametrize("victim", ["n2", "gateway"])
-def test_a_process_that_is_killed_is_started_again(start_up: Start, victim: str) -> None:
-    up = start_up().wait_ready()
+@pytest.mark.parametrize(("victim", "workers"), [("n2", "1"), ("gateway", "1"), ("gateway", "2")])
+def test_a_process_that_is_killed_is_started_again(start_up: Start, victim: str, workers: str) -> None:
+    up = start_up("--workers", workers).wait_ready()
     put_all(up.url, range(50))
     os.kill(up.members()[victim], signal.SIGKILL)
     wait_until(lambda: any(line.startswith(f"kvstore: {victim} was ended by SIGKILL") for line in up.complaints))

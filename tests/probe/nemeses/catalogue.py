@@ -20,23 +20,26 @@ PAUSES_S = tuple(LEASE_S * times for times in (0.5, 1.0, 1.5, 3.0, 6.0, 15.0))
 
 @dataclass(frozen=True, slots=True)
 class Nemesis:
-    """`links` and `gateways_min` say where it can be; `holds_s` are lengths to choose from."""
+    """`links`, `gateways_min` and `workers_min` say where it can be; `holds_s` are lengths to choose from."""
 
     harm: Callable[[Rig, random.Random], AbstractAsyncContextManager[str]]
     links: str = ""
     gateways_min: int = 1
+    workers_min: int = 1
     holds_s: tuple[float, ...] = SHORT_S
     goes_first: bool = False
 
     def fits(self, layout: Layout) -> bool:
         """Whether it can be where this is the layout."""
-        return self.links in ("", layout.links) and layout.gateways >= self.gateways_min
+        is_enough = layout.gateways >= self.gateways_min and layout.workers >= self.workers_min
+        return self.links in ("", layout.links) and is_enough
 
 
 NEMESES = {
     "kill_leader": Nemesis(kill.kill_leader),
     "kill_follower": Nemesis(kill.kill_follower),
     "kill_gateway": Nemesis(kill.kill_gateway, holds_s=(0.0, 1.0)),
+    "kill_worker": Nemesis(kill.kill_worker, workers_min=2, holds_s=(0.0, 1.0)),
     "kill_all": Nemesis(kill.kill_all, holds_s=(0.0,)),
     "stop_leader": Nemesis(stop.stop_leader, holds_s=PAUSES_S),
     "stop_follower": Nemesis(stop.stop_follower, holds_s=PAUSES_S),

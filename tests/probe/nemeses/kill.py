@@ -1,9 +1,13 @@
-"""kill -9: of who leads most, of another node, of a gateway, of everything at once; started again at the end."""
+"""kill -9: of who leads most, of another node, of a gateway or a worker of it, of everything at once; started again at
+the end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
+import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -32,6 +36,18 @@ async def kill_gateway(rig: Rig, rng: random.Random) -> AsyncIterator[str]:
     victim = rng.choice(rig.gateway_names)
     async with _dead(rig, [victim]):
         yield f"kill {victim}"
+
+
+@asynccontextmanager
+async def kill_worker(rig: Rig, rng: random.Random) -> AsyncIterator[str]:
+    """One worker of a gateway, which starts it again by itself."""
+    victim = rng.choice(rig.gateway_names)
+    # Another nemesis may have killed the gateway before, or meanwhile.
+    workers = rig.gateways[victim].children()
+    if workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(workers), signal.SIGKILL)
+    yield f"kill a worker of {victim}"
 
 
 @asynccontextmanager

@@ -1,0 +1,14 @@
+"""What `kvstore up` decides by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.cli.up import default_workers
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers"), [(1, 1), (2, 1), (3, 1), (4, 1), (7, 1), (8, 2), (16, 4), (32, 8), (128, 8)]
+)
+def test_a_gateway_has_a_worker_for_every_four_cpus_within_bounds(cpus: int, workers: int) -> None:
+    assert default_workers(cpus) == workers
