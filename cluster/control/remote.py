@@ -84,8 +84,9 @@ class RemoteControl(Control):
             raise OperatorError(f"control does not answer at {self._path}: {error or 'no answer in time'}") from error
 
     async def close(self) -> None:
+        """Send what is queued, and hang up. Again: nothing."""
         if self._connection is not None:
-            self._connection.close("the worker ends")
+            await self._connection.drain_and_close()
         self._lost.cancel()
         self._knows_map.cancel()
 

@@ -43,6 +43,8 @@ async def serve_worker(
         await control.start()
         metrics = Metrics()
         whole = WorkerMetrics(metrics, control, name)
+        # Its last word holds what the stop let it finish.
+        stack.callback(whole.tell)
         telling = asyncio.create_task(whole.keep_telling())
         stack.callback(telling.cancel)
         await serve(settings, control, listening, metrics, whole, stop)

@@ -34,8 +34,12 @@ class WorkerMetrics:
     async def keep_telling(self) -> None:
         """Tell what this process counts, until cancelled."""
         while True:
-            self._control.tell_counts(self._told())
+            self.tell()
             await asyncio.sleep(TELL_S)
+
+    def tell(self) -> None:
+        """Tell what this process has counted so far."""
+        self._control.tell_counts(self._told())
 
     def _told(self) -> bytes:
         return encode(self._metrics.counts(self._worker))

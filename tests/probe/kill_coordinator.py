@@ -33,7 +33,8 @@ from probe.rig import Layout, Rig
 from cluster.txn.driver import TXN_S_MAX
 from kvstore.client import Client
 
-LAYOUT = Layout(partitions=16)
+# The process that coordinates is to end for good, which a worker does not.
+LAYOUT = Layout(partitions=16, workers=1)
 CLIENTS, PAUSE_S = 8, 0.002
 PASSINGS_MAX = 60
 DIES_S_MAX = 30.0
