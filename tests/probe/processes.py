@@ -40,6 +40,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def children_of(pid: int) -> list[int]:
+    """The process ids of the children that run of one that may have ended."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in text.split() if is_alive(int(child))]
+
+
 class Process:
     """One process of the command. `address` is what its ready line tells, without the scheme.
 
@@ -108,12 +117,8 @@ class Process:
         return code
 
     def children(self) -> list[int]:
-        """The process ids of its children that run."""
-        try:
-            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        except OSError:
-            return []
-        return [int(pid) for pid in text.split() if is_alive(int(pid))]
+        """The process ids of its children that run, in the order of their starts."""
+        return children_of(self.pid)
 
     @property
     def complaints(self) -> list[str]:

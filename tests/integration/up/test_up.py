@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from probe.processes import wait_until
+from probe.processes import children_of, wait_until
 from probe.up import Up, is_alive, kvstore
 
 from kvstore.client import SyncClient
@@ -66,10 +66,12 @@ def test_a_kill_of_everything_loses_nothing(start_up: Start) -> None:
 
 
 def test_no_process_outlives_an_up_that_is_killed(start_up: Start) -> None:
-    up = start_up().wait_ready()
-    children = up.members()
+    up = start_up("--workers", "2").wait_ready()
+    members = up.members()
+    workers = children_of(members["gateway"])
+    assert len(workers) == 2
     up.end(signal.SIGKILL)
-    wait_until(lambda: not any(is_alive(pid) for pid in children.values()))
+    wait_until(lambda: not any(is_alive(pid) for pid in (*members.values(), *workers)))
 
 
 @pytest.mark.parametrize(("victim", "workers"), [("n2", "1"), ("gateway", "1"), ("gateway", "2")])

@@ -1,0 +1,35 @@
+"""What processes do alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from kvstore.daemon import log_to_stderr
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Undoes what a process does to its log."""
+    yield
+    structlog.reset_defaults()
+
+
+def test_every_line_of_a_log_says_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr(worker="2")
+    for level in ("info", "warning"):
+        getattr(structlog.get_logger("x"), level)("happened", node="n1")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["event"], one["level"], one["node"], one["worker"]) for one in lines] == [
+        ("happened", "info", "n1", "2"),
+        ("happened", "warning", "n1", "2"),
+    ]
+
+
+def test_a_process_that_is_alone_says_nothing_of_whose_its_lines_are(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr()
+    structlog.get_logger().info("happened")
+    assert set(json.loads(capsys.readouterr().err)) == {"event", "level", "timestamp"}
