@@ -926,6 +926,16 @@ class WorkerCounts(Message, frozen=True, tag=92):
     counts: bytes
 
 
+class DrawIds(Message, frozen=True, tag=93):
+    """A worker of a gateway asks for new ids, which rise for all workers together. Answer: `DrawnIds`."""
+
+    count: AtLeastOne
+
+
+class DrawnIds(Message, frozen=True, tag=94):
+    ids: list[int]
+
+
 Body = (
     Hello
     | Welcome
@@ -986,6 +996,8 @@ Body = (
     | AskControl
     | ControlAnswer
     | WorkerCounts
+    | DrawIds
+    | DrawnIds
 )
 
 

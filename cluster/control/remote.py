@@ -29,7 +29,19 @@ from cluster.control.messages import (
 from cluster.control.worker_port import NO_CLUSTER, ROLE
 from kvstore.codec import FORMAT, CodecError
 from kvstore.errors import KvError, OperatorError, OutcomeUnknown, ShuttingDown, from_code
-from kvstore.messages import AskControl, Body, ControlAnswer, Envelope, Failed, Hello, MapUpdate, Welcome, WorkerCounts
+from kvstore.messages import (
+    AskControl,
+    Body,
+    ControlAnswer,
+    DrawIds,
+    DrawnIds,
+    Envelope,
+    Failed,
+    Hello,
+    MapUpdate,
+    Welcome,
+    WorkerCounts,
+)
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, NotSent, RpcError
 
 HELLO_S_MAX = 10.0
@@ -131,7 +143,24 @@ class RemoteControl(Control):
             raise KvError(f"control answered by {type(answer).__name__}")
         return answer.counts
 
-    def _call(self, body: AskControl | WorkerCounts) -> asyncio.Future[Body]:
+    async def draw(self, count: int) -> list[int]:
+        """So many ids, rising, and higher than all that any worker of this gateway got before.
+
+        Raises:
+            NoLeader: as control says, for it has no window of time for them.
+            ShuttingDown: control does not answer any more.
+        """
+        try:
+            answer = await self._call(DrawIds(count))
+        except RpcError as error:
+            raise ShuttingDown("the gateway is stopping") from error
+        if isinstance(answer, Failed):
+            raise from_code(answer.fault.code, answer.fault.detail)
+        if not isinstance(answer, DrawnIds):
+            raise KvError(f"control answered by {type(answer).__name__}")
+        return answer.ids
+
+    def _call(self, body: AskControl | WorkerCounts | DrawIds) -> asyncio.Future[Body]:
         if self._connection is None:
             raise NotSent("control is not connected")
         return self._connection.call(body, ANSWER_S_MAX, PRIORITY_CONTROL)

@@ -2,15 +2,16 @@
 
 Guarantees: a worker that has said hello gets the whole map and then every change, in order, until its connection ends;
 one that does not take what it is told, or says what no worker says, is cut off, and nobody waits for it. Leaves to
-others: who may open the socket (the directory it is in), carrying requests out (control), what counts mean (`Tally`).
+others: who may open the socket (the directory it is in), carrying requests out (control), what counts mean (`Tally`),
+ids.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cluster.control import codec
 from cluster.control.interface import Control
@@ -21,6 +22,8 @@ from kvstore.messages import (
     AskControl,
     Body,
     ControlAnswer,
+    DrawIds,
+    DrawnIds,
     Envelope,
     Failed,
     Fault,
@@ -50,15 +53,24 @@ class Tally(Protocol):
         """All together."""
 
 
+class Ids(Protocol):
+    """Where ids come from."""
+
+    async def draw(self, count: int) -> list[int]:
+        """So many, higher than all before; a refusal is raised as `KvError`."""
+
+
 class WorkerPort:
     """Args:
     control: whose map and answers the workers get.
     tally: is told what they count.
+    ids: draws those that rise for all workers together.
     """
 
-    def __init__(self, control: Control, tally: Tally) -> None:
+    def __init__(self, control: Control, tally: Tally, ids: Ids) -> None:
         self._control = control
         self._tally = tally
+        self._ids = ids
         self._connections: set[Connection] = set()
         self._subscriptions: dict[Connection, Callable[[], None]] = {}
         self._calls: set[asyncio.Task[None]] = set()
@@ -98,7 +110,10 @@ class WorkerPort:
     def _take(self, connection: Connection, call: int, body: Body) -> None:
         if connection in self._subscriptions:
             if isinstance(body, AskControl) and call:
-                self._spawn(connection, call, codec.decode_request(body.request))
+                self._spawn(connection, call, self._carry_out(codec.decode_request(body.request)))
+                return
+            if isinstance(body, DrawIds) and call:
+                self._spawn(connection, call, self._draw(body.count))
                 return
             if isinstance(body, WorkerCounts):
                 self._tally.take(connection.peer, body.counts)
@@ -123,15 +138,20 @@ class WorkerPort:
 
         self._subscriptions[connection] = self._control.subscribe(tell)
 
-    def _spawn(self, connection: Connection, call: int, request: Request) -> None:
-        task = asyncio.get_running_loop().create_task(self._carry_out(connection, call, request))
+    def _spawn(self, connection: Connection, call: int, answering: Coroutine[Any, Any, Body]) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(connection, call, answering))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    async def _carry_out(self, connection: Connection, call: int, request: Request) -> None:
-        answer: Body
+    async def _carry_out(self, request: Request) -> Body:
+        return ControlAnswer(codec.encode(await self._control.carry_out(request)))
+
+    async def _draw(self, count: int) -> Body:
+        return DrawnIds(await self._ids.draw(count))
+
+    async def _answer(self, connection: Connection, call: int, answering: Coroutine[Any, Any, Body]) -> None:
         try:
-            answer = ControlAnswer(codec.encode(await self._control.carry_out(request)))
+            answer = await answering
         except KvError as error:
             answer = Failed(Fault(error.code, error.detail))
         connection.answer(call, answer, PRIORITY_CONTROL)

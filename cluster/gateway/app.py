@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import time
 from pathlib import Path
 
 from cluster.control.interface import Control
@@ -21,9 +20,8 @@ from cluster.gateway.counts import Fold
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.fast_lane import FastLane
 from cluster.gateway.http_server import HttpServer, check_parser
-from cluster.gateway.id_routes import IdRoutes
-from cluster.gateway.id_source import IdSource
-from cluster.gateway.ids import EPOCH_MS, worker_of
+from cluster.gateway.id_routes import IdRoutes, Ids
+from cluster.gateway.id_source import ids_of
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.life import first_of, run_process, say_ready, until_set
@@ -85,6 +83,7 @@ async def serve(
     metrics: Metrics,
     scrape: Scrape,
     stop: asyncio.Event,
+    ids: Ids | None = None,
 ) -> None:
     """Serve HTTP until `stop` is set or control fails.
 
@@ -92,6 +91,7 @@ async def serve(
         control: started.
         metrics: counts what is served here.
         scrape: tells who asks for metrics.
+        ids: where they come from, where not from this process.
     """
     async with contextlib.AsyncExitStack() as stack:
 
@@ -122,8 +122,9 @@ async def serve(
         )
         stack.push_async_callback(transactions.close)
         stack.callback(control.subscribe(transactions.take))
-        ids = IdSource(worker_of(incarnation), control.ask, now_ms=_ids_clock_ms, timeout_s=settings.request_timeout_s)
-        stack.push_async_callback(ids.close)
+        if ids is None:
+            ids = own_ids = ids_of(control, incarnation, settings.request_timeout_s)
+            stack.push_async_callback(own_ids.close)
         lane = FastLane(dispatcher, router, max_value_bytes=settings.max_value_bytes)
         routes = _routes(settings, dispatcher, router, transactions, control, ids, metrics, scrape)
         server = HttpServer(routes.handle, settings, metrics.observe, lane)
@@ -150,7 +151,7 @@ def _routes(
     router: Router,
     transactions: Transactions,
     control: Control,
-    ids: IdSource,
+    ids: Ids,
     metrics: Metrics,
     scrape: Scrape,
 ) -> Routes:
@@ -183,10 +184,6 @@ def _routes(
     txns = TxnRoutes(service, max_value_bytes=settings.max_value_bytes)
     rebalance, in_doubt = RebalanceRoutes(control), TxnOperatorRoutes(operators)
     return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt)
-
-
-def _ids_clock_ms() -> int:
-    return time.time_ns() // 1_000_000 - EPOCH_MS
 
 
 async def _serve_http(server: HttpServer, listening: socket.socket, control: Control, stop: asyncio.Event) -> None:

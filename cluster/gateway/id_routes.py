@@ -6,13 +6,13 @@ Guarantees: as many ids as asked for in one answer, or none. Leaves to others: m
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 import msgspec
 
 from cluster.gateway.answer import Answer, json_answer
 from cluster.gateway.conditions import IDEMPOTENCY_KEY, parse_query
 from cluster.gateway.http_request import Request
-from cluster.gateway.id_source import IdSource
 from kvstore.errors import BadBody, BadParameter, BadRequest, MethodNotAllowed
 
 COUNT_MAX = 10_000
@@ -21,10 +21,17 @@ _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _JSON = msgspec.json.Encoder()
 
 
+class Ids(Protocol):
+    """Where ids come from."""
+
+    async def draw(self, count: int) -> list[int]:
+        """So many, rising, and higher than all before; a refusal is raised as `KvError`."""
+
+
 class IdRoutes:
     """Args: ids: where they come from."""
 
-    def __init__(self, ids: IdSource) -> None:
+    def __init__(self, ids: Ids) -> None:
         self._ids = ids
 
     async def draw(self, request: Request, query: str) -> Answer:

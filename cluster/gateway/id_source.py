@@ -8,11 +8,13 @@ others: which ids (`ids`), making windows durable (control).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from cluster.control.id_windows import TIME_END_MS
+from cluster.control.interface import Control
 from cluster.control.messages import DrawIdWindow, IdWindow
-from cluster.gateway.ids import IdMaker
+from cluster.gateway.ids import EPOCH_MS, IdMaker, worker_of
 from kvstore.errors import KvError, NoLeader
 
 # One that waited in vain for long lies in the past when it comes, so one may not be enough.
@@ -84,3 +86,12 @@ class IdSource:
         finally:
             self._renewing = None
         return None
+
+
+def ids_of(control: Control, incarnation: int, timeout_s: float) -> IdSource:
+    """Those of the process that has this incarnation, by this machine's clock."""
+    return IdSource(worker_of(incarnation), control.ask, now_ms=_clock_ms, timeout_s=timeout_s)
+
+
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000 - EPOCH_MS

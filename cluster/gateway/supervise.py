@@ -1,4 +1,4 @@
-"""A gateway of several workers: control and the address are here, HTTP is theirs.
+"""A gateway of several workers: control, ids and the address are here, HTTP is theirs.
 
 Guarantees: `ready` is said when all workers serve; a worker that ends is started again, on the socket that it had,
 where those who connected meanwhile wait; at the stop workers end first, so that what they serve still finds control,
@@ -18,8 +18,10 @@ from pathlib import Path
 import structlog
 
 from cluster.children import Child, ChildFailed, command_of
+from cluster.control.messages import DrawIncarnation
 from cluster.control.worker_port import WorkerPort
 from cluster.gateway.counts import Fold, GatewayTally
+from cluster.gateway.id_source import ids_of
 from cluster.gateway.life import first_of, say_ready, until_set
 from cluster.gateway.listening import bind_shared, url_of
 from cluster.gateway.metrics import LAG, Metrics
@@ -45,13 +47,16 @@ async def supervise(settings: GatewaySettings, stop: asyncio.Event) -> None:
         control = own_control(settings)
         stack.push_async_callback(control.close)
         await control.start()
+        incarnation = (await control.ask(DrawIncarnation())).number
+        ids = ids_of(control, incarnation, settings.request_timeout_s)
+        stack.push_async_callback(ids.close)
         metrics, lag = Metrics(), LoopLag()
         metrics.add_gauge(*LAG, lambda: lag.worst_s, Fold.GREATEST)
         measuring = asyncio.create_task(lag.measure())
         stack.callback(measuring.cancel)
         # Nobody but this user enters it.
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvstore-"))) / CONTROL
-        port = WorkerPort(control, GatewayTally(lambda: metrics.counts(CONTROL)))
+        port = WorkerPort(control, GatewayTally(lambda: metrics.counts(CONTROL)), ids)
         stack.push_async_callback(port.close)
         await port.listen(path)
         workers = [_worker(settings, number, one, path) for number, one in enumerate(sockets, 1)]

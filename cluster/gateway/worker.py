@@ -47,4 +47,4 @@ async def serve_worker(
         stack.callback(whole.tell)
         telling = asyncio.create_task(whole.keep_telling())
         stack.callback(telling.cancel)
-        await serve(settings, control, listening, metrics, whole, stop)
+        await serve(settings, control, listening, metrics, whole, stop, control)

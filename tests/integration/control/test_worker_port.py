@@ -27,7 +27,7 @@ from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
 from cluster.control.worker_port import NO_CLUSTER, WorkerPort
 from kvstore.codec import CodecError
-from kvstore.errors import BadParameter, NotFound, OperatorError, OutcomeUnknown, ShuttingDown
+from kvstore.errors import BadParameter, NoLeader, NotFound, OperatorError, OutcomeUnknown, ShuttingDown
 from kvstore.messages import AskControl, Body, Done, MapUpdate, NodeInfo, WorkerCounts
 from kvstore.rpc import connection as rpc
 from kvstore.rpc.connection import Connection
@@ -54,6 +54,20 @@ class MemoryTally:
         return b"+".join(self.counts[worker] for worker in sorted(self.counts))
 
 
+class CountedIds:
+    """1, 2, 3 and so on; where there are none, that is said."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.is_dry = False
+
+    async def draw(self, count: int) -> list[int]:
+        if self.is_dry:
+            raise NoLeader("no ids")
+        self.last += count
+        return list(range(self.last - count + 1, self.last + 1))
+
+
 class Place:
     """A control with two nodes to come, and the socket at which its workers reach it."""
 
@@ -61,7 +75,8 @@ class Place:
         self.path = directory / "control"
         self.control = ControlServer(MemoryMapStore(b"cluster1"), ControlSettings(initial_nodes=2, partitions=8))
         self.tally = MemoryTally()
-        self.port = WorkerPort(self.control, self.tally)
+        self.ids = CountedIds()
+        self.port = WorkerPort(self.control, self.tally, self.ids)
         self._stack = stack
 
     async def worker(self, name: str) -> RemoteControl:
@@ -239,6 +254,18 @@ async def test_what_workers_count_reaches_the_tally_and_comes_back_as_a_whole(pl
         while not place.tally.lost:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     assert place.tally.lost == ["1"]
+
+
+async def test_ids_rise_for_all_workers_together(place: Place) -> None:
+    one, two = await place.worker("1"), await place.worker("2")
+    drawn = [await worker.draw(3) for worker in (one, two, one)]
+    assert drawn == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    place.ids.is_dry = True
+    with pytest.raises(NoLeader, match="no ids"):
+        await two.draw(1)
+    await place.port.close()
+    with pytest.raises(ShuttingDown):
+        await one.draw(1)
 
 
 @pytest.mark.parametrize("body", [Done(), AskControl(b"\xc1"), WorkerCounts(b"damaged"), MapUpdate(1, [], [])])

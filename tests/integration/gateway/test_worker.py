@@ -17,6 +17,7 @@ from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
 from cluster.control.worker_port import WorkerPort
 from cluster.gateway.counts import Counts, GatewayTally, decode
+from cluster.gateway.id_source import ids_of
 from cluster.gateway.settings import GatewaySettings
 from cluster.gateway.worker import serve_worker
 
@@ -30,7 +31,7 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self.control = ControlServer(MemoryMapStore(b"cluster1"), ControlSettings())
         self.tally = GatewayTally(Counts)
-        self.workers = WorkerPort(self.control, self.tally)
+        self.workers = WorkerPort(self.control, self.tally, ids_of(self.control, 1, 5.0))
         self.stop = asyncio.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
