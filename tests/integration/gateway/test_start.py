@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,32 @@ def own_log() -> Iterator[None]:
 def test_a_mistake_ends_the_process_with_a_line_and_a_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(GatewaySettings(listen="nonsense", data=tmp_path)) == 1
     assert capsys.readouterr().err == "kvstore: listen: 'nonsense' is not HOST:PORT\n"
+
+
+@pytest.mark.usefixtures("own_log")
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit(0)", 1, "kvstore: worker 1 ended with exit code 0 before it was ready\n"),
+        ("os.kill(os.getpid(), 9)", 1, "kvstore: worker 1 was ended by SIGKILL before it was ready\n"),
+    ],
+)
+def test_a_worker_that_cannot_start_ends_the_gateway_and_the_reason_is_told_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    end: str,
+    code: int,
+    told: str,
+) -> None:
+    def command_of(*arguments: str) -> list[str]:
+        is_first = arguments[arguments.index("--name") + 1] == "1"
+        return [sys.executable, "-c", f"import os, sys, time; {end if is_first else 'time.sleep(60)'}"]
+
+    monkeypatch.setattr("cluster.gateway.supervise.command_of", command_of)
+    assert run(GatewaySettings(listen="127.0.0.1:0", data=tmp_path, workers=2)) == code
+    assert capsys.readouterr() == ("", told)
 
 
 @pytest.mark.parametrize(
