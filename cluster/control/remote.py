@@ -28,7 +28,7 @@ from cluster.control.messages import (
 )
 from cluster.control.worker_port import NO_CLUSTER, ROLE
 from kvstore.codec import FORMAT, CodecError
-from kvstore.errors import KvError, OperatorError, OutcomeUnknown, ShuttingDown, from_code
+from kvstore.errors import KvError, NoLeader, OperatorError, OutcomeUnknown, ShuttingDown, from_code
 from kvstore.messages import (
     AskControl,
     Body,
@@ -42,11 +42,14 @@ from kvstore.messages import (
     Welcome,
     WorkerCounts,
 )
-from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, NotSent, RpcError
+from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, NotSent, RpcError, TimedOut
 
 HELLO_S_MAX = 10.0
 # Control answers when it can, which is when the map store does; who asks gives up by itself.
 ANSWER_S_MAX = 86_400.0
+# Longer than ids are waited for there, which is as long as any request may take.
+IDS_S_MAX = 65.0
+COUNTS_S_MAX = 5.0
 
 _Change = AdmitNode | ForcePromote | RemoveNode | ChangeNode | StartPlan | SetRebalance | AbortMove
 
@@ -112,7 +115,7 @@ class RemoteControl(Control):
 
     async def carry_out(self, request: Request) -> Answer:
         try:
-            answer = await self._call(AskControl(codec.encode(request)))
+            answer = await self._call(AskControl(codec.encode(request)), ANSWER_S_MAX)
             if isinstance(answer, ControlAnswer):
                 return codec.decode_answer(request, answer.answer)
         except NotSent as error:
@@ -133,12 +136,10 @@ class RemoteControl(Control):
         """What all workers have counted, this one as told here.
 
         Raises:
-            ShuttingDown: control does not answer any more.
+            NoLeader: control does not answer.
+            ShuttingDown: it does not any more.
         """
-        try:
-            answer = await self._call(WorkerCounts(counts))
-        except RpcError as error:
-            raise ShuttingDown("the gateway is stopping") from error
+        answer = await self._promptly(WorkerCounts(counts), COUNTS_S_MAX)
         if not isinstance(answer, WorkerCounts):
             raise KvError(f"control answered by {type(answer).__name__}")
         return answer.counts
@@ -147,23 +148,29 @@ class RemoteControl(Control):
         """So many ids, rising, and higher than all that any worker of this gateway got before.
 
         Raises:
-            NoLeader: as control says, for it has no window of time for them.
-            ShuttingDown: control does not answer any more.
+            NoLeader: as control says, for it has no window of time for them, or it does not answer.
+            ShuttingDown: it does not any more.
         """
-        try:
-            answer = await self._call(DrawIds(count))
-        except RpcError as error:
-            raise ShuttingDown("the gateway is stopping") from error
+        answer = await self._promptly(DrawIds(count), IDS_S_MAX)
         if isinstance(answer, Failed):
             raise from_code(answer.fault.code, answer.fault.detail)
         if not isinstance(answer, DrawnIds):
             raise KvError(f"control answered by {type(answer).__name__}")
         return answer.ids
 
-    def _call(self, body: AskControl | WorkerCounts | DrawIds) -> asyncio.Future[Body]:
+    async def _promptly(self, body: WorkerCounts | DrawIds, timeout_s: float) -> Body:
+        """The answer to a question that may be asked again."""
+        try:
+            return await self._call(body, timeout_s)
+        except TimedOut as error:
+            raise NoLeader("the control of this gateway does not answer") from error
+        except RpcError as error:
+            raise ShuttingDown("the gateway is stopping") from error
+
+    def _call(self, body: AskControl | WorkerCounts | DrawIds, timeout_s: float) -> asyncio.Future[Body]:
         if self._connection is None:
             raise NotSent("control is not connected")
-        return self._connection.call(body, ANSWER_S_MAX, PRIORITY_CONTROL)
+        return self._connection.call(body, timeout_s, PRIORITY_CONTROL)
 
     def _connect(self) -> Connection:
         return Connection(self._received, cluster_id=NO_CLUSTER, dialled=True, on_closed=self._closed)

@@ -12,6 +12,7 @@ import pytest
 from integration.control.fake_node import FakeNode
 
 from cluster.cluster_map import ClusterMap
+from cluster.control import remote
 from cluster.control.map_store.memory import MemoryMapStore
 from cluster.control.messages import (
     AdmitNode,
@@ -81,10 +82,10 @@ class Place:
 
     async def worker(self, name: str) -> RemoteControl:
         """A worker that is connected."""
-        remote = RemoteControl(self.path, name)
-        self._stack.push_async_callback(remote.close)
-        await remote.start()
-        return remote
+        worker = RemoteControl(self.path, name)
+        self._stack.push_async_callback(worker.close)
+        await worker.start()
+        return worker
 
     async def raw(self) -> Connection:
         """A connection that has said nothing."""
@@ -266,6 +267,18 @@ async def test_ids_rise_for_all_workers_together(place: Place) -> None:
     await place.port.close()
     with pytest.raises(ShuttingDown):
         await one.draw(1)
+
+
+async def test_control_that_stands_still_is_not_waited_for_where_that_can_be_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await place.worker("1")
+    monkeypatch.setattr(remote, "IDS_S_MAX", 0.05)
+    monkeypatch.setattr(remote, "COUNTS_S_MAX", 0.05)
+    monkeypatch.setattr(place.port, "_take", lambda *_: None)
+    for asked in (worker.draw(1), worker.all_counts(b"")):
+        with pytest.raises(NoLeader, match="does not answer"):
+            await asked
 
 
 @pytest.mark.parametrize("body", [Done(), AskControl(b"\xc1"), WorkerCounts(b"damaged"), MapUpdate(1, [], [])])

@@ -42,8 +42,10 @@ async def kill_gateway(rig: Rig, rng: random.Random) -> AsyncIterator[str]:
 async def kill_worker(rig: Rig, rng: random.Random) -> AsyncIterator[str]:
     """One worker of a gateway, which starts it again by itself."""
     victim = rng.choice(rig.gateway_names)
-    # Another nemesis may have killed the gateway before, or meanwhile.
-    workers = rig.gateways[victim].children()
+    # Another nemesis may have killed the gateway before, or meanwhile. One that starts and loses a worker ends, as one
+    # that is killed when it starts.
+    gateway = rig.gateways[victim]
+    workers = gateway.children() if gateway.address else []
     if workers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(rng.choice(workers), signal.SIGKILL)
