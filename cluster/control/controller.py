@@ -173,8 +173,10 @@ class Controller:
                 return self._stored(event)
             case Compared():
                 return self._rebalancing.compared(event, self.map, now_s)
-            case Retired(node, connection):
-                return self._standings.retired(node, self.map) if self._members.is_up(node, connection) else []
+            case Retired(node, connection) if self._members.is_up(node, connection):
+                return self._standings.retired(node, self.map)
+            case Retired():
+                return self._members.retired(event)
             case PidsAllocated(first):
                 return self._create_default_keyspace(first)
 
@@ -195,11 +197,7 @@ class Controller:
         return effects
 
     def _propose_member(self, change: PutNode) -> Propose:
-        def settled(*_: object) -> list[Effect]:
-            self._members.settled(change.node.id)
-            return []
-
-        return self._proposals.propose([change], settled)
+        return self._proposals.propose([change], lambda outcomes, _: self._members.settled(change, outcomes))
 
     def _create_default_keyspace(self, first_pid: int) -> list[Effect]:
         settings = self._settings

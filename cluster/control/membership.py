@@ -2,9 +2,9 @@
 
 Guarantees: a node becomes a member, and a member's new address, boot, zone or weight counts, only once the map says so;
 a process whose boot counter is below the map's, or is there as another process's, is never let in, for its disk is an
-older image; everybody who asked gets exactly one answer; what another gateway wrote of a node is followed, unless
-somebody asks for something else here. Leaves to others: proposing to the store (`controller`), dialling (`server`).
-Sans-IO.
+older image; everybody who asked gets exactly one answer, and of a process whose node was removed only once it knows or
+is gone; what another gateway wrote of a node is followed, unless somebody asks for something else here. Leaves to
+others: proposing to the store (`controller`), dialling (`server`), when such a process is told (`parting`). Sans-IO.
 
 A session is `AWAY` (dialled, no connection), `JOINING` (connected, the map does not yet say what it should) or `UP`.
 """
@@ -27,12 +27,16 @@ from cluster.control.events import (
     Disconnected,
     Effect,
     HangUp,
+    Note,
     Refuse,
     Reply,
     Reported,
+    Retired,
     Tell,
 )
+from cluster.control.map_store import Outcome
 from cluster.control.messages import AdmitNode, Admitted
+from cluster.control.parting import Parting, is_former
 from cluster.control.repair import Host
 from cluster.control.view import NodeStatus
 from kvstore.errors import BadParameter, Conflict, KvError, Overloaded
@@ -60,7 +64,8 @@ class Phase(Enum):
 @dataclass
 class Session:
     """What is known of one node besides the map; `asks` says for each open question whether it was a member then,
-    `known` is its record in the map as it was looked at last, `own` the zone and weight that it asked for itself."""
+    `known` is its record in the map as it was looked at last, `own` the zone and weight that it asked for itself,
+    `parting` is there while its process is one that was removed."""
 
     address: str
     zone: str
@@ -78,6 +83,7 @@ class Session:
     copies: Mapping[int, CopyReport] = field(default_factory=dict)
     lost: frozenset[tuple[int, bytes]] = frozenset()
     complaint: str = ""
+    parting: Parting | None = None
 
 
 class Membership:
@@ -164,12 +170,14 @@ class Membership:
                 continue
             known = cluster.nodes.get(node)
             boot, process = session.boot, session.process
-            is_former = known is not None and known.standing is Standing.REMOVED
-            wanted = _wanted(node, session, None if is_former else known)
+            if known is not None and is_former(known, boot, process, session.is_new):
+                changes += _questions(session, known)
+                continue
+            session.parting = None
+            is_removed = known is not None and known.standing is Standing.REMOVED
+            wanted = _wanted(node, session, None if is_removed else known)
             if known == wanted:
                 effects += self._admit(node, session, cluster)
-            elif known is not None and is_former and not session.is_new:
-                effects += self._refuse(node, session, known, _FORMER.format(node))
             elif known is not None and (known.boot > boot or (known.boot == boot and known.process != process)):
                 effects += self._refuse(node, session, known, _old_disk(node, session, known))
             elif known is not None and _comes_too_early(session, known, cluster):
@@ -179,11 +187,14 @@ class Membership:
                 changes.append(PutNode(wanted, known))
         return changes, effects
 
-    def settled(self, node: str) -> None:
-        """The proposal about this node has met the store, whichever way."""
-        session = self._sessions.get(node)
+    def settled(self, change: PutNode, outcomes: Sequence[Outcome]) -> list[Effect]:
+        """The proposal about a node has met the store, whichever way."""
+        session = self._sessions.get(change.node.id)
         if session is not None:
             session.is_proposed = False
+            if session.parting is not None:
+                session.parting.settled(change, outcomes)
+        return []
 
     def ask(self, ask: int, request: AdmitNode, cluster: ClusterMap) -> list[Effect]:
         """Somebody asks to admit a node."""
@@ -219,6 +230,7 @@ class Membership:
         session.connection, session.heard_s = event.connection, now_s
         session.boot, session.process, session.is_new = event.boot, event.process, event.is_new
         session.copies, session.lost, session.complaint = {}, frozenset(), ""
+        session.parting = None
         return []
 
     def dial_failed(self, event: DialFailed, cluster: ClusterMap) -> list[Effect]:
@@ -250,8 +262,22 @@ class Membership:
         session = self._sessions.get(event.node)
         if session is None or session.connection != event.connection or session.phase is Phase.AWAY:
             return []
+        if session.parting is not None:
+            return self._part(event.node, session)
         session.phase = Phase.AWAY
         return [Complain("node_lost", {"node": event.node, "address": session.address})]
+
+    def retired(self, event: Retired) -> list[Effect]:
+        """A process whose node was removed knows that now, and ends."""
+        session = self._sessions.get(event.node)
+        if session is None or session.parting is None or session.connection != event.connection:
+            return []
+        return [Note("removed_node_told", {"node": event.node}), *self._part(event.node, session)]
+
+    def _part(self, node: str, session: Session) -> list[Effect]:
+        del self._sessions[node]
+        refusal = Conflict(_FORMER.format(node))
+        return [*(Refuse(ask, refusal) for ask in session.asks), HangUp(node)]
 
     def reported(self, event: Reported, now_s: float) -> None:
         """A node told how it is."""
@@ -262,8 +288,11 @@ class Membership:
             session.lost = frozenset(event.report.lost)
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Cut connections on which nothing was heard for too long."""
+        """Cut connections on which nothing was heard for too long, and tell those that were removed."""
         effects: list[Effect] = []
+        for session in self._sessions.values():
+            if session.parting is not None:
+                effects += session.parting.tell(session.connection, now_s)
         for node, session in self.up().items():
             if now_s - session.heard_s > SILENCE_S_MAX:
                 session.heard_s = now_s
@@ -302,6 +331,14 @@ def _wanted(node: str, session: Session, known: NodeInfo | None) -> NodeInfo:
 
 def _session_of(info: NodeInfo) -> Session:
     return Session(info.address, info.zone, info.weight, (info.own_zone, info.own_weight), info)
+
+
+def _questions(session: Session, known: NodeInfo) -> list[PutNode]:
+    """What the store is asked before the process is told that its node was removed; nothing, if it was."""
+    if session.parting is not None and session.parting.question.node == known:
+        return []
+    session.parting = Parting(known)
+    return [session.parting.question]
 
 
 def _comes_too_early(session: Session, known: NodeInfo, cluster: ClusterMap) -> bool:
