@@ -24,7 +24,7 @@ from kvstore.daemon import bind_address, join_address, log_to_stderr, until_sign
 from kvstore.errors import OperatorError
 from kvstore.node.crash_steps import CrashingEngine
 from kvstore.node.http import http_fallback
-from kvstore.node.join import join
+from kvstore.node.join import join, stay_joined
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
@@ -115,7 +115,7 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
     )
     address = join_address(host, await server.listen(host, port))
     tasks = [
-        asyncio.create_task(_enter(settings, address, admitted)),
+        asyncio.create_task(_enter(settings, address, admitted, shell)),
         asyncio.create_task(shell.metrics.lag.measure()),
         asyncio.create_task(_every(settings.tick_s, shell.tick)),
         asyncio.create_task(_every(settings.report_s, shell.send_report)),
@@ -157,17 +157,24 @@ def raise_boot(engine: Engine, node_id: str) -> NodeState:
     return state
 
 
-async def _enter(settings: NodeSettings, address: str, admitted: asyncio.Event) -> None:
+async def _enter(settings: NodeSettings, address: str, admitted: asyncio.Event, shell: Shell) -> None:
     """Ask to be admitted, say so when it happened, then stay."""
-    asking = asyncio.create_task(join(settings, settings.advertise or address, random.Random()))
+    advertised, rng = settings.advertise or address, random.Random()
     try:
-        await asking
+        await join(settings, advertised, rng)
+    except OperatorError:
+        if not shell.partitions.state.is_retired:
+            raise
+        # Control has said itself that this node was removed, and so it ends: not by the refusal that goes with that.
+        await asyncio.Event().wait()
+    staying = asyncio.create_task(stay_joined(settings, advertised, rng, lambda: shell.controls.current is not None))
+    try:
         await admitted.wait()
         sys.stdout.write(f"ready tcp://{address}\n")
         sys.stdout.flush()
-        await asyncio.Event().wait()
+        await staying
     finally:
-        asking.cancel()
+        staying.cancel()
 
 
 async def _every(seconds: float, action: Callable[[], None]) -> None:
