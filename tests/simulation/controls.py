@@ -34,6 +34,7 @@ from cluster.control.events import (
     DropOrphans,
     Effect,
     Event,
+    HangUp,
     Loaded,
     PlannerChosen,
     Propose,
@@ -101,9 +102,12 @@ class OneControl:
         if boot and name not in self.links:
             self._connections += 1
             self.links[name] = self._connections, boot
-            if self._controls.map.nodes[name].standing is Standing.REMOVED:
+            if self._is_removed(name):
                 self.emit(Asked(0, AdmitNode(name, "127.0.0.1:1")))
             self.emit(Connected(name, self._connections, boot, b"", node.is_new))
+
+    def _is_removed(self, name: str) -> bool:
+        return self._controls.map.nodes[name].standing is Standing.REMOVED
 
     def _lose(self, name: str) -> None:
         number, _ = self.links.pop(name)
@@ -138,6 +142,9 @@ class OneControl:
                 self._to_node(node, number, lambda: self._controls.retire(node, noted))
             case DropOrphans(node, number, entries):
                 self._to_node(node, number, lambda: self._controls.drop(node, list(entries)))
+            case HangUp(node) if node in self.links and self._is_removed(node):
+                # Its link is made anew at the next look: a node that no control talks to asks again.
+                self.links.pop(node)
             case Cut(node, number) if self.links.get(node, (0, 0))[0] == number:
                 self._lose(node)
 

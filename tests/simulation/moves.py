@@ -96,7 +96,9 @@ class Moves(ControlledScenario):
         stands = self.control.map
         if stands.active_moves:
             raise Violation(f"liveness: moves go on after healing: {stands.active_moves}")
-        # One that was removed by force and comes back with its former disk is not let in.
+        former = [name for name, info in stands.nodes.items() if info.standing is Standing.REMOVED]
+        if former:
+            raise Violation(f"liveness: {former} were removed and neither ended nor came again")
         members = [name for name, info in stands.nodes.items() if info.standing is not Standing.REMOVED]
         away = [name for name in members if stands.nodes[name].standing is not Standing.MEMBER]
         if away:
