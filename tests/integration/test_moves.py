@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import threading
@@ -209,4 +210,24 @@ def test_a_dead_node_is_removed_by_force_and_its_copies_are_made_anew(start_clus
     assert kvstore("nodes", "remove", "n3", "--force", "--timeout", "60", **environment).returncode == 0
     assert operate(cluster, "DELETE", "nodes/n2")[0] == 409
     wait_until(lambda: is_even(cluster, 2), 60)
+    again = cluster.start_node("n3")
+    assert again.wait() == 0
+    assert again.out == []
+    assert again.complaints == ["kvstore: node n3 was removed from its cluster and ends"]
     assert_equal_copies(cluster, len(KEYS))
+
+
+def test_a_node_that_stands_still_when_it_is_given_up_ends_once_it_goes_on(start_cluster: Start) -> None:
+    cluster = started(start_cluster, "n1", "n2", "n3", KVSTORE_REPLACE_AFTER_S="8")
+    wait_until(lambda: is_healthy(cluster))
+    assert operate(cluster, "DELETE", "nodes/n3")[0] == 202
+    node = cluster.nodes["n3"]
+    # It still holds copies: so nothing that it was sent before tells it.
+    assert copies(cluster)["n3"]
+    os.kill(node.pid, signal.SIGSTOP)
+    wait_until(lambda: "n3" not in {one["id"] for one in cluster.status()["nodes"]}, 90)
+    assert node.is_running
+    os.kill(node.pid, signal.SIGCONT)
+    assert node.wait() == 0
+    assert node.complaints == ["kvstore: node n3 was removed from its cluster and ends"]
+    assert is_even(cluster, 2)

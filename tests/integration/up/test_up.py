@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from probe.processes import children_of, wait_until
+from probe.processes import Cluster, children_of, wait_until
 from probe.up import Up, is_alive, kvstore
 
 from kvstore.client import SyncClient
@@ -136,6 +136,25 @@ def test_fewer_nodes_than_the_data_has_is_refused(start_up: Start, tmp_path: Pat
         f"kvstore: {up.data} holds the data of 3 nodes, --nodes is 2; to have fewer, remove nodes "
         "('kvstore nodes remove ID') and then their directories"
     ]
+
+
+def test_data_of_a_node_that_was_removed_while_it_was_down_keeps_nobody_from_starting(start_up: Start) -> None:
+    up = start_up().wait_ready()
+    put_all(up.url, range(20))
+    assert up.end(signal.SIGTERM) == 0
+    cluster = Cluster(up.data, 3)
+    try:
+        for name in ("n1", "n2"):
+            cluster.start_node(name)
+        cluster.wait_ready()
+        removal = kvstore("nodes", "remove", "n3", "--force", "--timeout", "60", KVSTORE_GATEWAY=cluster.url)
+        assert removal.returncode == 0, removal.stderr
+    finally:
+        cluster.close()
+    again = start_up().wait_ready()
+    assert set(again.members()) == {"gateway", "n1", "n2"}
+    assert "kvstore: node n3 was removed from its cluster and ends" in again.complaints
+    assert get_all(again.url, range(20)) == list(range(20))
 
 
 def test_a_data_directory_that_cannot_be_used_is_one_line(start_up: Start, tmp_path: Path) -> None:
