@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 
 import pytest
@@ -12,7 +13,8 @@ from integration.gateway.conftest import Gateway, StartGateway
 
 from cluster.gateway.answer import Answer
 from cluster.gateway.fast_lane import FastLane
-from cluster.gateway.fast_requests import FastRequest
+from cluster.gateway.fast_requests import FastRequest, recognise
+from kvstore.client import Client
 from kvstore.errors import KvError
 from kvstore.messages import Body, WriteResult
 from kvstore.node.pending import STILL_OPEN
@@ -236,3 +238,25 @@ async def test_an_answer_that_does_not_tell_of_every_write_tells_of_none(
     assert [one.token or one.number for node in gateway.nodes for one in node.asked].count(1) == 2, (
         "each is asked again"
     )
+
+
+async def test_what_the_python_client_asks_of_one_key_goes_the_short_way() -> None:
+    """So that probes, which ask by it, try that way."""
+    seen: list[bool] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            seen.append(recognise(data) is not None)
+            writer.write(b'HTTP/1.1 204 No Content\r\nETag: "1.1.1"\r\nX-KV-Copies: 2\r\n\r\n')
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with Client(f"http://{host}:{port}") as client:
+            await client.put("a/b-1", b"x" * 3000)
+            await client.put("a/b-1", b"x", if_match="1.1.1")
+            await client.put("a/b-1", b"x", if_none_match="*")
+            await client.delete("a/b-1")
+            with contextlib.suppress(KvError):
+                await client.get("a/b-1")
+    assert seen == [True] * 5
