@@ -51,8 +51,12 @@ class Verifier:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._compare(pid, places)) for pid in pids]
-        except* KvError as errors:
-            raise errors.exceptions[0] from None
+        except ExceptionGroup as failed:
+            # What an `except*` raises, some releases of Python 3.11 wrap in a group again.
+            refusals, others = failed.split(KvError)
+            if refusals is None or others is not None:
+                raise
+            raise refusals.exceptions[0] from None
         finally:
             self._is_running = False
         return [task.result() for task in tasks]
