@@ -92,8 +92,8 @@ class Peer:
         at worst sends rows twice, but never behind what was acked, for that is no longer kept. A cut is asked for only
         before streaming.
         """
-        self._take_completeness(message)
         end = common_end(copy.log.starts, copy.log.end, message.starts, message.log_end)
+        self._take_completeness(end, message.backfilling)
         if self.state is PeerState.CUTTING or (self.state is PeerState.STREAMING and end < message.log_end):
             return None
         self._heard_ms = now.mono_ms
@@ -109,7 +109,7 @@ class Peer:
         if message.log_end > self.acked or not self._under_way:
             self._heard_ms = now.mono_ms
         self.is_full = message.full
-        self._take_completeness(message)
+        self._take_completeness(message.log_end, message.backfilling)
         if self.state is PeerState.CUTTING and message.log_end == self._cut_end:
             self._stream_from(message.log_end)
         self.acked = max(self.acked, message.log_end)
@@ -170,10 +170,11 @@ class Peer:
         starts = [(epoch, seq) for epoch, seq in copy.log.starts if seq <= base_seq]
         return BeginBackfill(entry.pid, self.rid, entry.epoch, base_seq, base_checksum, starts, copy.log.time_ms)
 
-    def _take_completeness(self, message: EpochVector | Acked) -> None:
-        """Whether its data is complete; what it said of the copy that was told to begin anew is late."""
-        if message.log_end >= self.base_seq:
-            self.is_backfilling = message.backfilling
+    def _take_completeness(self, end: int, is_backfilling: bool) -> None:
+        """Whether the data of a log that is equal up to `end` is complete. Below the base that is late news of the copy
+        that was told to begin anew, whose own end, with a tail that was never committed, may lie beyond."""
+        if end >= self.base_seq:
+            self.is_backfilling = is_backfilling
 
     def idle_append(self, copy: Copy, entry: Entry, now: Instant) -> Append | None:
         """News of what is committed, for a follower that has every row, where no rows have carried it lately; again

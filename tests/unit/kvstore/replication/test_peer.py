@@ -6,11 +6,11 @@ import pytest
 from unit.kvstore.story import PID
 
 from kvstore.instant import Instant
-from kvstore.messages import Acked, CutTail, Entry, EpochVector, Reconcile, Rid
+from kvstore.messages import Acked, BeginBackfill, CutTail, Entry, EpochVector, Reconcile, Rid
 from kvstore.replication import peer as peer_module
 from kvstore.replication.copy import Copy
 from kvstore.replication.copy_rows import CopyName
-from kvstore.replication.log import Held
+from kvstore.replication.log import Held, Log
 from kvstore.replication.peer import ASK_AGAIN_MS, SILENCE_MS, Peer, PeerState, Role
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import Record, RecordType, decode_log_row, encode_log_row
@@ -107,6 +107,21 @@ def test_a_late_vector_never_has_a_streaming_follower_cut(peer: Peer, copy: Copy
     streaming(peer, copy)
     assert peer.take_vector(vector([(1, 1)], 5), copy, START) is None
     assert (peer.state, peer.acked) == (PeerState.STREAMING, 4)
+
+
+def test_a_late_vector_of_the_copy_that_began_anew_does_not_call_its_data_complete(copy: Copy) -> None:
+    learner = Peer(N2, Role.LEARNER, START)
+    learner.ask_vector(ENTRY, START)
+    before = vector([(1, 1)], 9)
+    assert learner.take_vector(before, copy, START) == CutTail(PID, N2, 2, 3)
+    learner.take_ack(ack(3), START)
+    copy.log = Log(7, 0, 0, [(1, 1), (2, 4)], [])
+    assert isinstance(learner.next_append(copy, ENTRY, VIEW, START), BeginBackfill)
+    learner.take_vector(EpochVector(PID, N2, 2, [(1, 1), (2, 4)], 7, backfilling=True), copy, START)
+    learner.take_vector(before, copy, START)
+    assert learner.is_backfilling
+    learner.take_ack(ack(7), START)
+    assert not learner.is_backfilling
 
 
 def test_a_gap_takes_the_stream_back_to_the_followers_end(peer: Peer, copy: Copy) -> None:
