@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, Move, NodeInfo, Rebalance
+from kvstore.map_values import Entry, KeyspaceInfo, Move, NodeInfo, Rebalance, Tenant
+from kvstore.messages import MapUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,26 @@ class StartMoves:
     dropped: tuple[PutMove, ...] = ()
 
 
-Change = PutNode | PutKeyspace | PlaceKeyspace | PutEntry | PutMove | PutRebalance | StartMoves
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """Change which keys partitions have, all or nothing: entries, each iff the stored `ver` is `entry.ver - 1` (none
+    for 1); the keyspace's record, where given, iff the stored one equals `guard`; and where a tenant's keys are."""
+
+    entries: tuple[Entry, ...]
+    keyspace: KeyspaceInfo | None = None
+    guard: KeyspaceInfo | None = None
+    tenant: Tenant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutTenant:
+    """Write where a tenant's keys are iff the stored one equals `guard` (None: there is none)."""
+
+    tenant: Tenant
+    guard: Tenant | None
+
+
+Change = PutNode | PutKeyspace | PlaceKeyspace | PutEntry | PutMove | PutRebalance | StartMoves | Reshape | PutTenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +106,7 @@ class ClusterMap:
     entries: Mapping[int, Entry]
     moves: Mapping[int, Move] = field(default_factory=dict)
     rebalance: Rebalance = field(default_factory=Rebalance)
+    tenants: Mapping[tuple[str, bytes], Tenant] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, cluster_id: bytes) -> ClusterMap:
@@ -105,6 +126,7 @@ class ClusterMap:
             entries,
             {**self.moves, **{move.pid: move for move in update.moves}},
             self.rebalance if update.rebalance is None else update.rebalance,
+            {**self.tenants, **_by_name(update.tenants)} if update.tenants else self.tenants,
         )
 
     def with_entries(self, entries: Iterable[Entry]) -> ClusterMap:
@@ -126,6 +148,7 @@ class ClusterMap:
             list(self.keyspaces.values()),
             list(self.moves.values()),
             self.rebalance,
+            list(self.tenants.values()),
         )
 
     def since(self, before: ClusterMap) -> MapUpdate:
@@ -137,6 +160,9 @@ class ClusterMap:
             [one for one in self.keyspaces.values() if before.keyspaces.get(one.name) != one],
             [move for move in self.moves.values() if before.moves.get(move.pid) != move],
             self.rebalance if before.rebalance != self.rebalance else None,
+            []
+            if before.tenants is self.tenants
+            else [one for one in self.tenants.values() if one != before.tenant(one)],
         )
 
     def changed(self, changes: Sequence[Change]) -> tuple[ClusterMap, tuple[bool, ...]]:
@@ -151,6 +177,7 @@ class ClusterMap:
         keyspaces: set[str] = set()
         pids: set[int] = set()
         moved: set[int] = set()
+        tenants: list[Tenant] = []
         rebalance: Rebalance | None = None
         for change in changes:
             match change:
@@ -169,6 +196,12 @@ class ClusterMap:
                     moved.update(one.pid for one in (*moves, *(drop.move for drop in dropped)))
                 case PutRebalance():
                     rebalance = self.rebalance
+                case Reshape(entries, keyspace, _, tenant):
+                    pids.update(entry.pid for entry in entries)
+                    keyspaces.update(() if keyspace is None else (keyspace.name,))
+                    tenants += () if tenant is None else (tenant,)
+                case PutTenant(tenant):
+                    tenants.append(tenant)
         return MapUpdate(
             self.map_ver,
             [self.nodes[name] for name in sorted(nodes) if name in self.nodes],
@@ -176,7 +209,12 @@ class ClusterMap:
             [self.keyspaces[name] for name in sorted(keyspaces) if name in self.keyspaces],
             [self.moves[pid] for pid in sorted(moved) if pid in self.moves],
             rebalance,
+            [standing for one in tenants if (standing := self.tenant(one)) is not None],
         )
+
+    def tenant(self, like: Tenant) -> Tenant | None:
+        """What stands here of that tenant."""
+        return self.tenants.get((like.keyspace, like.name))
 
     def _is_newer(self, entry: Entry) -> bool:
         known = self.entries.get(entry.pid)
@@ -193,9 +231,10 @@ class _Draft:
         self._entries = dict(cluster.entries)
         self._moves = dict(cluster.moves)
         self._rebalance = cluster.rebalance
+        self._tenants = cluster.tenants
 
     def finished(self, map_ver: int) -> ClusterMap:
-        parts = self._nodes, self._keyspaces, self._entries, self._moves, self._rebalance
+        parts = self._nodes, self._keyspaces, self._entries, self._moves, self._rebalance, self._tenants
         return ClusterMap(self._cluster_id, map_ver, *parts)
 
     def apply(self, change: Change) -> bool:
@@ -224,6 +263,11 @@ class _Draft:
                 active = {move.pid for move in self._moves.values() if move.is_active} - over
                 is_free = not active.intersection(move.pid for move in moves)
                 return self._rebalance.ver == rebalance.ver - 1 and is_free and all(map(self._holds, dropped))
+            case Reshape(entries, keyspace, known):
+                is_known = keyspace is None or self._keyspaces.get(keyspace.name) == known
+                return is_known and all((self._ver(entry.pid) or 0) == entry.ver - 1 for entry in entries)
+            case PutTenant(tenant, known_tenant):
+                return self._tenants.get((tenant.keyspace, tenant.name)) == known_tenant
 
     def _write(self, change: Change) -> None:
         match change:
@@ -244,7 +288,19 @@ class _Draft:
                 for one in dropped:
                     self._write(one)
                 self._moves.update((move.pid, move) for move in moves)
+            case Reshape(entries, changed, _, tenant):
+                self._entries.update((entry.pid, entry) for entry in entries)
+                if changed is not None:
+                    self._keyspaces[changed.name] = changed
+                if tenant is not None:
+                    self._tenants = {**self._tenants, **_by_name((tenant,))}
+            case PutTenant(tenant):
+                self._tenants = {**self._tenants, **_by_name((tenant,))}
 
     def _ver(self, pid: int) -> int | None:
         entry = self._entries.get(pid)
         return None if entry is None else entry.ver
+
+
+def _by_name(tenants: Iterable[Tenant]) -> dict[tuple[str, bytes], Tenant]:
+    return {(one.keyspace, one.name): one for one in tenants}

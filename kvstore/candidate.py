@@ -12,7 +12,7 @@ import msgspec
 
 from kvstore.effects import AskCas
 from kvstore.instant import Instant
-from kvstore.messages import Entry
+from kvstore.map_values import Entry
 from kvstore.replication.copy import Copy
 
 ASK_AGAIN_MS = 1000

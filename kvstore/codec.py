@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from kvstore.messages import Chunk, Entry, Frame
+from kvstore.map_values import Entry
+from kvstore.messages import Chunk, Frame
 
 FORMAT = 1
 

@@ -16,7 +16,8 @@ import msgspec
 
 from kvstore.effects import Send
 from kvstore.instant import Instant
-from kvstore.messages import Confirm, Confirmed, Fault, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Confirm, Confirmed, Fault
 from kvstore.partition import Partition
 from kvstore.replication.answers import NO_LEADER
 from kvstore.replication.leader import Leader

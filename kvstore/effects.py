@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from kvstore.messages import Body, Done, Entry, Fault, Rid, Transacted, TxnKnown, Voted, Written
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import Body, Done, Fault, Transacted, TxnKnown, Voted, Written
 from kvstore.storage.engine import Batch
 
 

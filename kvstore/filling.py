@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from kvstore.effects import Effect, Send, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Append, Chunk, PullChunk, Rebalance
+from kvstore.map_values import Rebalance
+from kvstore.messages import Append, Chunk, PullChunk
 from kvstore.partition import Partition
 from kvstore.replication.pace import Bucket, Pace
 from kvstore.storage.engine import Snapshot

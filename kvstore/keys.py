@@ -70,6 +70,11 @@ def shard_key(key: bytes) -> bytes:
     return key
 
 
+def tenant_of(key: bytes) -> bytes:
+    """The tenant, or region, that a key belongs to: its shard key up to the first `/`."""
+    return shard_key(key).partition(b"/")[0]
+
+
 def key_hash(key: bytes) -> int:
     """The 64-bit hash that places `key`: xxh3_64 of its shard key."""
     return xxhash.xxh3_64_intdigest(shard_key(key) if b"{" in key else key)

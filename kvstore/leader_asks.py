@@ -13,7 +13,7 @@ import msgspec
 from kvstore.candidate import ASK_AGAIN_MS, PASSED_ON
 from kvstore.effects import AskCas
 from kvstore.instant import Instant
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 from kvstore.replication.leader import Leader
 
 PASS_ON_AFTER_MS = 10_000

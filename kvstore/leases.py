@@ -15,7 +15,8 @@ import msgspec
 
 from kvstore.effects import Send
 from kvstore.instant import Instant
-from kvstore.messages import Ping, Pong, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Ping, Pong
 from kvstore.partition import Partition
 from kvstore.storage.engine import Batch, Table
 

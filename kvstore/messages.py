@@ -11,12 +11,13 @@ by a `Rid`, a node and the uuid that was drawn when the copy was made. PROTOCOL 
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Annotated, NewType
 
 import msgspec
 
 from kvstore.keys import KEY_BYTES_MAX
+from kvstore.map_values import Bound, Count, Entry, KeyspaceInfo, Move, NodeInfo, Rebalance, Rid, Tenant, Value
 
 PartitionId = NewType("PartitionId", int)
 NodeId = NewType("NodeId", str)
@@ -24,146 +25,15 @@ NodeId = NewType("NodeId", str)
 # What a row can hold: a request beyond it would fail where it can no longer be refused.
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 TTL_MS_MAX = 315_576_000_000
-# A bound may be the key after the longest one.
-Bound = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX + 1)]
 Key = Annotated[bytes, msgspec.Meta(min_length=1, max_length=KEY_BYTES_MAX)]
 StoredBytes = Annotated[bytes, msgspec.Meta(max_length=VALUE_BYTES_MAX)]
 ContentType = Annotated[str, msgspec.Meta(max_length=255)]
 TtlMs = Annotated[int, msgspec.Meta(ge=1, le=TTL_MS_MAX)]
 Token = Annotated[bytes, msgspec.Meta(max_length=255)]
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1, lt=1 << 62)]
 SCOPE_BYTES = 16
 TxnToken = Annotated[bytes, msgspec.Meta(min_length=SCOPE_BYTES, max_length=2 * SCOPE_BYTES)]
 ItemFormNumber = Annotated[int, msgspec.Meta(ge=0, le=1)]
-
-
-class Value(msgspec.Struct, frozen=True, array_like=True):
-    """Base of immutable values that stand inside messages."""
-
-
-class Rid(Value, frozen=True):
-    """Identity of one copy of a partition; `store` is 16 random bytes, made when the copy is made."""
-
-    node: str
-    store: bytes
-
-
-class Entry(Value, frozen=True):
-    """One partition in the cluster map. `ver` rises by one at every change and guards compare-and-sets.
-
-    `leader_boot` is the boot counter of the process that leads: no two processes ever ask for the same entry. `moving`
-    is the copy that a move brings: a leader takes it into the in-sync set only in the epoch `verified_epoch`, in which
-    it was compared and found equal (0: not yet).
-    """
-
-    pid: int
-    keyspace: str
-    ver: int
-    epoch: int
-    leader: Rid | None
-    in_sync: tuple[Rid, ...]
-    replicas: tuple[Rid, ...]
-    adding: tuple[Rid, ...] = ()
-    removing: tuple[Rid, ...] = ()
-    min_in_sync: int = 1
-    unclean_count: int = 0
-    leader_boot: int = 0
-    moving: Rid | None = None
-    verified_epoch: int = 0
-
-    def holds(self, node: str) -> Rid | None:
-        """The copy that `node` has of this partition, if any."""
-        for rid in (*self.replicas, *self.adding):
-            if rid.node == node:
-                return rid
-        return None
-
-    def admits(self, rid: Rid) -> bool:
-        """Whether that copy may enter the in-sync set in this epoch."""
-        is_verified = rid != self.moving or rid not in self.adding or self.verified_epoch == self.epoch
-        return rid not in self.removing and is_verified
-
-
-class Standing(StrEnum):
-    """What a node is to the cluster: a `MEMBER` holds copies and leads; one that is `DRAINING` leads nothing for now;
-    one that is `LEAVING` gives up its copies too, and one that is `DEAD` is not waited for; `REMOVED` is what stays in
-    the map of a former member."""
-
-    MEMBER = "member"
-    DRAINING = "draining"
-    LEAVING = "leaving"
-    DEAD = "dead"
-    REMOVED = "removed"
-
-
-class NodeInfo(Value, frozen=True):
-    """A member of the cluster. `boot` is the highest boot counter it was ever admitted with, and `process` the random
-    name of the process that had it: an older image of the disk counts up to the same number in another process.
-    `own_zone` and `own_weight` are what the node itself asked for last, before an operator changed it."""
-
-    id: str
-    address: str
-    zone: str
-    weight: float
-    boot: int
-    process: bytes = b""
-    standing: Standing = Standing.MEMBER
-    own_zone: str = ""
-    own_weight: float = 0.0
-
-    @property
-    def may_host(self) -> bool:
-        """Whether copies of partitions belong on it."""
-        return self.standing in (Standing.MEMBER, Standing.DRAINING)
-
-
-class KeyspaceInfo(Value, frozen=True):
-    """A keyspace and its partitions in the order of its partitioner (for `hash`: equal arcs of the hash space)."""
-
-    name: str
-    strategy: str
-    pids: tuple[int, ...]
-    replicas: int
-    min_in_sync: int
-
-
-class MoveState(StrEnum):
-    """`MOVING` and `ABORTING` go on, `DONE` and `ABORTED` are over."""
-
-    MOVING = "moving"
-    ABORTING = "aborting"
-    DONE = "done"
-    ABORTED = "aborted"
-
-
-class Move(Value, frozen=True):
-    """A copy of the partition `pid` is to go from the node `source` to the node `target`; `id` is used once. The last
-    move of a partition stays in the map when it is over; `reason` says why one was aborted."""
-
-    id: int
-    pid: int
-    source: str
-    target: str
-    state: MoveState = MoveState.MOVING
-    reason: str = ""
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it is not over yet."""
-        return self.state in (MoveState.MOVING, MoveState.ABORTING)
-
-
-class Rebalance(Value, frozen=True):
-    """How moves are to go; `ver` rises by one at every change and guards it, `next_move` is the first id never used.
-
-    `max_bytes_per_second` bounds what each node sends of copies to those that are filled, 0 for no bound.
-    """
-
-    ver: int = 0
-    next_move: int = 1
-    is_paused: bool = False
-    max_bytes_per_second: Count = 0
 
 
 class Fault(Value, frozen=True, tag=1):
@@ -385,6 +255,7 @@ class MapUpdate(Message, frozen=True, tag=22):
     keyspaces: list[KeyspaceInfo] = []
     moves: list[Move] = []
     rebalance: Rebalance | None = None
+    tenants: list[Tenant] = []
 
 
 class CompareAndSet(Message, frozen=True, tag=23):

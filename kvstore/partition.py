@@ -22,6 +22,7 @@ from kvstore.candidate import Candidate
 from kvstore.effects import Alarm, Effect, Report, Send
 from kvstore.instant import Instant
 from kvstore.leader_asks import LeaderAsks
+from kvstore.map_values import Entry, Rid
 from kvstore.messages import (
     Acked,
     Append,
@@ -29,13 +30,11 @@ from kvstore.messages import (
     Chunk,
     CopyReport,
     CutTail,
-    Entry,
     EpochVector,
     Fault,
     PullChunk,
     Reconcile,
     Refused,
-    Rid,
 )
 from kvstore.replication.copy import Copy, begin_backfill
 from kvstore.replication.follower import Follower

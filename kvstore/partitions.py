@@ -16,20 +16,19 @@ from kvstore.effects import Alarm, Effect, Send, Turn
 from kvstore.filling import Filling
 from kvstore.instant import Instant
 from kvstore.leases import Leases
+from kvstore.map_values import Entry, Rid
 from kvstore.messages import (
     AskDigests,
     Chunk,
     Confirm,
     Confirmed,
     Digests,
-    Entry,
     Fault,
     NodeReport,
     Ping,
     Pong,
     PullChunk,
     ReadOne,
-    Rid,
     WriteOne,
     Written,
 )

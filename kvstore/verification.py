@@ -21,7 +21,8 @@ import msgspec
 from kvstore.copy_digests import FAILED, MISSED, PENDING, READY, CopyDigests
 from kvstore.effects import Alarm, Effect, Send, TakeDigests
 from kvstore.instant import Instant
-from kvstore.messages import AskDigests, DigestedCopy, Digests, Fault, Rid, Verified, Verify
+from kvstore.map_values import Rid
+from kvstore.messages import AskDigests, DigestedCopy, Digests, Fault, Verified, Verify
 from kvstore.partition import Partition
 from kvstore.reads import QUARANTINED, UNKNOWN_PARTITION
 from kvstore.replication.answers import NO_LEADER

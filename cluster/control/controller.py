@@ -73,7 +73,8 @@ from cluster.control.standing import Standings, dead_nodes
 from cluster.control.view import cluster_view, readiness
 from cluster.placement import Member, Placement
 from kvstore.errors import KvError
-from kvstore.messages import CasResult, Failed, Fault, KeyspaceInfo, MapUpdate
+from kvstore.map_values import KeyspaceInfo
+from kvstore.messages import CasResult, Failed, Fault, MapUpdate
 
 DEFAULT_KEYSPACE = "default"
 DEFAULT_STRATEGY = "consistent"

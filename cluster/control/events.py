@@ -17,7 +17,8 @@ from cluster.cluster_map import Change, ClusterMap
 from cluster.control.map_store import Outcome
 from cluster.control.messages import Answer, DrawIdWindow, DrawIncarnation, IdWindow, Incarnation, Request
 from kvstore.errors import KvError
-from kvstore.messages import CasResult, Entry, Failed, MapUpdate, NodeReport, Rid
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import CasResult, Failed, MapUpdate, NodeReport
 
 
 class DialProblem(Enum):

@@ -10,7 +10,7 @@ others: the guard on `ver` (`map_store`), which copies are added and dropped (`r
 from __future__ import annotations
 
 from kvstore.candidate import PASSED_ON
-from kvstore.messages import Entry
+from kvstore.map_values import Entry
 
 
 def objection(stored: Entry, asked: Entry, node: str, boot: int) -> str | None:

@@ -40,7 +40,8 @@ from cluster.control.parting import Parting, is_former
 from cluster.control.repair import Host
 from cluster.control.view import NodeStatus
 from kvstore.errors import BadParameter, Conflict, KvError, Overloaded
-from kvstore.messages import CopyReport, Entry, MapUpdate, NodeInfo, Standing
+from kvstore.map_values import Entry, NodeInfo, Standing
+from kvstore.messages import CopyReport, MapUpdate
 
 SILENCE_S_MAX = 5.0
 

@@ -24,7 +24,7 @@ from cluster.cluster_map import ClusterMap, PutEntry, PutMove
 from cluster.control.events import AskCopies, Compare, Compared, Complain, Effect, Note
 from cluster.control.repair import Hosts
 from cluster.control.view import NEVER_SEEN, NodeStatus
-from kvstore.messages import Entry, Move, MoveState, Rid
+from kvstore.map_values import Entry, Move, MoveState, Rid
 
 NEAR_RECORDS = 1000
 COMPARE_AGAIN_S = 1.0

@@ -13,7 +13,7 @@ from cluster.cluster_map import PutNode
 from cluster.control.events import RetireNode
 from cluster.control.map_store import Outcome
 from cluster.control.standing import TELL_AGAIN_S
-from kvstore.messages import NodeInfo, Standing
+from kvstore.map_values import NodeInfo, Standing
 
 
 def is_former(known: NodeInfo | None, boot: int, process: bytes, is_new: bool) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cluster.placement import Member, Placement
-from kvstore.messages import Entry, KeyspaceInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, Rid
 
 
 class Placing:

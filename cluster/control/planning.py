@@ -20,7 +20,8 @@ from cluster.control.view import NEVER_SEEN, NodeStatus
 from cluster.placement import Assignment, Member, Placement
 from cluster.placement.relocation import Load, Relocation, loads, relocations
 from kvstore.errors import BadParameter
-from kvstore.messages import CopyReport, Entry, KeyspaceInfo, Move, MoveState
+from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState
+from kvstore.messages import CopyReport
 
 CHANGES_TOLD_MAX = 5
 

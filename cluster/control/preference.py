@@ -17,7 +17,7 @@ from cluster.cluster_map import ClusterMap, PutEntry
 from cluster.control.repair import Hosts
 from cluster.placement import Member
 from cluster.placement.balance import pick_leaders
-from kvstore.messages import Entry, KeyspaceInfo, Rid, Standing
+from kvstore.map_values import Entry, KeyspaceInfo, Rid, Standing
 
 
 class Preference:

@@ -12,7 +12,7 @@ from cluster.control.messages import MoveView, RebalanceView
 from cluster.control.moving import Scene, Step, step_of
 from cluster.control.planning import largest_copy
 from cluster.control.view import NEVER_SEEN
-from kvstore.messages import Move
+from kvstore.map_values import Move
 
 WINDOW_S = 10.0
 

@@ -19,7 +19,8 @@ from cluster.control.messages import ForcePromote, ForcePromoted, Promoted, Unpr
 from cluster.control.view import NEVER_SEEN, NodeStatus
 from kvstore.candidate import PASSED_ON
 from kvstore.errors import BadParameter, Conflict, NotFound
-from kvstore.messages import CopyReport, Entry, Rid
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import CopyReport
 
 
 @dataclass(frozen=True, slots=True)

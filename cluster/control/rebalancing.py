@@ -26,7 +26,7 @@ from cluster.placement import Member, Placement
 from cluster.placement.relocation import Relocation
 from cluster.placement.remembered import RememberedPlacement
 from kvstore.errors import Conflict, KvError, NotFound
-from kvstore.messages import Entry, Move, MoveState, Rid
+from kvstore.map_values import Entry, Move, MoveState, Rid
 
 PLAN_S = 1.0
 SETTLE_S = 2.0

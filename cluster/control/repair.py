@@ -21,7 +21,7 @@ import msgspec
 from cluster.cluster_map import ClusterMap, PutEntry
 from cluster.placement import Member
 from cluster.placement.substitutes import find_substitutes
-from kvstore.messages import Entry, KeyspaceInfo, Rid, Standing
+from kvstore.map_values import Entry, KeyspaceInfo, Rid, Standing
 
 SCAN_S = 1.0
 ASKED_MAX = 1000

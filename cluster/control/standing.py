@@ -20,7 +20,7 @@ from cluster.control.messages import ChangeNode, NodeChanged, RemoveNode
 from cluster.control.proposals import Proposals
 from cluster.control.repair import Hosts
 from kvstore.errors import Conflict, KvError, NotFound
-from kvstore.messages import NodeInfo, Standing
+from kvstore.map_values import NodeInfo, Standing
 
 AWAY_S = 10.0
 TELL_AGAIN_S = 2.0

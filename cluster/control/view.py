@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from cluster.cluster_map import ClusterMap
 from cluster.control.messages import ClusterView, MoveView, NodeView, PartitionView, Ready
-from kvstore.messages import CopyReport, Entry, NodeInfo, Rid, Standing
+from kvstore.map_values import Entry, NodeInfo, Rid, Standing
+from kvstore.messages import CopyReport
 
 
 @dataclass(frozen=True, slots=True)

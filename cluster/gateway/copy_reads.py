@@ -17,7 +17,8 @@ from cluster.gateway.flight import Flight
 from cluster.gateway.operations import Get, Result
 from cluster.gateway.router import Router
 from kvstore.errors import KvError, Locked, NoLeader, from_code
-from kvstore.messages import Entry, Failed, ReadOne, ReadStale, StaleResult
+from kvstore.map_values import Entry
+from kvstore.messages import Failed, ReadOne, ReadStale, StaleResult
 from kvstore.rpc.connection import NotSent, RpcError
 
 ATTEMPT_S = 1.0

@@ -26,7 +26,8 @@ from cluster.gateway.problem import problem
 from cluster.gateway.router import Router
 from cluster.gateway.tokens import with_token
 from kvstore.errors import KeyNotFound, KvError
-from kvstore.messages import Body, Entry, Fault, Read, ReadOne, ReadResult, Write, WriteOne, WriteResult
+from kvstore.map_values import Entry
+from kvstore.messages import Body, Fault, Read, ReadOne, ReadResult, Write, WriteOne, WriteResult
 from kvstore.rpc.connection import NotSent, RpcError
 from kvstore.storage.records import DamagedRow, split_value
 from kvstore.versions import etag

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from cluster.gateway.numbers import Lane
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from kvstore.errors import BodyTooLarge, KeyNotFound, KvError, NoLeader, OutcomeUnknown
-from kvstore.messages import Absence, Body, Entry, ReadOne, WriteOne, Written
+from kvstore.map_values import Entry
+from kvstore.messages import Absence, Body, ReadOne, WriteOne, Written
 from kvstore.storage.records import DamagedRow, decode_value
 from kvstore.versions import etag
 

@@ -12,7 +12,8 @@ import random
 from collections.abc import Iterable
 
 from cluster.gateway.breaker import Breaker, State
-from kvstore.messages import Body, NodeInfo, Standing
+from kvstore.map_values import NodeInfo, Standing
+from kvstore.messages import Body
 from kvstore.rpc.client import Identity, Link
 from kvstore.rpc.connection import PRIORITY_DATA, Connection, NotSent
 

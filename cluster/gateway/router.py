@@ -13,7 +13,8 @@ from cluster.cluster_map import ClusterMap
 from cluster.partitioning.hash import HashPartitioner
 from kvstore.errors import NoLeader, NotFound
 from kvstore.keys import key_hash
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate
+from kvstore.map_values import Entry, KeyspaceInfo
+from kvstore.messages import MapUpdate
 
 
 class Router:

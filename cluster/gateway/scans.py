@@ -20,7 +20,8 @@ from cluster.gateway.dispatch import Dispatcher, Pauses
 from cluster.gateway.router import Router
 from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, Piece, ScanMerge
 from kvstore.errors import KvError, Locked, NoLeader, from_code
-from kvstore.messages import Body, Counted, CountKeys, Entry, Failed, Fault, Scanned
+from kvstore.map_values import Entry
+from kvstore.messages import Body, Counted, CountKeys, Failed, Fault, Scanned
 from kvstore.rpc.connection import NotSent, RpcError
 
 ATTEMPT_S = 2.0

@@ -20,6 +20,7 @@ from cluster.gateway.router import Router
 from cluster.gateway.txn_bodies import branch_name
 from cluster.txn.transaction import TxnStanding, TxnState, txn_id
 from kvstore.errors import Conflict, NoLeader, NotFound, OutcomeUnknown
+from kvstore.map_values import Standing
 from kvstore.messages import (
     AbortTxn,
     AskTxn,
@@ -30,7 +31,6 @@ from kvstore.messages import (
     ListPrepared,
     PreparedTxn,
     PreparedTxns,
-    Standing,
     Transacted,
     TxnKnown,
     TxnName,

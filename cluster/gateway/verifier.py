@@ -15,7 +15,8 @@ from cluster.gateway.links import NodeLinks
 from cluster.gateway.router import Router
 from cluster.gateway.verify_answer import Comparison
 from kvstore.errors import KvError, NoLeader, Overloaded
-from kvstore.messages import Entry, Failed, Verified, Verify
+from kvstore.map_values import Entry
+from kvstore.messages import Failed, Verified, Verify
 from kvstore.rpc.connection import NotSent, RpcError
 
 PER_LEADER_MAX = 4

@@ -25,7 +25,8 @@ from cluster.txn.names import Names
 from cluster.txn.parts import parts_of, smallest_key
 from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding
 from kvstore.errors import KvError
-from kvstore.messages import Body, Entry, Failed, MapUpdate, TxnName
+from kvstore.map_values import Entry
+from kvstore.messages import Body, Failed, MapUpdate, TxnName
 from kvstore.rpc.connection import NotSent, RpcError
 
 Call = Callable[[str, Body, float], asyncio.Future[Body]]

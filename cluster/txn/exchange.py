@@ -13,7 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from kvstore.errors import KvError, NoLeader
-from kvstore.messages import AbortTxn, AskTxn, Entry, FinishTxn, Prepare, ResolveTxns, Transact
+from kvstore.map_values import Entry
+from kvstore.messages import AbortTxn, AskTxn, FinishTxn, Prepare, ResolveTxns, Transact
 
 ATTEMPT_S = 2.0
 PAUSE_S_MIN = 0.005

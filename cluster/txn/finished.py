@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable
 
 from cluster.gateway.links import NodeLinks
-from kvstore.messages import Entry, TxnName, TxnsFinished
+from kvstore.map_values import Entry
+from kvstore.messages import TxnName, TxnsFinished
 
 PAUSE_S = 0.2
 NAMES_MAX = 16_384

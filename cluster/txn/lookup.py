@@ -14,7 +14,8 @@ from cluster.gateway.links import NodeLinks
 from cluster.gateway.router import Router
 from cluster.txn.transaction import TxnStanding, TxnState
 from kvstore.errors import KvError, NoLeader, NotFound, from_code
-from kvstore.messages import AskTxn, Body, Failed, ListPrepared, PreparedTxns, Standing, TxnKnown, TxnName
+from kvstore.map_values import Standing
+from kvstore.messages import AskTxn, Body, Failed, ListPrepared, PreparedTxns, TxnKnown, TxnName
 from kvstore.rpc.connection import NotSent, RpcError
 
 ATTEMPT_S = 1.5

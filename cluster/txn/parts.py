@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 from cluster.txn.transaction import Transaction
 from kvstore.errors import BadRequest
-from kvstore.messages import Entry, TxnPart
+from kvstore.map_values import Entry
+from kvstore.messages import TxnPart
 
 
 def smallest_key(transaction: Transaction) -> bytes:

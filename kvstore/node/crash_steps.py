@@ -14,7 +14,7 @@ import msgspec
 from kvstore.codec import decode_entry
 from kvstore.crash_point import CrashPoint
 from kvstore.leases import PROOF_ROW
-from kvstore.messages import Entry
+from kvstore.map_values import Entry
 from kvstore.partitions import NODE_ROW
 from kvstore.replication.copy_rows import BACKFILL, ENTRY, NAME, PROMISE, STATE, Backfill, Promise, State
 from kvstore.replication.gone import GONE_PREFIX

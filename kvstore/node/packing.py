@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import zstandard
 
 from kvstore.codec import CodecError, decode_chunk, encode_chunk
-from kvstore.messages import Chunk, PackedChunk, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Chunk, PackedChunk
 
 LEVEL = 1
 PACKED_BYTES_MIN = 4 * 1024

@@ -18,7 +18,8 @@ import structlog
 from kvstore.clock import Clock
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send, SendAll, TakeDigests, Wake
 from kvstore.instant import Instant
-from kvstore.messages import Acked, CasResult, Chunk, CompareAndSet, Entry, NodeInfo, PullChunk, Standing
+from kvstore.map_values import Entry, NodeInfo, Standing
+from kvstore.messages import Acked, CasResult, Chunk, CompareAndSet, PullChunk
 from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
 from kvstore.node.controls import Controls
 from kvstore.node.digester import Digester

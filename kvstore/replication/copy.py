@@ -12,7 +12,8 @@ from __future__ import annotations
 import msgspec
 
 from kvstore.codec import encode_entry
-from kvstore.messages import BeginBackfill, Chunk, Entry
+from kvstore.map_values import Entry
+from kvstore.messages import BeginBackfill, Chunk
 from kvstore.replication.contents import Contents
 from kvstore.replication.copy_rows import (
     BACKFILL,

@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from kvstore.codec import CodecError, decode_entry
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 from kvstore.storage.records import DamagedRow
 
 _Seq = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]

@@ -15,7 +15,8 @@ import msgspec
 
 from kvstore.effects import Send
 from kvstore.instant import Instant
-from kvstore.messages import Acked, Chunk, Entry, EpochVector, PullChunk, Rid
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import Acked, Chunk, EpochVector, PullChunk
 from kvstore.replication.backfill import read_chunk
 from kvstore.replication.copy import Copy
 from kvstore.replication.peer import LEASE_MS, Peer, Role

@@ -16,7 +16,8 @@ import msgspec
 
 from kvstore.effects import Effect, Reply, Report
 from kvstore.instant import Instant
-from kvstore.messages import Entry, Fault, WriteOne, Written
+from kvstore.map_values import Entry
+from kvstore.messages import Fault, WriteOne, Written
 from kvstore.replication.answers import (
     FULL,
     LATER,

@@ -15,7 +15,8 @@ from collections import deque
 from enum import Enum
 
 from kvstore.instant import Instant
-from kvstore.messages import Acked, Append, BeginBackfill, CutTail, Entry, EpochVector, Reconcile, Rid
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import Acked, Append, BeginBackfill, CutTail, EpochVector, Reconcile
 from kvstore.replication.copy import Copy
 from kvstore.replication.log import common_end
 from kvstore.storage.engine import Snapshot

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kvstore.messages import Rid
+from kvstore.map_values import Rid
 from kvstore.storage.records import Record, RecordType
 
 

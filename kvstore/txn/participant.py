@@ -9,18 +9,7 @@ waits and for how long (`transactions`), the decision (`primary`). Sans-IO. PROT
 from __future__ import annotations
 
 from kvstore.instant import Instant
-from kvstore.messages import (
-    Done,
-    Fault,
-    FinishTxn,
-    InDoubt,
-    Prepare,
-    PreparedTxn,
-    Resolved,
-    TxnName,
-    Vote,
-    Voted,
-)
+from kvstore.messages import Done, Fault, FinishTxn, InDoubt, Prepare, PreparedTxn, Resolved, TxnName, Vote, Voted
 from kvstore.replication.answers import Later
 from kvstore.replication.copy import Copy
 from kvstore.storage.engine import Snapshot

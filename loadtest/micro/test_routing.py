@@ -7,7 +7,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from cluster.gateway.router import Router
 from cluster.placement import Member
 from cluster.placement.ring import Ring
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.messages import MapUpdate
 
 PARTITIONS = 64
 NODES = ("n1", "n2", "n3")

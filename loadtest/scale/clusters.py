@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from cluster.cluster_map import ClusterMap
 from cluster.placement import Assignment, Member
 from cluster.placement.ring import RingPlacement
-from kvstore.messages import CopyReport, Entry, KeyspaceInfo, NodeInfo, NodeReport, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.messages import CopyReport, NodeReport
 
 KEYSPACE = "default"
 STORE_BYTES = 16

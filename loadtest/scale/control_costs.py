@@ -34,7 +34,7 @@ from cluster.control.messages import ClusterStatus
 from cluster.control.settings import ControlSettings
 from cluster.placement.ring import RingPlacement
 from kvstore.codec import decode_frame, encode_frame
-from kvstore.messages import Entry
+from kvstore.map_values import Entry
 from scale.clusters import BOOT, held_by, process_of, report_of
 from scale.map_costs import frame_of, wire_bytes
 

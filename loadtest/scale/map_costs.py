@@ -18,7 +18,8 @@ from cluster.cluster_map import ClusterMap
 from cluster.control.map_store.rows import Head, encode_rows
 from cluster.control.membership import node_update
 from kvstore.codec import FORMAT, decode_frame, encode_frame
-from kvstore.messages import Body, Envelope, Frame, MapUpdate, Move, Rebalance
+from kvstore.map_values import Move, Rebalance
+from kvstore.messages import Body, Envelope, Frame, MapUpdate
 
 T = TypeVar("T")
 REPEATS = 3

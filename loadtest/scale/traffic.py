@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from cluster.placement import Assignment
 from kvstore.codec import decode_frame, encode_frame
 from kvstore.leases import PING_MS
-from kvstore.messages import Ping, Pong, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Ping, Pong
 from scale.clusters import STORE_BYTES
 from scale.map_costs import best, frame_of
 

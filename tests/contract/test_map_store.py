@@ -26,7 +26,8 @@ from cluster.control.map_store.etcd import EtcdMapStore
 from cluster.control.map_store.etcd_client import EtcdClient
 from cluster.control.map_store.memory import MemoryMapStore
 from cluster.control.messages import DrawIdWindow, IdWindow
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, Move, MoveState, NodeInfo, Rebalance, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Rebalance, Rid
+from kvstore.messages import MapUpdate
 
 LANDED, CONFLICT = Outcome.LANDED, Outcome.CONFLICT
 NODE = NodeInfo("n1", "127.0.0.1:1", "a", 1.0, 1)

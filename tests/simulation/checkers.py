@@ -15,7 +15,7 @@ from simulation.timeline import Timeline
 from simulation.txn_checkers import TxnWatch
 from simulation.violation import Violation
 
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 from kvstore.partition import Partition
 from kvstore.replication import outcomes, windows
 from kvstore.replication.copy_rows import BACKFILL, STATE, Backfill, State

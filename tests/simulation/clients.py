@@ -19,7 +19,8 @@ from simulation.violation import Violation
 from simulation.world import World
 
 from cluster.gateway.numbers import Numbers
-from kvstore.messages import Entry, Fault, ReadOne, WriteOne, Written
+from kvstore.map_values import Entry
+from kvstore.messages import Fault, ReadOne, WriteOne, Written
 from kvstore.versions import etag
 
 PARTITIONS = 3

@@ -11,7 +11,7 @@ from simulation.world import World
 
 from cluster.cluster_map import ClusterMap, PlaceKeyspace, PutEntry
 from cluster.control.map_store.memory import Fault, MemoryMapStore
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 
 CONTROL = "control"
 

@@ -49,7 +49,8 @@ from cluster.control.messages import AdmitNode, Request
 from cluster.control.node_link import MOVE_NAME_BYTES
 from cluster.control.settings import ControlSettings
 from cluster.placement.ring import RingPlacement
-from kvstore.messages import CasResult, Entry, KeyspaceInfo, NodeInfo, Rid, Standing, Verified, Verify
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid, Standing
+from kvstore.messages import CasResult, Verified, Verify
 from kvstore.verification import CLEAN, DIFFERENT, RUNNING
 
 CONTROLS = (CONTROL, "control2")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kvstore.messages import Rid
+from kvstore.map_values import Rid
 from kvstore.replication.copy_rows import BACKFILL, NAME, Backfill, CopyName
 from kvstore.replication.gone import GONE_PREFIX
 from kvstore.storage.engine import Table, range_end

@@ -12,7 +12,7 @@ from simulation.scripts import when
 from simulation.violation import Violation
 
 from cluster.control.messages import ForcePromote
-from kvstore.messages import Entry
+from kvstore.map_values import Entry
 
 OPERATOR_MS = 200
 FORCED_PIDS = (1, 2)

@@ -18,7 +18,8 @@ from simulation.world import World
 
 from kvstore.codec import FORMAT, decode_frame, encode_frame
 from kvstore.doubts import TxnCall
-from kvstore.messages import Body, Entry, Envelope, Failed, Fault, Frame, ResolveTxns, Transact, TxnsFinished
+from kvstore.map_values import Entry
+from kvstore.messages import Body, Envelope, Failed, Fault, Frame, ResolveTxns, Transact, TxnsFinished
 
 Question = TxnCall | ResolveTxns
 B = TypeVar("B", bound=Body)

@@ -16,7 +16,7 @@ from simulation.scenario import COPIES, PARTITIONS
 from simulation.violation import Violation
 
 from cluster.control.messages import AbortMove, ChangeNode, RemoveNode, Request, SetRebalance
-from kvstore.messages import Standing
+from kvstore.map_values import Standing
 
 FOUR = ("n1", "n2", "n3", "n4")
 OPERATE_MS = 700

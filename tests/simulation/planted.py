@@ -18,7 +18,8 @@ from simulation.sim_node import SimNode
 from cluster.control import promotion
 from kvstore import candidate
 from kvstore.effects import Send
-from kvstore.messages import Append, CutTail, Entry, Fault, WriteOne
+from kvstore.map_values import Entry
+from kvstore.messages import Append, CutTail, Fault, WriteOne
 from kvstore.replication import backfill
 from kvstore.replication.copy import Copy
 from kvstore.replication.follower import Follower

@@ -21,7 +21,8 @@ from simulation.world import World
 
 from cluster.txn import exchange
 from kvstore.effects import Effect
-from kvstore.messages import Entry, ReadOne, ReadStale, Rid, StaleResult
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import ReadOne, ReadStale, StaleResult
 from kvstore.partition import Partition
 from kvstore.replication import backfill, outcomes, windows
 from kvstore.storage.engine import Table, range_end

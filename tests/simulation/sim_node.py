@@ -14,19 +14,8 @@ from simulation.world import World
 from kvstore.doubts import TxnCall, TxnNews
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, SendAll, TakeDigests, Wake
 from kvstore.instant import Instant
-from kvstore.messages import (
-    Body,
-    Entry,
-    Fault,
-    ReadOne,
-    ReadStale,
-    ResolveTxns,
-    Rid,
-    Scan,
-    TxnsResolved,
-    Verify,
-    WriteOne,
-)
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import Body, Fault, ReadOne, ReadStale, ResolveTxns, Scan, TxnsResolved, Verify, WriteOne
 from kvstore.node.process import raise_boot
 from kvstore.partitions import Partitions
 from kvstore.replication.answers import LATER

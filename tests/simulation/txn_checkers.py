@@ -16,16 +16,7 @@ from simulation.txn_requests import TxnRequests
 from simulation.violation import Violation
 from simulation.world import World
 
-from kvstore.messages import (
-    SCOPE_BYTES,
-    Body,
-    Done,
-    FinishTxn,
-    Transacted,
-    TxnName,
-    Vote,
-    Voted,
-)
+from kvstore.messages import SCOPE_BYTES, Body, Done, FinishTxn, Transacted, TxnName, Vote, Voted
 from kvstore.storage.records import LogRow, Record, decode_value
 from kvstore.txn.records import Decided, Effect, Finished, Forgotten, Prepared, payload_of
 

@@ -22,7 +22,8 @@ from cluster.txn.names import Names
 from cluster.txn.parts import parts_of, smallest_key
 from cluster.txn.transaction import Transaction, TxnOutcome
 from kvstore.errors import KvError
-from kvstore.messages import Body, Entry, Failed, TxnName, TxnsFinished
+from kvstore.map_values import Entry
+from kvstore.messages import Body, Failed, TxnName, TxnsFinished
 
 FINISHED_PAUSE_MS = 200
 NEWS_MS = (50, 2000)

@@ -192,4 +192,5 @@ def _both(first: MapUpdate, second: MapUpdate) -> MapUpdate:
         [*first.keyspaces, *second.keyspaces],
         [*first.moves, *second.moves],
         second.rebalance or first.rebalance,
+        [*first.tenants, *second.tenants],
     )

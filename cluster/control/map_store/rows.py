@@ -1,8 +1,8 @@
 """The rows of a stored map, the same in every store that keeps bytes.
 
-Guarantees: one row for the head, one for each node, keyspace, partition and its last move, one for how moves are to
-go; decoding checks the format and every type. Leaves to others: where the rows are kept, and that those of one change
-are written together (the stores). Sans-IO.
+Guarantees: one row for the head, one for each node, keyspace, tenant, partition and its last move, one for how moves
+are to go; decoding checks the format and every type. Leaves to others: where the rows are kept, and that those of one
+change are written together (the stores). Sans-IO.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import msgspec
 
 from cluster.control.id_windows import IdWindows
 from kvstore.codec import decode_entry, encode_entry
-from kvstore.messages import KeyspaceInfo, MapUpdate, Move, NodeInfo, Rebalance
+from kvstore.map_values import KeyspaceInfo, Move, NodeInfo, Rebalance, Tenant
+from kvstore.messages import MapUpdate
 
 FORMAT = 1
 CLUSTER_ID_BYTES = 8
 HEAD_KEY = b"head"
-_NODES, _KEYSPACES, _ENTRIES, _MOVES, _REBALANCE = b"n/", b"k/", b"p/", b"m/", b"rebalance"
+_NODES, _KEYSPACES, _ENTRIES, _MOVES, _TENANTS, _REBALANCE = b"n/", b"k/", b"p/", b"m/", b"t/", b"rebalance"
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +44,7 @@ _HEAD_ROW = msgspec.msgpack.Decoder(Head)
 _NODE_ROW = msgspec.msgpack.Decoder(NodeInfo)
 _KEYSPACE_ROW = msgspec.msgpack.Decoder(KeyspaceInfo)
 _MOVE_ROW = msgspec.msgpack.Decoder(Move)
+_TENANT_ROW = msgspec.msgpack.Decoder(Tenant)
 _REBALANCE_ROW = msgspec.msgpack.Decoder(Rebalance)
 
 
@@ -53,6 +55,7 @@ def encode_rows(head: Head, update: MapUpdate) -> Mapping[bytes, bytes]:
     rows.update((_KEYSPACES + one.name.encode(), _ENCODER.encode(one)) for one in update.keyspaces)
     rows.update((_ENTRIES + entry.pid.to_bytes(8, "big"), encode_entry(entry)) for entry in update.entries)
     rows.update((_MOVES + move.pid.to_bytes(8, "big"), _ENCODER.encode(move)) for move in update.moves)
+    rows.update((_TENANTS + one.keyspace.encode() + b"/" + one.name, _ENCODER.encode(one)) for one in update.tenants)
     if update.rebalance is not None:
         rows[_REBALANCE] = _ENCODER.encode(update.rebalance)
     return rows
@@ -65,7 +68,7 @@ def decode_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[Head | None, MapUp
         ValueError: a row is damaged, of no known kind, or the head is of another format.
     """
     head: Head | None = None
-    update = MapUpdate(0, [], [], [], [])
+    update = MapUpdate(0, [], [], [], [], None, [])
     rebalance: Rebalance | None = None
     try:
         for key, row in rows:
@@ -79,6 +82,8 @@ def decode_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[Head | None, MapUp
                 update.entries.append(decode_entry(row))
             elif key.startswith(_MOVES):
                 update.moves.append(_MOVE_ROW.decode(row))
+            elif key.startswith(_TENANTS):
+                update.tenants.append(_TENANT_ROW.decode(row))
             elif key == _REBALANCE:
                 rebalance = _REBALANCE_ROW.decode(row)
             else:

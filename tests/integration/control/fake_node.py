@@ -8,20 +8,19 @@ import contextlib
 import msgspec
 
 from cluster.cluster_map import ClusterMap
+from kvstore.map_values import Entry, Rid
 from kvstore.messages import (
     CasResult,
     CompareAndSet,
     CopiesCreated,
     CopyReport,
     CreateCopies,
-    Entry,
     Envelope,
     Failed,
     Fault,
     Hello,
     MapUpdate,
     NodeReport,
-    Rid,
     Welcome,
 )
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, RpcError

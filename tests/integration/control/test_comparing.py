@@ -10,7 +10,8 @@ import pytest
 
 from cluster.control.events import Compare, Compared, Connected, Event
 from cluster.control.node_link import NodeLink
-from kvstore.messages import Body, DifferentKey, Envelope, Failed, Fault, Hello, Rid, Verified, Verify, Welcome
+from kvstore.map_values import Rid
+from kvstore.messages import Body, DifferentKey, Envelope, Failed, Fault, Hello, Verified, Verify, Welcome
 from kvstore.rpc.client import Identity
 from kvstore.rpc.connection import Connection
 from kvstore.rpc.server import Server

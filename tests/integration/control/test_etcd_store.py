@@ -18,7 +18,7 @@ from cluster.control.map_store.etcd import EtcdMapStore
 from cluster.control.map_store.etcd_client import EtcdClient, Operation, Put, Transaction
 from cluster.control.messages import DrawIdWindow
 from kvstore.errors import OperatorError
-from kvstore.messages import Entry, NodeInfo, Rid
+from kvstore.map_values import Entry, NodeInfo, Rid
 
 pytestmark = needs_etcd
 

@@ -29,7 +29,8 @@ from cluster.control.settings import ControlSettings
 from cluster.control.worker_port import NO_CLUSTER, WorkerPort
 from kvstore.codec import CodecError
 from kvstore.errors import BadParameter, NoLeader, NotFound, OperatorError, OutcomeUnknown, ShuttingDown
-from kvstore.messages import AskControl, Body, Done, MapUpdate, NodeInfo, WorkerCounts
+from kvstore.map_values import NodeInfo
+from kvstore.messages import AskControl, Body, Done, MapUpdate, WorkerCounts
 from kvstore.rpc import connection as rpc
 from kvstore.rpc.connection import Connection
 

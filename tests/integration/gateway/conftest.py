@@ -39,7 +39,8 @@ from cluster.gateway.txn_operators import TxnOperators
 from cluster.gateway.txn_routes import TxnRoutes
 from cluster.gateway.verifier import Verifier
 from cluster.txn.driver import Transactions
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo
+from kvstore.messages import MapUpdate
 from kvstore.rpc.client import Identity
 
 PARTITIONS = 4

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from cluster.partitioning.hash import HashPartitioner
+from kvstore.map_values import Entry, Rid
 from kvstore.messages import (
     AbortTxn,
     AskTxn,
@@ -13,7 +14,6 @@ from kvstore.messages import (
     CountKeys,
     DigestedCopy,
     Done,
-    Entry,
     Envelope,
     Failed,
     Fault,
@@ -25,7 +25,6 @@ from kvstore.messages import (
     Read,
     ReadResult,
     ReadStale,
-    Rid,
     Scan,
     Scanned,
     StaleResult,

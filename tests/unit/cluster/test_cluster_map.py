@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace, PutEntry, PutNode
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo, Rid
+from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace, PutEntry, PutNode, PutTenant, Reshape
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid, Tenant, Transfer, TransferState
+from kvstore.messages import MapUpdate
 
 RID = Rid("n1", b"1" * 16)
 EMPTY = ClusterMap.empty(b"cluster1")
@@ -98,3 +100,50 @@ def test_updates_in_any_order_lead_to_the_same_entries(changes: list[Change], ch
     for update in updates:
         follower = follower.updated(update)
     assert follower.entries == cluster.entries
+
+
+RANGES = KeyspaceInfo("r", "range", (1, 2), 1, 1, bounds=(b"m",))
+
+
+def test_a_reshape_lands_whole_or_not_at_all() -> None:
+    cluster, _ = EMPTY.changed([PlaceKeyspace((entry(1, 1),))])
+    one, new = entry(1, 2), entry(2, 1)
+    tenant = Tenant("r", b"acme", 2)
+    after, landed = cluster.changed([Reshape((one, new), RANGES, None, tenant)])
+    assert landed == (True,)
+    assert after.entries == {1: one, 2: new}
+    assert (after.keyspaces["r"], after.tenants) == (RANGES, {("r", b"acme"): tenant})
+    assert EMPTY.updated(after.full_update()) == after
+    assert cluster.updated(after.since(cluster)) == after
+    for refused in (
+        Reshape((one, entry(2, 2))),
+        Reshape((entry(1, 3), new)),
+        Reshape((one,), RANGES, RANGES),
+    ):
+        assert cluster.changed([refused]) == (cluster, (False,))
+
+
+def test_a_tenant_is_put_by_what_stood_before() -> None:
+    first, second = Tenant("d", b"acme", 1), Tenant("d", b"acme", 2)
+    cluster, landed = EMPTY.changed([PutTenant(first, None), PutTenant(second, None), PutTenant(second, first)])
+    assert landed == (True, False, True)
+    assert cluster.tenants == {("d", b"acme"): second}
+
+
+def test_a_partition_hides_what_it_has_rows_of_and_does_not_serve() -> None:
+    hiding = {
+        (pid, state): msgspec.structs.replace(entry(pid, 2), transfer=Transfer(7, 1, 2, state)).hidden is not None
+        for pid in (1, 2)
+        for state in TransferState
+    }
+    shown = {(1, TransferState.COPYING), (2, TransferState.SWITCHED)}
+    assert {at for at, is_hidden in hiding.items() if not is_hidden} == shown
+
+
+def test_a_transfer_takes_a_range_or_a_tenant() -> None:
+    some = Transfer(7, 1, 2, TransferState.COPYING, b"b", b"d")
+    assert [key for key in (b"a", b"b", b"c", b"d") if some.takes(key)] == [b"b", b"c"]
+    assert Transfer(7, 1, 2, TransferState.COPYING, b"b").takes(b"zz")
+    acme = Transfer(7, 1, 2, TransferState.COPYING, tenant=b"acme")
+    keys = (b"acme/x", b"acme", b"acmes/x", b"x{acme/y}", b"acme/{b}")
+    assert [key for key in keys if acme.takes(key)] == [b"acme/x", b"acme", b"x{acme/y}"]

@@ -12,7 +12,8 @@ from kvstore.doubts import TxnCall, TxnNews
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Send, SendAll, TakeDigests, Turn, Wake
 from kvstore.instant import Instant
 from kvstore.leases import PING_MS
-from kvstore.messages import Body, Entry, Fault, ReadOne, ReadStale, Rid, StaleResult, WriteOne, Written
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import Body, Fault, ReadOne, ReadStale, StaleResult, WriteOne, Written
 from kvstore.node.process import raise_boot
 from kvstore.partition import Partition
 from kvstore.partitions import Partitions

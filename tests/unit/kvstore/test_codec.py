@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 
 from kvstore.codec import FORMAT, CodecError, decode_entry, decode_frame, encode_entry, encode_frame
 from kvstore.keys import KEY_BYTES_MAX
+from kvstore.map_values import Bound, Count, Entry, KeyspaceInfo, NodeInfo, Rid
 from kvstore.messages import (
     TTL_MS_MAX,
     Append,
     AtLeastOne,
     Body,
-    Bound,
     ContentType,
-    Count,
     Done,
-    Entry,
     Envelope,
     Failed,
     Fault,
@@ -31,13 +29,10 @@ from kvstore.messages import (
     Hello,
     ItemFormNumber,
     Key,
-    KeyspaceInfo,
     MapUpdate,
-    NodeInfo,
     Read,
     ReadOne,
     ReadResult,
-    Rid,
     StoredBytes,
     Token,
     TtlMs,

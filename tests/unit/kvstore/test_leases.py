@@ -6,7 +6,8 @@ import msgspec
 from unit.kvstore.story import PID, Story
 
 from kvstore.leases import PING_MS, PING_OPEN_MS, Leases
-from kvstore.messages import Ping, Pong, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Ping, Pong
 from kvstore.partition import Partition
 from kvstore.replication.peer import NEVER_MS
 

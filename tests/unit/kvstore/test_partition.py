@@ -7,19 +7,8 @@ import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code, version
 
 from kvstore.candidate import ASK_AGAIN_MS
-from kvstore.messages import (
-    Append,
-    CutTail,
-    Entry,
-    EpochVector,
-    Fault,
-    ReadOne,
-    Reconcile,
-    Refused,
-    Rid,
-    WriteOne,
-    Written,
-)
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import Append, CutTail, EpochVector, Fault, ReadOne, Reconcile, Refused, WriteOne, Written
 from kvstore.replication.answers import LATER
 from kvstore.storage.engine import Batch, Table
 

@@ -9,7 +9,8 @@ import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
 from unit.kvstore.test_partition import damage
 
-from kvstore.messages import CopyReport, Entry, NodeReport, ReadOne, Rid, WriteOne
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import CopyReport, NodeReport, ReadOne, WriteOne
 from kvstore.partitions import load_node_state
 from kvstore.replication.answers import LATER
 from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE

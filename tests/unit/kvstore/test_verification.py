@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
 
-from kvstore.messages import AskDigests, Digests, Fault, Rid, Verified, Verify
+from kvstore.map_values import Rid
+from kvstore.messages import AskDigests, Digests, Fault, Verified, Verify
 from kvstore.replication.copy_rows import STATE, State, encode_row
 from kvstore.replication.outcomes import TOKEN
 from kvstore.replication.peer import NEWS_MS

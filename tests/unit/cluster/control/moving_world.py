@@ -36,7 +36,8 @@ from cluster.control.events import (
 from cluster.control.settings import ControlSettings
 from cluster.placement.ring import RingPlacement
 from kvstore.candidate import PASSED_ON
-from kvstore.messages import CopyReport, Entry, NodeReport, Rid
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import CopyReport, NodeReport
 
 TURN_S = 0.5
 FILL_TURNS = 2

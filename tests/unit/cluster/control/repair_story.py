@@ -8,7 +8,7 @@ import msgspec
 
 from cluster.cluster_map import ClusterMap, PutEntry
 from cluster.control.repair import SCAN_S, Host, Repair
-from kvstore.messages import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
 
 Asks = Mapping[str, Sequence[int]]
 

@@ -25,7 +25,8 @@ from cluster.control.events import (
 from cluster.control.map_store import Outcome
 from cluster.control.messages import Admitted, ClusterStatus, ClusterView, Readiness, Ready
 from cluster.control.settings import ControlSettings
-from kvstore.messages import CasResult, Entry, Failed
+from kvstore.map_values import Entry
+from kvstore.messages import CasResult, Failed
 
 
 def cas(world: World, node: str, connection: int, *entries: Entry, call: int = 1) -> list[Effect]:

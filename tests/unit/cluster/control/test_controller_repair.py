@@ -25,7 +25,7 @@ from cluster.control.map_store import Outcome
 from cluster.control.messages import ClusterStatus, ClusterView
 from cluster.control.repair import SCAN_S
 from cluster.control.settings import ControlSettings
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 
 ALONE = ControlSettings(initial_nodes=1, partitions=4)
 

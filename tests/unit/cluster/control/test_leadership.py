@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cluster.control.leadership import objection
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 
 A, B, C, D = (Rid(node, node.upper().encode() * 16) for node in "abcd")
 FIRST = Entry(1, "default", 1, 0, None, (A, B), (A, B))

@@ -28,7 +28,7 @@ from cluster.control.membership import SILENCE_S_MAX, entries_by_node
 from cluster.control.messages import Admitted
 from cluster.control.settings import ControlSettings
 from kvstore.errors import BadParameter, Conflict, KvError, Overloaded
-from kvstore.messages import Entry, NodeInfo, Rid
+from kvstore.map_values import Entry, NodeInfo, Rid
 
 
 def waiting_world() -> World:

@@ -14,7 +14,8 @@ from cluster.control.events import Compare, Compared
 from cluster.control.moving import NEAR_RECORDS, Mover, Scene, Step, is_past_switch, step_of
 from cluster.control.repair import Host
 from cluster.control.view import NodeStatus
-from kvstore.messages import CopyReport, Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Rebalance, Standing
+from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Rebalance, Standing
+from kvstore.messages import CopyReport
 
 PID, EPOCH, LOG_END = 1, 3, 5000
 S, B, T, X = (rid_of(node, PID) for node in ("s", "b", "t", "x"))

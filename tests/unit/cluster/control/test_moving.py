@@ -16,7 +16,7 @@ from cluster.control.map_store import Outcome
 from cluster.control.messages import AbortMove, RebalanceStatus, RebalanceView, RemoveNode, SetRebalance
 from cluster.control.moving import NOT_EQUAL
 from kvstore.errors import Conflict, NotFound
-from kvstore.messages import Move, MoveState, Rebalance
+from kvstore.map_values import Move, MoveState, Rebalance
 
 
 def moved_to(world: MovingWorld, node: str) -> int:

@@ -26,7 +26,7 @@ from cluster.control.messages import AdmitNode, Admitted
 from cluster.control.settings import ControlSettings
 from cluster.control.standing import TELL_AGAIN_S
 from kvstore.errors import Conflict
-from kvstore.messages import NodeInfo, Standing
+from kvstore.map_values import NodeInfo, Standing
 
 REMOVED = NodeInfo("n1", "127.0.0.1:7001", "default", 1.0, 3, b"process3", Standing.REMOVED, "default", 1.0)
 MEMBER = msgspec.structs.replace(REMOVED, boot=4, process=b"process4", standing=Standing.MEMBER)

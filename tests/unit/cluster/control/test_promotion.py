@@ -28,7 +28,8 @@ from cluster.control.settings import ControlSettings
 from cluster.control.view import NodeStatus
 from kvstore.candidate import PASSED_ON
 from kvstore.errors import BadParameter, Conflict, NotFound
-from kvstore.messages import CopyReport, Entry, NodeInfo, NodeReport
+from kvstore.map_values import Entry, NodeInfo
+from kvstore.messages import CopyReport, NodeReport
 
 # ---- planning -------------------------------------------------------------------------------------------------------
 

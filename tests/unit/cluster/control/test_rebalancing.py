@@ -26,7 +26,7 @@ from cluster.control.messages import (
 from cluster.control.rebalancing import PLANS_KEPT, SETTLE_S
 from cluster.placement.ring import RingPlacement
 from kvstore.errors import BadParameter, Conflict, NotFound
-from kvstore.messages import MoveState
+from kvstore.map_values import MoveState
 
 MANUAL = replace(SETTINGS, manual_rebalance=True)
 

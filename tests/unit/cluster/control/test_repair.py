@@ -13,7 +13,7 @@ from cluster.control import repair as repair_module
 from cluster.control.repair import SCAN_S
 from cluster.placement import Member
 from cluster.placement.ring import Ring
-from kvstore.messages import Entry, KeyspaceInfo
+from kvstore.map_values import Entry, KeyspaceInfo
 
 # ---- what is missing ------------------------------------------------------------------------------------------------
 

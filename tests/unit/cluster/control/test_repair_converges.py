@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cluster.cluster_map import ClusterMap, PutEntry
 from cluster.control.repair import SCAN_S, Host, Repair
-from kvstore.messages import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
 
 NODES = "abcde"
 PIDS = tuple(range(1, 7))

@@ -9,7 +9,7 @@ import pytest
 from unit.cluster.control.repair_story import NOTHING, Story, led, rid
 
 from cluster.cluster_map import PutEntry
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 
 
 class Replacing(Story):

@@ -23,7 +23,7 @@ from cluster.control.events import (
 )
 from cluster.control.messages import Admitted
 from cluster.control.settings import ControlSettings
-from kvstore.messages import NodeInfo
+from kvstore.map_values import NodeInfo
 
 N1 = NodeInfo("n1", "127.0.0.1:7001", "default", 1.0, 1, own_zone="default", own_weight=1.0)
 MOVED = NodeInfo("n1", "127.0.0.1:7009", "a", 2.0, 2)

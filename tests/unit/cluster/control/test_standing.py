@@ -13,7 +13,7 @@ from cluster.control.events import Asked, HangUp, Refuse, RetireNode
 from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, NodeChanged, RemoveNode
 from cluster.control.standing import AWAY_S
 from kvstore.errors import BadParameter, Conflict, NotFound, Overloaded
-from kvstore.messages import Standing
+from kvstore.map_values import Standing
 
 
 def of_three() -> MovingWorld:

@@ -11,7 +11,8 @@ from cluster.control.map_store import Outcome
 from cluster.control.proposals import Proposals
 from cluster.control.repair import Host
 from cluster.control.standing import AWAY_S, Standings
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, Move, MoveState, NodeInfo, Standing
+from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Standing
+from kvstore.messages import MapUpdate
 
 PID = 1
 A, B, X = (rid_of(node, PID) for node in ("a", "b", "x"))

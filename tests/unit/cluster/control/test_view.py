@@ -9,7 +9,8 @@ import pytest
 
 from cluster.cluster_map import ClusterMap
 from cluster.control.view import NodeStatus, cluster_view, readiness
-from kvstore.messages import CopyReport, Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.messages import CopyReport
 
 A, B = Rid("a", b"A" * 16), Rid("b", b"B" * 16)
 NODES = {node: NodeInfo(node, f"127.0.0.1:{port}", "z", 1.0, 1) for port, node in enumerate("ab", 7001)}

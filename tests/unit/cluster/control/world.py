@@ -29,7 +29,8 @@ from cluster.control.map_store import Outcome
 from cluster.control.messages import AdmitNode
 from cluster.control.settings import ControlSettings
 from cluster.placement.ring import RingPlacement
-from kvstore.messages import CopyReport, Entry, MapUpdate, NodeReport, Rid
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import CopyReport, MapUpdate, NodeReport
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from cluster.gateway.router import Router, waves
 from kvstore.errors import NoLeader, NotFound
-from kvstore.messages import Entry, KeyspaceInfo, MapUpdate, NodeInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.messages import MapUpdate
 
 RIDS = (Rid("n1", b"1" * 16), Rid("n2", b"2" * 16))
 

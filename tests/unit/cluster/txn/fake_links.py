@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.gateway.router import Router
-from kvstore.messages import Body, Entry, Failed, Fault, KeyspaceInfo, MapUpdate, NodeInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.messages import Body, Failed, Fault, MapUpdate
 from kvstore.rpc.connection import Lost, NotSent
 
 CLUSTER = b"c" * 8

@@ -6,17 +6,7 @@ import pytest
 from unit.cluster.txn.txn_story import BYTES_MAX, OWN, PRIMARY, Story, exists, puts, results_of, transaction
 
 from cluster.txn.transaction import Transaction, txn_id
-from kvstore.messages import (
-    Fault,
-    FinishTxn,
-    OpKind,
-    Prepare,
-    Transact,
-    TxnBranch,
-    TxnOp,
-    TxnPart,
-    TxnResult,
-)
+from kvstore.messages import Fault, FinishTxn, OpKind, Prepare, Transact, TxnBranch, TxnOp, TxnPart, TxnResult
 
 
 def keys_of(operations: list[TxnOp]) -> list[tuple[int, bytes]]:

@@ -15,18 +15,17 @@ from cluster.txn.exchange import Ask, Exchanges
 from cluster.txn.parts import parts_of
 from cluster.txn.transaction import Transaction, TxnOutcome
 from kvstore.errors import KvError
+from kvstore.map_values import Entry, Rid
 from kvstore.messages import (
     AbortTxn,
     Body,
     Done,
-    Entry,
     Failed,
     Fault,
     FinishTxn,
     OpKind,
     Prepare,
     ResolveTxns,
-    Rid,
     Transact,
     Transacted,
     TxnBranch,

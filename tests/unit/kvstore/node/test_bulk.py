@@ -11,7 +11,8 @@ import pytest
 from kvstore.clock import SystemClock
 from kvstore.codec import FORMAT
 from kvstore.effects import Send
-from kvstore.messages import Append, Body, Chunk, Envelope, Hello, PackedChunk, Ping, PullChunk, Rid, Welcome
+from kvstore.map_values import Rid
+from kvstore.messages import Append, Body, Chunk, Envelope, Hello, PackedChunk, Ping, PullChunk, Welcome
 from kvstore.node.bulk import IDLE_S, BulkAnswers, BulkLinks
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.packing import Packer

@@ -8,7 +8,7 @@ import pytest
 from kvstore.codec import encode_entry
 from kvstore.crash_point import CrashPoint
 from kvstore.leases import PROOF_ROW
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 from kvstore.node.crash_steps import CrashingEngine, StepFinder
 from kvstore.partitions import NODE_ROW
 from kvstore.replication.copy_rows import BACKFILL, ENTRY, NAME, PROMISE, STATE, Backfill, CopyName, Promise, State

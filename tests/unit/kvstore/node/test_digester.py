@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kvstore.effects import TakeDigests
-from kvstore.messages import Rid
+from kvstore.map_values import Rid
 from kvstore.node.digester import Digester
 from kvstore.replication.bucket_digests import STEP_ROWS, BucketDigests
 from kvstore.replication.outcomes import TOKEN

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvstore.codec import CodecError, encode_chunk
-from kvstore.messages import Chunk, Done, PackedChunk, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Chunk, Done, PackedChunk
 from kvstore.node.packing import PACKED_BYTES_MIN, PAUSE_CHUNKS_MAX, UNPACKED_BYTES_MAX, Packer, unpack
 
 RNG = random.Random(1)

@@ -11,7 +11,8 @@ from unit.kvstore.story import PID
 
 from kvstore.filling import PULL_AGAIN_MS
 from kvstore.instant import Instant
-from kvstore.messages import Acked, Append, BeginBackfill, Chunk, PullChunk, Rebalance, Verified, Verify
+from kvstore.map_values import Rebalance
+from kvstore.messages import Acked, Append, BeginBackfill, Chunk, PullChunk, Verified, Verify
 from kvstore.replication import backfill
 from kvstore.replication.gone import GONE_PREFIX
 from kvstore.replication.outcomes import DATA_POSITION, EXPIRED, TOKEN, TOKEN_TIME, WINDOW

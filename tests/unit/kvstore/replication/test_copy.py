@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvstore.messages import Entry, Rid
+from kvstore.map_values import Entry, Rid
 from kvstore.replication.copy import Copy, load_copy, load_name
 from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE, CopyName
 from kvstore.replication.log import Held

@@ -8,7 +8,8 @@ from unit.kvstore.story import PID, Story
 
 import kvstore.replication.pace as pace_module
 import kvstore.replication.peer as peer_module
-from kvstore.messages import Append, Rebalance
+from kvstore.map_values import Rebalance
+from kvstore.messages import Append
 from kvstore.storage.engine import Table
 
 KEYS = 40

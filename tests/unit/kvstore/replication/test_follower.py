@@ -6,7 +6,8 @@ import pytest
 from unit.kvstore.story import PID
 
 from kvstore.effects import Send
-from kvstore.messages import Acked, Append, CutTail, EpochVector, Reconcile, Refused, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Acked, Append, CutTail, EpochVector, Reconcile, Refused
 from kvstore.replication.copy import Copy
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.follower import Follower

@@ -7,7 +7,8 @@ import pytest
 from unit.kvstore.story import PID, Story, StoryNode, version
 
 from kvstore.candidate import ASK_AGAIN_MS
-from kvstore.messages import Acked, Append, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Acked, Append
 from kvstore.replication.peer import SILENCE_MS, START_GRACE_MS, Role
 from kvstore.replication.retention import Retention
 

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode
 
-from kvstore.messages import Rid, Verified, Verify
+from kvstore.map_values import Rid
+from kvstore.messages import Verified, Verify
 from kvstore.replication.peer import SILENCE_MS
 from kvstore.replication.retention import Retention
 from kvstore.verification import ASK_MS, CLEAN

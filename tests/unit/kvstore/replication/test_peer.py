@@ -6,7 +6,8 @@ import pytest
 from unit.kvstore.story import PID
 
 from kvstore.instant import Instant
-from kvstore.messages import Acked, BeginBackfill, CutTail, Entry, EpochVector, Reconcile, Rid
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import Acked, BeginBackfill, CutTail, EpochVector, Reconcile
 from kvstore.replication import peer as peer_module
 from kvstore.replication.copy import Copy
 from kvstore.replication.copy_rows import CopyName

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvstore.instant import Instant
-from kvstore.messages import Rid
+from kvstore.map_values import Rid
 from kvstore.replication.copy import Copy, load_copy
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.log import Held

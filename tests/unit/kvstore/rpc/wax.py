@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kvstore.codec import FORMAT, decode_frame, encode_frame
-from kvstore.messages import Acked, Body, Envelope, Frame, Rid
+from kvstore.map_values import Rid
+from kvstore.messages import Acked, Body, Envelope, Frame
 from kvstore.rpc.connection import Connection
 from kvstore.rpc.framing import PREAMBLE, FrameDecoder, frame_bytes
 

@@ -13,7 +13,7 @@ from cluster.control.id_windows import WINDOW_MS
 from cluster.control.map_store.embedded import FILE_NAME, EmbeddedMapStore
 from cluster.control.messages import DrawIdWindow, IdWindow
 from kvstore.errors import OperatorError
-from kvstore.messages import NodeInfo
+from kvstore.map_values import NodeInfo
 
 
 async def test_a_second_store_on_the_same_directory_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from cluster.cluster_map import PutNode
 from cluster.control.map_store import Outcome
 from cluster.control.map_store.memory import Fault, MemoryMapStore
-from kvstore.messages import NodeInfo
+from kvstore.map_values import NodeInfo
 
 NODE = NodeInfo("n1", "127.0.0.1:1", "a", 1.0, 1)
 OTHER = NodeInfo("n1", "127.0.0.1:2", "a", 1.0, 1)
