@@ -19,7 +19,7 @@ from simulation.world import World
 from kvstore.codec import FORMAT, decode_frame, encode_frame
 from kvstore.doubts import TxnCall
 from kvstore.map_values import Entry
-from kvstore.messages import Body, Envelope, Failed, Fault, Frame, ResolveTxns, Transact, TxnsFinished
+from kvstore.messages import Body, Envelope, Failed, Fault, Frame, ResolveTxns, Transact, TxnName, TxnsFinished
 
 Question = TxnCall | ResolveTxns
 B = TypeVar("B", bound=Body)
@@ -93,15 +93,18 @@ class GatewayCalls:
         question = call.question
         if entry is not None and not isinstance(question, ResolveTxns):
             question = msgspec.structs.replace(question, ver=entry.ver)
-        self._ask(node, question, lambda answer: self._check(question, answer))
+        known = self._watch.known(question)
+        self._ask(node, question, lambda answer: self._check(question, answer, known))
 
     def _delay_ms(self) -> float:
         rng = self._world.rng
         return rng.uniform(0.1, 1.5) + (rng.uniform(0, self.faults.late_ms) if rng.random() < self.faults.late else 0)
 
     def _arrive(self, node: str, call: Call) -> None:
+        known = self._watch.known(call.question)
+
         def answered(answer: Body) -> None:
-            self._check(call.question, answer)
+            self._check(call.question, answer, known)
             call.is_refused = call.is_refused or isinstance(answer, Failed)
             if call.is_doubled and call.is_refused and isinstance(call.question, Transact):
                 return
@@ -118,8 +121,8 @@ class GatewayCalls:
                 question, lambda answer: answered(Failed(answer) if isinstance(answer, Fault) else answer)
             )
 
-    def _check(self, question: Question, answer: Body) -> None:
-        self._watch.told(question, answer)
+    def _check(self, question: Question, answer: Body, known: TxnName | None) -> None:
+        self._watch.told(question, answer, known)
         self.on_answer(answer)
 
 

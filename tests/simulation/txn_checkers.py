@@ -16,7 +16,18 @@ from simulation.txn_requests import TxnRequests
 from simulation.violation import Violation
 from simulation.world import World
 
-from kvstore.messages import SCOPE_BYTES, Body, Done, FinishTxn, Transacted, TxnName, Vote, Voted
+from kvstore.messages import (
+    SCOPE_BYTES,
+    AbortTxn,
+    Body,
+    Done,
+    FinishTxn,
+    Transact,
+    Transacted,
+    TxnName,
+    Vote,
+    Voted,
+)
 from kvstore.storage.records import LogRow, Record, decode_value
 from kvstore.txn.records import Decided, Effect, Finished, Forgotten, Prepared, payload_of
 
@@ -176,17 +187,22 @@ class TxnWatch:
 
     # ---- what is told -------------------------------------------------------------------------------------------
 
-    def told(self, asked: Body, answer: Body) -> None:
-        """A node answers a coordinator: what it says is so durably."""
+    def known(self, asked: Body) -> TxnName | None:
+        """What is committed under the token in a question to a primary that is put now."""
+        self.look()
+        return self._committed.get(asked.txn.token) if isinstance(asked, AbortTxn | Transact) else None
+
+    def told(self, asked: Body, answer: Body, known: TxnName | None) -> None:
+        """A node answers a coordinator: what it says is so durably, and no attempt is told of in the place of another
+        one that was `known` to be committed when the question was put."""
         self.look()
         if isinstance(answer, Voted):
             self._check_vote(answer.vote)
         elif isinstance(answer, Transacted):
             decided = self.decided.get(answer.txn)
             is_same = decided is not None and (decided.commits, decided.then) == (answer.commits, answer.then)
-            is_known = answer.txn.token in self._committed
-            if not is_same or (is_known and self._committed[answer.txn.token] != answer.txn):
-                raise Violation(f"a primary tells {answer}, committed is {decided}")
+            if not is_same or known not in (None, answer.txn):
+                raise Violation(f"a primary tells {answer}, committed is {decided}, and {known} before it was asked")
         elif isinstance(answer, Done) and isinstance(asked, FinishTxn):
             held, _ = self.prepared.get((asked.pid, asked.txn), (None, 0.0))
             if held is not None and (not asked.commits or held.at == (asked.epoch, asked.seq)):
