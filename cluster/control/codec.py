@@ -10,6 +10,17 @@ from typing import Any
 
 import msgspec
 
+from cluster.control.control_message import ControlMessage
+from cluster.control.keyspace_messages import (
+    CreateKeyspace,
+    DeleteKeyspace,
+    KeyspaceCreated,
+    KeyspaceDeleted,
+    MoveTenant,
+    ResolveTenant,
+    TenantMoving,
+    TenantResolved,
+)
 from cluster.control.messages import (
     AbortMove,
     AdmitNode,
@@ -18,7 +29,6 @@ from cluster.control.messages import (
     ChangeNode,
     ClusterStatus,
     ClusterView,
-    ControlMessage,
     DrawIdWindow,
     DrawIncarnation,
     ForcePromote,
@@ -53,6 +63,10 @@ ANSWERS: dict[type[ControlMessage], type[ControlMessage]] = {
     RebalanceStatus: RebalanceView,
     SetRebalance: RebalanceView,
     AbortMove: RebalanceView,
+    CreateKeyspace: KeyspaceCreated,
+    DeleteKeyspace: KeyspaceDeleted,
+    ResolveTenant: TenantResolved,
+    MoveTenant: TenantMoving,
 }
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -44,6 +44,7 @@ from cluster.control.events import (
     Tell,
     Ticked,
 )
+from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, MoveTenant, ResolveTenant
 from cluster.control.leadership import objection
 from cluster.control.map_store import Outcome
 from cluster.control.membership import Membership, entries_by_node
@@ -72,7 +73,7 @@ from cluster.control.settings import ControlSettings
 from cluster.control.standing import Standings, dead_nodes
 from cluster.control.view import cluster_view, readiness
 from cluster.placement import Member, Placement
-from kvstore.errors import KvError
+from kvstore.errors import KvError, NotBuiltYet
 from kvstore.map_values import KeyspaceInfo
 from kvstore.messages import CasResult, Failed, Fault, MapUpdate
 
@@ -149,6 +150,8 @@ class Controller:
                 return [Draw(ask, request)]
             case Drawn(ask, drawn):
                 return [Reply(ask, drawn)]
+            case Asked(ask, CreateKeyspace() | DeleteKeyspace() | ResolveTenant() | MoveTenant()):
+                return [Refuse(ask, NotBuiltYet("keyspaces"))]
             case Asked(ask):
                 return [Reply(ask, readiness(self.map, self._members.status(), self._settings.initial_nodes))]
             case Connected():

@@ -10,6 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import overload
 
+from cluster.control.keyspace_messages import (
+    CreateKeyspace,
+    DeleteKeyspace,
+    KeyspaceCreated,
+    KeyspaceDeleted,
+    MoveTenant,
+    ResolveTenant,
+    TenantMoving,
+    TenantResolved,
+)
 from cluster.control.messages import (
     AbortMove,
     AdmitNode,
@@ -88,6 +98,14 @@ class Control(ABC):
     async def ask(self, request: MakePlan) -> PlanView: ...
     @overload
     async def ask(self, request: StartPlan | RebalanceStatus | SetRebalance | AbortMove) -> RebalanceView: ...
+    @overload
+    async def ask(self, request: CreateKeyspace) -> KeyspaceCreated: ...
+    @overload
+    async def ask(self, request: DeleteKeyspace) -> KeyspaceDeleted: ...
+    @overload
+    async def ask(self, request: ResolveTenant) -> TenantResolved: ...
+    @overload
+    async def ask(self, request: MoveTenant) -> TenantMoving: ...
 
     async def ask(self, request: Request) -> Answer:
         """Have a request carried out; a refusal is raised as an error of `kvstore.errors`."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-
-class ControlMessage(msgspec.Struct, frozen=True):
-    """Base of requests, answers and the values inside them; field names are those of the HTTP API."""
+from cluster.control.control_message import ControlMessage
+from cluster.control.keyspace_messages import KeyspaceAnswer, KeyspaceRequest
 
 
 class AdmitNode(ControlMessage, frozen=True, tag=True):
@@ -147,6 +146,7 @@ Request = (
     | RebalanceStatus
     | SetRebalance
     | AbortMove
+    | KeyspaceRequest
 )
 
 
@@ -316,5 +316,14 @@ class NodeChanged(ControlMessage, frozen=True):
 
 
 Answer = (
-    Admitted | ClusterView | Ready | ForcePromoted | Incarnation | IdWindow | RebalanceView | PlanView | NodeChanged
+    Admitted
+    | ClusterView
+    | Ready
+    | ForcePromoted
+    | Incarnation
+    | IdWindow
+    | RebalanceView
+    | PlanView
+    | NodeChanged
+    | KeyspaceAnswer
 )

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from cluster.control import codec
 from cluster.control.messages import AdmitNode, Admitted, Answer, ClusterStatus, Readiness, Ready, Request
 from kvstore.codec import CodecError
+from kvstore.map_values import Count
 
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(2**40), 2**62),
     float: st.floats(allow_nan=False),
     bool: st.booleans(),
     str: st.text(max_size=10),
+    bytes: st.binary(max_size=10),
     type(None): st.none(),
+    Count: st.integers(0, 2**40),
 }
 
 
@@ -28,6 +31,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return SCALARS[kind]
     arguments = get_args(kind)
     if get_origin(kind) is tuple:
+        if arguments[-1] is not ...:
+            return st.tuples(*map(values, arguments))
         return st.lists(values(arguments[0]), max_size=2).map(tuple)
     if arguments:
         return st.one_of(*map(values, arguments))
