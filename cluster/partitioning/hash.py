@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cluster.partitioning import told
+from cluster.partitioning.shared_tag import key_like_all
 from kvstore.keys import key_hash, shard_key
 
 
@@ -28,6 +30,11 @@ class HashPartitioner:
         """The uid of the partition that `key` belongs to."""
         return self._pids[(key_hash(key) * self._count) >> 64]
 
+    def pids_within(self, start: bytes, end: bytes) -> Sequence[int]:
+        """All, for a hash has no order; one where all keys of the range have the same hash tag."""
+        like_all = key_like_all(start, end)
+        return self._pids if like_all is None else (self.locate(like_all),)
+
     def explain(self, key: bytes) -> list[str]:
         """The steps of the choice, one sentence each."""
         shard = shard_key(key)
@@ -35,7 +42,7 @@ class HashPartitioner:
         index = (digest * self._count) >> 64
         whole = "the whole key" if shard == key else "the part of the key inside its first {...}"
         return [
-            f"shard key: {whole}, {shard.decode('utf-8', 'backslashreplace')!r}",
+            f"shard key: {whole}, {told(shard)}",
             f"hash: xxh3_64 of the shard key = {digest:016x}",
             f"arc: {index} of {self._count} equal arcs of the hash space (hash x {self._count} >> 64)",
             f"partition: {self._pids[index]} owns that arc",
