@@ -1,20 +1,31 @@
 """Routing: from a key to the partition that holds it, and to the node that leads it.
 
 Guarantees: decides from one immutable map at a time; a newer entry that a node told replaces an older one, never the
-other way round; the operations of a batch on one key keep their order. Leaves to others: sending anything
-(`dispatch`), what a key is (`kvstore.keys`). Sans-IO.
+other way round; nobody is sent to a partition that has gained or lost keys by a change which is not known here yet; the
+operations of a batch on one key keep their order. Leaves to others: sending anything (`dispatch`), what a key is
+(`kvstore.keys`). Sans-IO. PROTOCOL "Keyspaces and layout".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from cluster.cluster_map import ClusterMap
-from cluster.partitioning.hash import HashPartitioner
+from cluster.partitioning import Partitioner, UnknownTenant
+from cluster.partitioning.of_keyspace import partitioner_of
 from kvstore.errors import NoLeader, NotFound
 from kvstore.keys import key_hash
 from kvstore.map_values import Entry, KeyspaceInfo
 from kvstore.messages import MapUpdate
+
+
+class TenantNotKnown(NoLeader):
+    """The map at hand names no partition for this tenant: control is to be asked (`ResolveTenant`)."""
+
+    def __init__(self, keyspace: str, tenant: bytes) -> None:
+        super().__init__(f"a tenant of keyspace {keyspace!r} has no partition yet")
+        self.keyspace = keyspace
+        self.tenant = tenant
 
 
 class Router:
@@ -22,17 +33,30 @@ class Router:
 
     def __init__(self, cluster_id: bytes) -> None:
         self.map = ClusterMap.empty(cluster_id)
-        self._partitioners: dict[str, HashPartitioner] = {}
+        self._partitioners: dict[str, Partitioner] = {}
+        # Of each keyspace what every request takes: its partitioner's `locate`, and its layout.
+        self._locators: dict[str, tuple[Callable[[bytes], int], int]] = {}
         self._keyspaces: dict[str, KeyspaceInfo] = {}
         self._by_leader: dict[str, tuple[ClusterMap, dict[str, list[tuple[int, int]]]]] = {}
 
     def take(self, update: MapUpdate) -> None:
         """News from control."""
         self.map = self.map.updated(update)
+        resettled = {tenant.keyspace for tenant in update.tenants}
         for name, keyspace in self.map.keyspaces.items():
-            if self._keyspaces.get(name) != keyspace:
-                self._keyspaces[name] = keyspace
-                self._partitioners[name] = HashPartitioner(keyspace.pids)
+            if self._keyspaces.get(name) != keyspace or name in resettled:
+                self._rebuild(keyspace)
+
+    def _rebuild(self, keyspace: KeyspaceInfo) -> None:
+        self._keyspaces[keyspace.name] = keyspace
+        self._by_leader.pop(keyspace.name, None)
+        if keyspace.is_deleted:
+            self._partitioners.pop(keyspace.name, None)
+            self._locators.pop(keyspace.name, None)
+        else:
+            partitioner = partitioner_of(keyspace, self.map.tenants)
+            self._partitioners[keyspace.name] = partitioner
+            self._locators[keyspace.name] = partitioner.locate, keyspace.layout
 
     def take_entry(self, entry: Entry) -> None:
         """News from a node that was asked and does not lead."""
@@ -43,35 +67,48 @@ class Router:
 
         Raises:
             NotFound: there is no such keyspace.
-            NoLeader: its partitions are not placed yet.
+            TenantNotKnown: its tenant has no partition.
+            NoLeader: its partitions are not placed yet, or news of which keys they have are still to come.
         """
-        partitioner = self._partitioners.get(keyspace)
-        if partitioner is None:
+        known = self._locators.get(keyspace)
+        if known is None:
             raise self._missing(keyspace)
-        entry = self.map.entries.get(partitioner.locate(key))
-        if entry is None:
-            raise self._not_placed(keyspace)
+        locate, layout = known
+        try:
+            entry = self.map.entries.get(locate(key))
+        except UnknownTenant as error:
+            raise TenantNotKnown(keyspace, error.tenant) from None
+        if entry is None or entry.layout > layout:
+            raise self._not_placed(keyspace, entry)
         return entry
 
     def entries(self, keyspace: str) -> list[Entry]:
-        """The map entries of all partitions of a keyspace; raises as `route`."""
-        info = self._keyspaces.get(keyspace)
-        if info is None:
-            raise self._missing(keyspace)
-        entries = [self.map.entries[pid] for pid in info.pids if pid in self.map.entries]
-        if len(entries) < len(info.pids):
-            raise self._not_placed(keyspace)
-        return entries
+        """The map entries of all partitions of a keyspace; raises as `entries_within`."""
+        return self.entries_within(keyspace)
 
-    def by_leader(self, keyspace: str) -> dict[str, list[tuple[int, int]]]:
-        """All partitions of a keyspace, each as (pid, version of its entry), by the node that leads them; those without
-        leader under no name. Raises as `route`. Not to be changed."""
+    def entries_within(self, keyspace: str, start: bytes = b"", end: bytes = b"") -> list[Entry]:
+        """The map entries of the partitions that may have keys from `start` up to but not including `end` (empty: no
+        end), in order. Raises as `route`, but for tenants."""
+        partitioner = self._partitioners.get(keyspace)
+        if partitioner is None:
+            raise self._missing(keyspace)
+        layout = self._keyspaces[keyspace].layout
+        found: list[Entry] = []
+        for pid in partitioner.pids_within(start, end):
+            entry = self.map.entries.get(pid)
+            if entry is None or entry.layout > layout:
+                raise self._not_placed(keyspace, entry)
+            found.append(entry)
+        return found
+
+    def by_leader(self, keyspace: str, start: bytes = b"", end: bytes = b"") -> dict[str, list[tuple[int, int]]]:
+        """The partitions of `entries_within`, each as (pid, version of its entry), by the node that leads them; those
+        without leader under no name. Raises as that does. Not to be changed."""
+        if start or end:
+            return _grouped(self.entries_within(keyspace, start, end))
         cached_map, by_leader = self._by_leader.get(keyspace, (None, {}))
         if cached_map is not self.map:
-            by_leader = {}
-            for entry in self.entries(keyspace):
-                leader = "" if entry.leader is None else entry.leader.node
-                by_leader.setdefault(leader, []).append((entry.pid, entry.ver))
+            by_leader = _grouped(self.entries_within(keyspace))
             self._by_leader[keyspace] = self.map, by_leader
         return by_leader
 
@@ -89,13 +126,23 @@ class Router:
         why.append(f"followers: {', '.join(followers) or 'none'}")
         return entry, f"{key_hash(key):016x}", why
 
-    def _not_placed(self, keyspace: str) -> NoLeader:
+    def _not_placed(self, keyspace: str, entry: Entry | None) -> NoLeader:
+        if entry is not None:
+            return NoLeader(f"the keys of partition {entry.pid} have changed: news of where they are is still to come")
         return NoLeader(f"the partitions of keyspace {keyspace!r} are not placed yet: too few nodes have joined")
 
     def _missing(self, keyspace: str) -> NotFound | NoLeader:
         if keyspace == "default":
             return NoLeader("no node has joined yet")
         return NotFound(f"there is no keyspace {keyspace!r}")
+
+
+def _grouped(entries: Sequence[Entry]) -> dict[str, list[tuple[int, int]]]:
+    by_leader: dict[str, list[tuple[int, int]]] = {}
+    for entry in entries:
+        leader = "" if entry.leader is None else entry.leader.node
+        by_leader.setdefault(leader, []).append((entry.pid, entry.ver))
+    return by_leader
 
 
 def waves(keys: Iterable[tuple[bytes, bool]]) -> list[list[int]]:

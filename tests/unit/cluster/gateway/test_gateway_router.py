@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.router import Router, waves
+from cluster.gateway.router import Router, TenantNotKnown, waves
 from kvstore.errors import NoLeader, NotFound
-from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid, Tenant
 from kvstore.messages import MapUpdate
 
 RIDS = (Rid("n1", b"1" * 16), Rid("n2", b"2" * 16))
@@ -71,6 +72,68 @@ def test_the_explanation_names_leader_and_followers(router: Router) -> None:
     _, digest, why = router.explain("default", b"a")
     assert len(digest) == 16
     assert why[-2:] == ["leader: n1 at 127.0.0.1:1, epoch 1, map entry version 1", "followers: n2"]
+
+
+def in_ranges(layout: int = 0, entry_layout: int = 0) -> MapUpdate:
+    """A keyspace of two ranges, of which the second entry has `entry_layout`."""
+    entries = [entry(1), msgspec.structs.replace(entry(2, leader=RIDS[1]), layout=entry_layout)]
+    keyspace = KeyspaceInfo("default", "range", (1, 2), 2, 1, layout=layout, bounds=(b"m",))
+    return MapUpdate(1, [], entries, [keyspace])
+
+
+def test_a_range_of_keys_is_sought_only_where_it_can_be() -> None:
+    router = Router(b"c" * 8)
+    router.take(in_ranges())
+    assert [one.pid for one in router.entries_within("default", b"a", b"m")] == [1]
+    assert [one.pid for one in router.entries_within("default", b"a", b"m\x00")] == [1, 2]
+    assert [one.pid for one in router.entries("default")] == [1, 2]
+    assert router.by_leader("default", b"x") == {"n2": [(2, 1)]}
+    assert router.by_leader("default") == {"n1": [(1, 1)], "n2": [(2, 1)]}
+
+
+def test_a_partition_whose_keys_have_changed_is_not_asked_before_it_is_known_which_they_are() -> None:
+    router = Router(b"c" * 8)
+    router.take(in_ranges())
+    router.take_entry(msgspec.structs.replace(entry(2, ver=2), layout=1))
+    assert router.route("default", b"a").pid == 1
+    with pytest.raises(NoLeader, match="news"):
+        router.route("default", b"z")
+    with pytest.raises(NoLeader, match="news"):
+        router.by_leader("default")
+    assert router.by_leader("default", b"", b"b") == {"n1": [(1, 1)]}
+    keyspace = KeyspaceInfo("default", "range", (1, 2), 2, 1, layout=1, bounds=(b"c",))
+    router.take(MapUpdate(2, [], [], [keyspace]))
+    assert router.route("default", b"z").ver == 2
+    assert router.route("default", b"d").pid == 2
+    assert router.by_leader("default") == {"n1": [(1, 1), (2, 2)]}
+
+
+def test_a_tenant_without_a_partition_is_named_until_news_come_of_it() -> None:
+    router = Router(b"c" * 8)
+    router.take(MapUpdate(1, [], [entry(1), entry(2)], [KeyspaceInfo("k", "directory", (1, 2), 2, 1)]))
+    with pytest.raises(TenantNotKnown) as raised:
+        router.route("k", b"acme/1")
+    assert (raised.value.keyspace, raised.value.tenant) == ("k", b"acme")
+    with pytest.raises(TenantNotKnown):
+        router.explain("k", b"acme/1")
+    router.take(MapUpdate(2, [], [], tenants=[Tenant("k", b"acme", 2)]))
+    assert router.route("k", b"acme/1").pid == 2
+    assert [one.pid for one in router.entries_within("k", b"acme/", b"acme0")] == [1, 2]
+
+
+def test_a_deleted_keyspace_is_not_found_and_a_new_one_of_its_name_is_another() -> None:
+    router = Router(b"c" * 8)
+    router.take(MapUpdate(1, [], [entry(1)], [KeyspaceInfo("k", "consistent", (1,), 2, 1)]))
+    assert router.by_leader("k") == {"n1": [(1, 1)]}
+    over = msgspec.structs.replace(entry(1, ver=2, leader=None), in_sync=(), replicas=())
+    router.take(MapUpdate(2, [], [over], [KeyspaceInfo("k", "consistent", (), 2, 1)]))
+    for ask in (router.entries, router.by_leader):
+        with pytest.raises(NotFound):
+            ask("k")
+    with pytest.raises(NotFound):
+        router.route("k", b"a")
+    router.take(MapUpdate(3, [], [entry(5)], [KeyspaceInfo("k", "consistent", (5,), 2, 1)]))
+    assert router.route("k", b"a").pid == 5
 
 
 def test_different_keys_go_in_one_wave() -> None:
