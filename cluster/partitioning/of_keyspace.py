@@ -13,6 +13,7 @@ from cluster.partitioning.directory import DirectoryPartitioner
 from cluster.partitioning.geo import GeoPartitioner
 from cluster.partitioning.hash import HashPartitioner
 from cluster.partitioning.range import RangePartitioner
+from cluster.zones import pids_by_zone
 from kvstore.map_values import KeyspaceInfo, Tenant
 
 
@@ -33,13 +34,3 @@ def tenants_of(keyspace: KeyspaceInfo, tenants: Mapping[tuple[str, bytes], Tenan
     """Which partition has the keys of each of its tenants; those of a former keyspace of its name do not count."""
     pids = set(keyspace.pids)
     return {one.name: one.pid for one in tenants.values() if one.keyspace == keyspace.name and one.pid in pids}
-
-
-def pids_by_zone(keyspace: KeyspaceInfo) -> dict[str, tuple[int, ...]]:
-    """The partitions of each zone of a `geo` keyspace."""
-    found: dict[str, tuple[int, ...]] = {}
-    first = 0
-    for zone, count in keyspace.zones:
-        found[zone] = keyspace.pids[first : first + count]
-        first += count
-    return found
