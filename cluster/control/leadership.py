@@ -2,15 +2,18 @@
 
 Guarantees: what passes keeps the map's part of the invariants: one leader per epoch, only in-sync copies lead, the
 in-sync set stays among the copies and holds its leader, a copy that is being added is placed only as it gets in sync,
-the process that leads is the one that was admitted last, and nothing else of an entry is changed by a node. Leaves to
+the process that leads is the one that was admitted last, and nothing else of an entry is changed by a node but how far
+its side of a transfer is. Leaves to
 others: the guard on `ver` (`map_store`), which copies are added and dropped (`repair`), whether a copy is caught up
 (its leader). Sans-IO. PROTOCOL "Control".
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from kvstore.candidate import PASSED_ON
-from kvstore.map_values import Entry
+from kvstore.map_values import Entry, Transfer, TransferState
 
 
 def objection(stored: Entry, asked: Entry, node: str, boot: int) -> str | None:
@@ -30,6 +33,8 @@ def objection(stored: Entry, asked: Entry, node: str, boot: int) -> str | None:
         return _objection_to_leader(stored, asked)
     if asked.epoch != stored.epoch + 1:
         return "an epoch rises by one"
+    if asked.transfer != stored.transfer:
+        return "with a new epoch the transfer stays"
     if (asked.replicas, asked.adding) != (stored.replicas, stored.adding):
         return "with a new epoch the copies stay"
     former = None if passes_on else stored.leader
@@ -44,6 +49,8 @@ def _objection_to_leader(stored: Entry, asked: Entry) -> str | None:
         return "a new leader needs a new epoch"
     if asked.leader not in asked.in_sync:
         return "a leader is in sync with itself"
+    if asked.transfer != stored.transfer and asked.transfer not in _next_transfers(stored):
+        return "a leader says of a transfer only that its keys are handed over, or that nothing is left of it"
     copies = {*stored.replicas, *stored.adding}
     if len(set(asked.in_sync)) != len(asked.in_sync) or not copies.issuperset(asked.in_sync):
         return "the in-sync set is a set of the partition's copies"
@@ -60,9 +67,21 @@ def _objection_to_leader(stored: Entry, asked: Entry) -> str | None:
     return None
 
 
+def _next_transfers(entry: Entry) -> tuple[Transfer | None, ...]:
+    """What the leader may make of the transfer in its entry."""
+    transfer = entry.transfer
+    if transfer is None:
+        return ()
+    if transfer.state in (TransferState.SWITCHED, TransferState.ABORTING):
+        return (None,)
+    if transfer.state is TransferState.COPYING and transfer.source == entry.pid:
+        return (msgspec.structs.replace(transfer, state=TransferState.HANDED),)
+    return ()
+
+
 def _kept(entry: Entry) -> tuple[object, ...]:
     """What no node changes."""
     return (
         *(entry.keyspace, entry.removing, entry.min_in_sync, entry.unclean_count),
-        *(entry.moving, entry.verified_epoch),
+        *(entry.moving, entry.verified_epoch, entry.layout),
     )

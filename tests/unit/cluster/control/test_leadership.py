@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cluster.control.leadership import objection
-from kvstore.map_values import Entry, Rid
+from kvstore.map_values import Entry, Rid, Transfer, TransferState
 
 A, B, C, D = (Rid(node, node.upper().encode() * 16) for node in "abcd")
 FIRST = Entry(1, "default", 1, 0, None, (A, B), (A, B))
@@ -23,9 +23,24 @@ def asked(stored: Entry, **changes: Any) -> Entry:
     return msgspec.structs.replace(stored, ver=stored.ver + 1, **changes)
 
 
+def transferring(source: int, state: TransferState) -> Entry:
+    """The entry of partition 1, which is source or target of a transfer."""
+    return msgspec.structs.replace(LED, transfer=Transfer(9, source, 3 - source, state))
+
+
+COPYING, HANDED = transferring(1, TransferState.COPYING), transferring(1, TransferState.HANDED)
+SWITCHED, ABORTING = transferring(1, TransferState.SWITCHED), transferring(2, TransferState.ABORTING)
+FILLED = transferring(2, TransferState.COPYING)
+
+
 @pytest.mark.parametrize(
     ("stored", "changes"),
     [
+        (COPYING, {"transfer": HANDED.transfer}),
+        (COPYING, {"in_sync": (A,)}),
+        (COPYING, {"epoch": 3}),
+        (SWITCHED, {"transfer": None}),
+        (ABORTING, {"transfer": None}),
         (FIRST, {"epoch": 1, "leader": A, "leader_boot": 7}),
         (LED, {"epoch": 3}),
         (LED, {}),
@@ -43,6 +58,30 @@ def asked(stored: Entry, **changes: Any) -> Entry:
 )
 def test_what_a_leader_may_ask_for(stored: Entry, changes: dict[str, Any]) -> None:
     assert objection(stored, asked(stored, **changes), "a", 7) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes"),
+    [
+        (LED, {"transfer": COPYING.transfer}),
+        (LED, {"layout": 1}),
+        (COPYING, {"transfer": None}),
+        (COPYING, {"transfer": SWITCHED.transfer}),
+        (COPYING, {"transfer": HANDED.transfer, "epoch": 3}),
+        (FILLED, {"transfer": transferring(2, TransferState.HANDED).transfer}),
+        (FILLED, {"transfer": None}),
+        (HANDED, {"transfer": COPYING.transfer}),
+        (HANDED, {"transfer": None}),
+        (SWITCHED, {"transfer": COPYING.transfer}),
+    ],
+)
+def test_what_only_control_says_of_a_transfer(stored: Entry, changes: dict[str, Any]) -> None:
+    assert objection(stored, asked(stored, **changes), "a", 7) is not None
+
+
+def test_nobody_leads_what_is_no_more() -> None:
+    over = Entry(1, "default", 5, 2, None, (), ())
+    assert objection(over, asked(over, epoch=3, leader=A, leader_boot=7), "a", 7) is not None
 
 
 @pytest.mark.parametrize(
