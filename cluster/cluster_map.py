@@ -135,6 +135,11 @@ class ClusterMap:
         return replace(self, entries={**self.entries, **newer}) if newer else self
 
     @property
+    def living(self) -> dict[int, Entry]:
+        """The entries of partitions that are: without those that stay of deleted ones."""
+        return {pid: entry for pid, entry in self.entries.items() if entry.replicas}
+
+    @property
     def active_moves(self) -> list[Move]:
         """The moves that are not over, in the order in which they were planned."""
         return sorted((move for move in self.moves.values() if move.is_active), key=lambda move: move.id)
@@ -232,9 +237,12 @@ class _Draft:
         self._moves = dict(cluster.moves)
         self._rebalance = cluster.rebalance
         self._tenants = cluster.tenants
+        self._new_tenants: dict[tuple[str, bytes], Tenant] = {}
 
     def finished(self, map_ver: int) -> ClusterMap:
-        parts = self._nodes, self._keyspaces, self._entries, self._moves, self._rebalance, self._tenants
+        # There may be many thousands of tenants, so they are copied once, and only where one changes.
+        tenants = {**self._tenants, **self._new_tenants} if self._new_tenants else self._tenants
+        parts = self._nodes, self._keyspaces, self._entries, self._moves, self._rebalance, tenants
         return ClusterMap(self._cluster_id, map_ver, *parts)
 
     def apply(self, change: Change) -> bool:
@@ -267,7 +275,8 @@ class _Draft:
                 is_known = keyspace is None or self._keyspaces.get(keyspace.name) == known
                 return is_known and all((self._ver(entry.pid) or 0) == entry.ver - 1 for entry in entries)
             case PutTenant(tenant, known_tenant):
-                return self._tenants.get((tenant.keyspace, tenant.name)) == known_tenant
+                name = tenant.keyspace, tenant.name
+                return self._new_tenants.get(name, self._tenants.get(name)) == known_tenant
 
     def _write(self, change: Change) -> None:
         match change:
@@ -293,9 +302,9 @@ class _Draft:
                 if changed is not None:
                     self._keyspaces[changed.name] = changed
                 if tenant is not None:
-                    self._tenants = {**self._tenants, **_by_name((tenant,))}
+                    self._new_tenants |= _by_name((tenant,))
             case PutTenant(tenant):
-                self._tenants = {**self._tenants, **_by_name((tenant,))}
+                self._new_tenants |= _by_name((tenant,))
 
     def _ver(self, pid: int) -> int | None:
         entry = self._entries.get(pid)

@@ -39,11 +39,20 @@ def check_admission(request: AdmitNode, loopback: bool) -> None:
 
 def check_member(node: str, zone: str, weight: float) -> None:
     """Check all but the address; raises as `check_admission` does."""
-    for parameter, text in (("id", node), ("zone", zone)):
-        if len(text) > NAME_MAX or not _NAME.fullmatch(text):
-            raise BadParameter(f"{parameter}: 1 to {NAME_MAX} of the characters A-Z a-z 0-9 _ . -")
+    _check_name("id", node)
+    check_zone("zone", zone)
     if not math.isfinite(weight) or not 0 < weight <= WEIGHT_MAX:
         raise BadParameter(f"weight: a number above 0, at most {WEIGHT_MAX:g}")
+
+
+def check_zone(parameter: str, zone: str) -> None:
+    """Check a zone that stands in that parameter; raises as `check_admission` does."""
+    _check_name(parameter, zone)
+
+
+def _check_name(parameter: str, text: str) -> None:
+    if len(text) > NAME_MAX or not _NAME.fullmatch(text):
+        raise BadParameter(f"{parameter}: 1 to {NAME_MAX} of the characters A-Z a-z 0-9 _ . -")
 
 
 def _check_address(address: str, loopback: bool) -> None:

@@ -1,4 +1,4 @@
-"""Control's decisions: members, the first placement, missing copies, leadership, and who is told what.
+"""Control's decisions: members, keyspaces, missing copies, leadership, and who is told what.
 
 Guarantees: `handle` alone changes its state, and the same events give the same effects; nobody is told of a change
 before the map store said that it landed; every compare-and-set of a node gets one answer, which comes before any news
@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace, PutEntry, PutKeyspace, PutNode
+from cluster.cluster_map import Change, ClusterMap, PutEntry, PutNode
 from cluster.control.absences import Absences
 from cluster.control.events import (
-    AllocatePids,
     AnswerCas,
     AskCopies,
     Asked,
@@ -32,6 +31,7 @@ from cluster.control.events import (
     Effect,
     Event,
     Loaded,
+    Looked,
     PidsAllocated,
     PlannerChosen,
     Propose,
@@ -45,6 +45,7 @@ from cluster.control.events import (
     Ticked,
 )
 from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, MoveTenant, ResolveTenant
+from cluster.control.keyspaces import Keyspaces
 from cluster.control.leadership import objection
 from cluster.control.map_store import Outcome
 from cluster.control.membership import Membership, entries_by_node
@@ -63,7 +64,7 @@ from cluster.control.messages import (
     StartPlan,
 )
 from cluster.control.moving import Scene
-from cluster.control.placing import Placing
+from cluster.control.placing import FirstPlacements
 from cluster.control.preference import Preference
 from cluster.control.promotion import Promotion, outcome, plan_promotion, still_allowed
 from cluster.control.proposals import Proposals
@@ -71,41 +72,30 @@ from cluster.control.rebalancing import Rebalancing
 from cluster.control.repair import Repair
 from cluster.control.settings import ControlSettings
 from cluster.control.standing import Standings, dead_nodes
+from cluster.control.tenants import Tenants
 from cluster.control.view import cluster_view, readiness
-from cluster.placement import Member, Placement
 from kvstore.errors import KvError, NotBuiltYet
-from kvstore.map_values import KeyspaceInfo
 from kvstore.messages import CasResult, Failed, Fault, MapUpdate
-
-DEFAULT_KEYSPACE = "default"
-DEFAULT_STRATEGY = "consistent"
 
 
 class Controller:
-    """One control; `handle` every event in the order in which it happened.
+    """One control; `handle` every event in the order in which it happened."""
 
-    Args:
-        settings: how the default keyspace is placed.
-        placement: where copies should be.
-    """
-
-    def __init__(self, settings: ControlSettings, placement: Placement) -> None:
+    def __init__(self, settings: ControlSettings) -> None:
         self.map = ClusterMap.empty(b"")
         self._settings = settings
-        self._placement = placement
         self._members = Membership(settings.loopback_nodes)
-        self._placing: Placing | None = None
         self._absences = Absences(settings.replace_after_s)
         self._repair = Repair()
         self._preference = Preference()
-        self._is_allocating = False
         self._is_planner = True
         self._gone: frozenset[str] = frozenset()
         self._proposals = Proposals()
+        self._keyspaces = Keyspaces(self._proposals, settings)
+        self._tenants = Tenants(self._proposals)
+        self._placements = FirstPlacements(self._proposals, settings.initial_nodes)
         self._standings = Standings(self._proposals)
-        self._rebalancing = Rebalancing(
-            placement, self._proposals, settings.moves_per_node, is_manual=settings.manual_rebalance
-        )
+        self._rebalancing = Rebalancing(self._proposals, settings.moves_per_node, is_manual=settings.manual_rebalance)
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
         """Take one event.
@@ -133,13 +123,14 @@ class Controller:
             case Ticked():
                 self._gone = self._absences.tick(self.map, self._members.up(), now_s) | dead_nodes(self.map)
                 self._rebalancing.watch(self._scene(), now_s)
-                effects = [*self._members.tick(now_s), *self._proposals.repeat(), *self._ask_copies()]
+                effects = [*self._members.tick(now_s), *self._proposals.repeat()]
+                effects += self._placements.ask_copies(self._members.hosts())
                 return [*effects, *self._plan(now_s)] if self._is_planner else effects
             case Asked(ask, AdmitNode() as request):
                 return self._members.ask(ask, request, self.map)
             case Asked(ask, ClusterStatus()):
                 scene = self._scene()
-                return [Reply(ask, cluster_view(self.map, scene.status, self._rebalancing.moves(scene)))]
+                return [Reply(ask, cluster_view(self.map, scene.status, self._rebalancing.moves(scene), scene.gone))]
             case Asked(ask, MakePlan() | StartPlan() | RebalanceStatus() | SetRebalance() | AbortMove() as request):
                 return self._rebalancing.ask(ask, request, self._scene())
             case Asked(ask, RemoveNode() | ChangeNode() as request):
@@ -150,8 +141,15 @@ class Controller:
                 return [Draw(ask, request)]
             case Drawn(ask, drawn):
                 return [Reply(ask, drawn)]
-            case Asked(ask, CreateKeyspace() | DeleteKeyspace() | ResolveTenant() | MoveTenant()):
-                return [Refuse(ask, NotBuiltYet("keyspaces"))]
+            case Asked(ask, CreateKeyspace() | DeleteKeyspace() as request):
+                return self._keyspaces.ask(ask, request)
+            case Asked(ask, ResolveTenant() as request):
+                return self._tenants.ask(ask, request, self.map)
+            case Asked(ask, MoveTenant()):
+                return [Refuse(ask, NotBuiltYet("moving a tenant"))]
+            case Looked(ask):
+                resolved = self._tenants.looked(ask, self.map, self._members.status())
+                return [*self._keyspaces.looked(ask, self.map), *resolved]
             case Asked(ask):
                 return [Reply(ask, readiness(self.map, self._members.status(), self._settings.initial_nodes))]
             case Connected():
@@ -170,8 +168,8 @@ class Controller:
             case CopiesFailed(node, connection, pids, detail):
                 self._repair.failed(node, connection, pids)
                 self._rebalancing.failed(node, connection, pids)
-                if self._placing is not None and self._members.is_up(node, connection):
-                    self._placing.failed(node, pids)
+                if self._members.is_up(node, connection):
+                    self._placements.failed(node, pids)
                 return [Complain("copies_not_made", {"node": node, "reason": detail})]
             case Stored():
                 return self._stored(event)
@@ -181,8 +179,8 @@ class Controller:
                 return self._standings.retired(node, self.map)
             case Retired():
                 return self._members.retired(event)
-            case PidsAllocated(first):
-                return self._create_default_keyspace(first)
+            case PidsAllocated():
+                return self._keyspaces.allocated(event, self.map)
 
     # ---- what follows from any event ----------------------------------------------------------------------------
 
@@ -193,57 +191,13 @@ class Controller:
         effects += consequences
         if not self._is_planner:
             return effects
-        if DEFAULT_KEYSPACE in self.map.keyspaces:
-            effects += self._place()
-        elif self.map.cluster_id and not self._is_allocating:
-            self._is_allocating = True
-            effects.append(AllocatePids(self._settings.partitions))
+        effects += self._keyspaces.make_default(self.map)
+        if self._placements.has_work(self.map):
+            effects += self._placements.advance(self.map, self._members.hosts())
         return effects
 
     def _propose_member(self, change: PutNode) -> Propose:
         return self._proposals.propose([change], lambda outcomes, _: self._members.settled(change, outcomes))
-
-    def _create_default_keyspace(self, first_pid: int) -> list[Effect]:
-        settings = self._settings
-        keyspace = KeyspaceInfo(
-            name=DEFAULT_KEYSPACE,
-            strategy=DEFAULT_STRATEGY,
-            pids=tuple(range(first_pid, first_pid + settings.partitions)),
-            replicas=settings.replicas,
-            min_in_sync=settings.min_in_sync,
-        )
-        return [self._proposals.propose([PutKeyspace(keyspace, None)], _nothing)]
-
-    def _place(self) -> list[Effect]:
-        """Bring the first unplaced keyspace nearer to its entries."""
-        unplaced = (one for one in self.map.keyspaces.values() if one.pids[0] not in self.map.entries)
-        keyspace = next(unplaced, None)
-        if keyspace is None:
-            self._placing = None
-            return []
-        up = self._members.up()
-        placing = self._placing
-        if placing is not None and placing.is_proposed:
-            return []
-        if placing is None or placing.keyspace != keyspace or not placing.nodes <= set(up):
-            self._placing = None
-            if len(up) < max(1, self._settings.initial_nodes):
-                return []
-            members = [Member(node, session.zone, session.weight) for node, session in sorted(up.items())]
-            self._placing = placing = Placing(keyspace, members, self._placement)
-            return self._ask_copies()
-        entries = placing.entries()
-        if entries is None:
-            return []
-        placing.is_proposed = True
-        return [self._proposals.propose([PlaceKeyspace(entries)], _nothing)]
-
-    def _ask_copies(self) -> list[Effect]:
-        if self._placing is None:
-            return []
-        up = self._members.up()
-        asks = self._placing.take_asks()
-        return [AskCopies(node, up[node].connection, pids) for node, pids in asks.items() if node in up]
 
     # ---- missing copies -----------------------------------------------------------------------------------------
 
@@ -253,7 +207,7 @@ class Controller:
         hosts = scene.hosts
         asks, changes = self._repair.tick(self.map, hosts, now_s, self._gone)
         effects: list[Effect] = [AskCopies(node, hosts[node].connection, pids) for node, pids in asks.items()]
-        preferred = self._preference.tick(self.map, hosts)
+        preferred = self._preference.tick(self.map, hosts, self._gone)
         if preferred:
             effects.append(self._proposals.propose(preferred, self._preferred))
         effects += [*self._propose_repair(changes), *self._rebalancing.tick(scene, now_s)]
@@ -268,7 +222,7 @@ class Controller:
 
     def _drop_orphans(self, event: Reported) -> list[Effect]:
         """Tell a node which of its copies the map named once and names no more: they went to others, and those have all
-        copies in sync; or an operator gave them up."""
+        copies in sync; or an operator gave them up, or the partition."""
         if not self._members.is_up(event.node, event.connection):
             return []
         orphans = []
@@ -276,7 +230,8 @@ class Controller:
             entry = self.map.entries.get(copy.pid)
             if entry is None or not 0 < copy.ver < entry.ver or entry.holds(event.node) is not None:
                 continue
-            if entry.unclean_count or len(entry.in_sync) >= self.map.keyspaces[entry.keyspace].replicas:
+            is_over = entry.unclean_count or not entry.replicas
+            if is_over or len(entry.in_sync) >= self.map.keyspaces[entry.keyspace].replicas:
                 orphans.append(entry)
         return [DropOrphans(event.node, event.connection, tuple(orphans))] if orphans else []
 
@@ -285,8 +240,7 @@ class Controller:
         node, connection, rids = event.node, event.connection, event.rids
         if not self._members.is_up(node, connection):
             return []
-        if self._placing is not None:
-            self._placing.made(node, rids)
+        self._placements.made(node, rids)
         self._rebalancing.made(node, connection, rids)
         return self._propose_repair(self._repair.made(node, connection, rids, self.map, self._members.hosts()))
 
@@ -320,7 +274,7 @@ class Controller:
             if news.nodes or concerned or news.rebalance is not None:
                 update = MapUpdate(news.map_ver, news.nodes, concerned, rebalance=news.rebalance)
                 effects.append(Tell(node, session.connection, update))
-        if news.nodes or news.entries or news.keyspaces:
+        if news.nodes or news.entries or news.keyspaces or news.tenants:
             effects.append(Publish(news))
         return effects
 
@@ -387,10 +341,6 @@ class Controller:
     def _cas_result(self, event: CasAsked) -> AnswerCas:
         standing = [self.map.entries[entry.pid] for entry in event.entries]
         return AnswerCas(event.node, event.connection, event.call, CasResult(standing))
-
-
-def _nothing(*_: object) -> list[Effect]:
-    return []
 
 
 def _cas_failed(event: CasAsked, code: str, detail: str) -> AnswerCas:

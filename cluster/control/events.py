@@ -126,7 +126,17 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class PidsAllocated:
+    """`ask` is the question that they are for, None for the default keyspace."""
+
     first: int
+    ask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The store was asked after the question `ask`, and what it says was told by `Loaded` where it was new."""
+
+    ask: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +181,7 @@ Event = (
     | CopiesFailed
     | Stored
     | PidsAllocated
+    | Looked
     | Drawn
     | Compared
     | Retired
@@ -264,7 +275,17 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class AllocatePids:
+    """Reserve uids of partitions; `ask` stands in `PidsAllocated` again."""
+
     count: int
+    ask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtStore:
+    """Ask the store how the map stands from now on, for the question `ask`; `Looked` tells that it is known."""
+
+    ask: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +343,7 @@ Effect = (
     | AnswerCas
     | Propose
     | AllocatePids
+    | LookAtStore
     | Draw
     | Reply
     | Refuse

@@ -17,7 +17,8 @@ from cluster.cluster_map import ClusterMap
 from cluster.control.admission import check_member
 from cluster.control.messages import NodeBalance, PlannedMove, PlanView
 from cluster.control.view import NEVER_SEEN, NodeStatus
-from cluster.placement import Assignment, Member, Placement
+from cluster.placement import Assignment, Member
+from cluster.placement.of_keyspace import District, Placements, districts
 from cluster.placement.relocation import Load, Relocation, loads, relocations
 from kvstore.errors import BadParameter
 from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState
@@ -87,18 +88,19 @@ def _after(entry: Entry, move: Move | None) -> tuple[str, ...]:
 
 
 def make_plan(
-    cluster: ClusterMap, members: Sequence[Member], placement: Placement, without: Collection[int] = ()
+    cluster: ClusterMap, members: Sequence[Member], placements: Placements, without: Collection[int] = ()
 ) -> Plan:
-    """Plan all keyspaces; `without` as for `assignment`."""
+    """Plan all keyspaces; `without` as for `assignment`. Copies that each node is to have do not move: a node that
+    comes is given its own, and one that leaves gives them up."""
     current: dict[int, tuple[str, ...]] = {}
     desired: dict[int, tuple[str, ...]] = {}
     found: list[Relocation] = []
     for keyspace in _placed(cluster):
         now = assignment(keyspace, cluster, without)
-        then = placement.place(keyspace.pids, members, keyspace.replicas, now) if members else now
+        then = placements.place(keyspace, members, now) if members else now
         current |= now
         desired |= then
-        found += relocations(now, then)
+        found += relocations(now, then) if keyspace.replicas else []
     told = msgspec.json.encode([[member.id for member in members], [[r.pid, r.source, r.target] for r in found]])
     return Plan(xxhash.xxh3_64_hexdigest(told), tuple(members), current, desired, tuple(found))
 
@@ -147,14 +149,25 @@ def plan_view(made: Plan, cluster: ClusterMap, status: Mapping[str, NodeStatus])
 
 
 def _balance(made: Plan, cluster: ClusterMap) -> Iterator[NodeBalance]:
-    replicas = max((keyspace.replicas for keyspace in _placed(cluster)), default=1)
-    before = loads(made.current, made.members, replicas)
-    after = loads(made.desired, made.members, replicas)
+    before: dict[str, Load] = {}
+    after: dict[str, Load] = {}
+    for keyspace in _placed(cluster):
+        for district in districts(keyspace, made.members):
+            _add(before, {pid: made.current[pid] for pid in district.pids}, district)
+            _add(after, {pid: made.desired[pid] for pid in district.pids}, district)
     nothing = Load(0, 0, 0.0, 0)
     for node in sorted(before.keys() | after.keys()):
         was, will_be = before.get(node, nothing), after.get(node, nothing)
         yield NodeBalance(
             *(node, was.copies, will_be.copies, was.leads, will_be.leads), round(will_be.share, 2), will_be.most
+        )
+
+
+def _add(sums: dict[str, Load], assigned: Assignment, district: District) -> None:
+    for node, load in loads(assigned, district.members, district.copies).items():
+        was = sums.get(node, Load(0, 0, 0.0, 0))
+        sums[node] = Load(
+            was.copies + load.copies, was.leads + load.leads, was.share + load.share, was.most + load.most
         )
 
 

@@ -14,29 +14,35 @@ from collections.abc import Collection
 import msgspec
 
 from cluster.cluster_map import ClusterMap, PutEntry
+from cluster.control.planning import members_of
 from cluster.control.repair import Hosts
 from cluster.placement import Member
 from cluster.placement.balance import pick_leaders
-from kvstore.map_values import Entry, KeyspaceInfo, Rid, Standing
+from cluster.placement.of_keyspace import districts
+from kvstore.map_values import Entry, Rid, Standing
 
 
 class Preference:
     """Remembers what it looked at last, for it costs more than a comparison."""
 
     def __init__(self) -> None:
-        self._quiet: tuple[ClusterMap, Hosts] | None = None
+        self._quiet: tuple[ClusterMap, Hosts, Collection[str]] | None = None
         self._is_proposed = False
 
-    def tick(self, cluster: ClusterMap, hosts: Hosts) -> list[PutEntry]:
-        """What to propose so that leaders are balanced; the caller says by `settled` when that has met the store."""
-        if self._is_proposed or self._quiet == (cluster, hosts):
+    def tick(self, cluster: ClusterMap, hosts: Hosts, gone: Collection[str] = frozenset()) -> list[PutEntry]:
+        """What to propose so that leaders are balanced; the caller says by `settled` when that has met the store. Nodes
+        that are `gone` are not waited for."""
+        if self._is_proposed or self._quiet == (cluster, hosts, gone):
             return []
-        self._quiet = cluster, hosts
+        self._quiet = cluster, hosts, gone
         drained = {one.id for one in cluster.nodes.values() if one.standing is not Standing.MEMBER}
         changes = _led_away(cluster, hosts, drained)
+        members = members_of(cluster, gone)
         for keyspace in cluster.keyspaces.values() if not changes else ():
-            if all(_is_calm(cluster.entries.get(pid), keyspace, hosts) for pid in keyspace.pids):
-                changes += _balanced(keyspace, cluster, hosts, drained)
+            for district in districts(keyspace, members):
+                copies = min(district.copies, len(district.members))
+                if all(_is_calm(cluster.entries.get(pid), copies, hosts) for pid in district.pids):
+                    changes += _balanced(district.pids, cluster, hosts, drained)
         self._is_proposed = bool(changes)
         return changes
 
@@ -45,8 +51,8 @@ class Preference:
         self._is_proposed = False
 
 
-def _is_calm(entry: Entry | None, keyspace: KeyspaceInfo, hosts: Hosts) -> bool:
-    if entry is None or entry.leader is None or len(entry.replicas) < keyspace.replicas or entry.adding:
+def _is_calm(entry: Entry | None, copies: int, hosts: Hosts) -> bool:
+    if entry is None or entry.leader is None or len(entry.replicas) < copies or entry.adding:
         return False
     is_whole = set(entry.in_sync) == set(entry.replicas) and not entry.removing
     return is_whole and all(
@@ -58,9 +64,9 @@ def _led_away(cluster: ClusterMap, hosts: Hosts, drained: Collection[str]) -> li
     """Have what is to be led on a drained node led elsewhere, by who leads least."""
     if not drained:
         return []
-    leads = Counter(entry.replicas[0].node for entry in cluster.entries.values())
+    leads = Counter(entry.replicas[0].node for entry in cluster.living.values())
     changes: list[PutEntry] = []
-    for _, entry in sorted(cluster.entries.items()):
+    for _, entry in sorted(cluster.living.items()):
         able = [rid for rid in entry.replicas if _is_able(rid, entry, hosts, drained)]
         if entry.replicas[0].node in drained and able:
             chosen = min(able, key=lambda rid: (leads[rid.node], rid.node))
@@ -74,8 +80,8 @@ def _is_able(rid: Rid, entry: Entry, hosts: Hosts, drained: Collection[str]) -> 
     return is_there and rid in entry.in_sync and rid not in entry.removing
 
 
-def _balanced(keyspace: KeyspaceInfo, cluster: ClusterMap, hosts: Hosts, drained: Collection[str]) -> list[PutEntry]:
-    entries = [cluster.entries[pid] for pid in keyspace.pids]
+def _balanced(pids: Collection[int], cluster: ClusterMap, hosts: Hosts, drained: Collection[str]) -> list[PutEntry]:
+    entries = [cluster.entries[pid] for pid in pids]
     members = [Member(node, cluster.nodes[node].zone, cluster.nodes[node].weight) for node in sorted(hosts)]
     copies = {}
     for entry in entries:

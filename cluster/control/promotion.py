@@ -101,7 +101,7 @@ def _asked(request: ForcePromote, cluster: ClusterMap, connected: Collection[str
             "confirmed_stopped: name the nodes of the in-sync copies once you know that they are stopped"
         )
     if request.partition is not None:
-        if request.partition not in cluster.entries:
+        if request.partition not in cluster.living:
             raise NotFound(f"there is no partition {request.partition}")
         return [cluster.entries[request.partition]]
     held = [

@@ -22,9 +22,9 @@ from cluster.control.planning import Plan, make_plan, members_after, members_of,
 from cluster.control.progress import Progress
 from cluster.control.proposals import Proposals
 from cluster.control.repair import Hosts
-from cluster.placement import Member, Placement
+from cluster.placement import Member
+from cluster.placement.of_keyspace import Placements
 from cluster.placement.relocation import Relocation
-from cluster.placement.remembered import RememberedPlacement
 from kvstore.errors import Conflict, KvError, NotFound
 from kvstore.map_values import Entry, Move, MoveState, Rid
 
@@ -37,14 +37,13 @@ Request = MakePlan | StartPlan | RebalanceStatus | SetRebalance | AbortMove
 
 class Rebalancing:
     """Args:
-    placement: where copies should be.
     proposals: takes what is proposed.
     at_once: as for `Mover`.
     is_manual: nothing moves by itself but what is on nodes that leave.
     """
 
-    def __init__(self, placement: Placement, proposals: Proposals, at_once: int, is_manual: bool) -> None:
-        self._placement = RememberedPlacement(placement)
+    def __init__(self, proposals: Proposals, at_once: int, is_manual: bool) -> None:
+        self._placements = Placements()
         self._proposals = proposals
         self._is_manual = is_manual
         self._mover = Mover(at_once)
@@ -80,7 +79,7 @@ class Rebalancing:
             return [Refuse(ask, error)]
 
     def _make_plan(self, scene: Scene, members: Sequence[Member]) -> Plan:
-        made = make_plan(scene.cluster, members, self._placement)
+        made = make_plan(scene.cluster, members, self._placements)
         self._plans[made.id] = made
         while len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)
@@ -90,7 +89,7 @@ class Rebalancing:
         asked = self._plans.get(plan_id)
         if asked is None:
             raise NotFound(f"this gateway knows no plan {plan_id}: make one and start that")
-        now = make_plan(scene.cluster, members_of(scene.cluster, scene.gone), self._placement)
+        now = make_plan(scene.cluster, members_of(scene.cluster, scene.gone), self._placements)
         changes = what_changed(asked, now)
         if changes or now.relocations != asked.relocations:
             raise Conflict(f"that plan is not what would be planned now: {'; '.join(changes) or 'moves went on'}")
@@ -213,7 +212,7 @@ class Rebalancing:
             self._planned_for = members
             return None
         without = {move.pid for move in waiting}
-        made = make_plan(cluster, members, self._placement, without)
+        made = make_plan(cluster, members, self._placements, without)
         self._planned_for = members
         chosen = [one for one in made.relocations if self._may_start(one, scene, without)]
         if not chosen and not waiting:

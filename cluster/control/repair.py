@@ -8,6 +8,9 @@ events give the same choices. A copy whose node is down for a while is not missi
 who is away for too long (`absences`), making copies (nodes), filling them and taking them into the in-sync set (their
 leader), a partition whose in-sync copies are all lost (an operator), the first placement (`placing`). Sans-IO. PROTOCOL
 "Control".
+
+Of a reference keyspace each node is to have a copy: one that joins gets it, and one that leaves gives it up, as soon as
+all others have theirs and another one leads.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ import msgspec
 
 from cluster.cluster_map import ClusterMap, PutEntry
 from cluster.placement import Member
+from cluster.placement.of_keyspace import District, districts
 from cluster.placement.substitutes import find_substitutes
-from kvstore.map_values import Entry, KeyspaceInfo, Rid, Standing
+from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid, Standing
 
 SCAN_S = 1.0
 ASKED_MAX = 1000
@@ -52,10 +56,14 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What does not count as a copy: those that are `lost`, and those on nodes that are `gone`."""
+    """What does not count as a copy: those that are `lost`, those on nodes that are `gone`, and on nodes that leave
+    those of partitions that every node is to have. `members` are the nodes that copies belong on."""
 
     lost: frozenset[tuple[int, Rid]]
     gone: frozenset[str]
+    members: Sequence[Member]
+    leaving: frozenset[str]
+    everywhere: frozenset[str]
 
     def kept(self, entry: Entry) -> Sequence[Rid]:
         """The copies that exist."""
@@ -65,9 +73,17 @@ class _Standing:
     def counted(self, entry: Entry) -> Sequence[Rid]:
         """The copies that are reckoned with."""
         kept = self.kept(entry)
-        if not self.gone and not entry.removing:
+        if not self.gone and not entry.removing and not self.leaving:
             return kept
-        return [rid for rid in kept if rid.node not in self.gone and rid not in entry.removing]
+        return [rid for rid in kept if rid not in entry.removing and not self.gives_up(rid, entry)]
+
+    def gives_up(self, rid: Rid, entry: Entry) -> bool:
+        """Whether that copy is to be there no longer than others need to take its place."""
+        return rid.node in self.gone or (rid.node in self.leaving and entry.keyspace in self.everywhere)
+
+    def may_leave(self, rid: Rid, entry: Entry) -> bool:
+        """Whether a copy that is given up may be marked so: another one is to lead."""
+        return rid.node in self.gone or rid != entry.replicas[0]
 
     def is_repairable(self, entry: Entry) -> bool:
         """Whether the partition has a leader that can fill a copy, and none in its in-sync set any more that does not
@@ -142,17 +158,25 @@ class Repair:
 
     # ---- what entries should say --------------------------------------------------------------------------------
 
-    def _standing(self, hosts: Hosts) -> _Standing:
-        lost = frozenset((pid, Rid(node, store)) for node, host in hosts.items() for pid, store in host.lost)
-        return _Standing(lost, self._gone - hosts.keys())
+    def _standing(self, cluster: ClusterMap, hosts: Hosts) -> _Standing:
+        gone = self._gone - hosts.keys()
+        nodes = cluster.nodes.values()
+        return _Standing(
+            lost=frozenset((pid, Rid(node, store)) for node, host in hosts.items() for pid, store in host.lost),
+            gone=gone,
+            members=[Member(one.id, one.zone, one.weight) for one in nodes if one.may_host and one.id not in gone],
+            leaving=frozenset(one.id for one in nodes if not one.may_host),
+            everywhere=frozenset(name for name, one in cluster.keyspaces.items() if not one.replicas),
+        )
 
     def _changes(self, pids: Iterable[int], cluster: ClusterMap, hosts: Hosts) -> list[PutEntry]:
-        standing = self._standing(hosts)
-        wanted: Mapping[str, int] = {one.name: one.replicas for one in cluster.keyspaces.values()}
+        standing = self._standing(cluster, hosts)
+        wanted = {one.name: one.replicas or len(standing.members) for one in cluster.keyspaces.values()}
         changes = []
         for pid in pids:
             entry = cluster.entries[pid]
-            may_change = standing.lost or standing.gone or entry.removing or pid in self._made
+            is_given_up = standing.leaving and entry.keyspace in standing.everywhere
+            may_change = standing.lost or standing.gone or entry.removing or pid in self._made or is_given_up
             if pid in self._proposed or not may_change or not standing.is_repairable(entry):
                 continue
             changed = self._changed(entry, standing, wanted[entry.keyspace], hosts)
@@ -166,10 +190,11 @@ class Repair:
         kept, counted = standing.kept(entry), list(standing.counted(entry))
         added = self._take_made(entry, kept, replicas - len(counted), standing)
         counted += added
-        counted += _returning(entry, kept, replicas - len(counted), hosts)
+        counted += _returning(entry, kept, replicas - len(counted), hosts, standing)
         removing = tuple(rid for rid in entry.removing if rid in kept and rid not in counted)
         surplus = max(0, len(kept) + len(added) - len(removing) - replicas)
-        removing += tuple(rid for rid in kept if rid.node in standing.gone and rid not in removing)[:surplus]
+        given_up = (rid for rid in kept if standing.gives_up(rid, entry) and standing.may_leave(rid, entry))
+        removing += tuple(rid for rid in given_up if rid not in removing)[:surplus]
         if sum(rid in counted for rid in entry.in_sync) >= replicas:
             kept = [rid for rid in kept if rid not in removing or rid in entry.in_sync]
             removing = tuple(rid for rid in removing if rid in kept)
@@ -197,47 +222,51 @@ class Repair:
     # ---- where copies are missing -------------------------------------------------------------------------------
 
     def _ask(self, cluster: ClusterMap, hosts: Hosts) -> Mapping[str, tuple[int, ...]]:
-        standing = self._standing(hosts)
+        standing = self._standing(cluster, hosts)
         asks: dict[str, list[int]] = {}
         for keyspace in cluster.keyspaces.values():
-            missing = dict(self._missing(keyspace, cluster, standing, hosts))
-            if not missing:
-                continue
-            chosen = find_substitutes(
-                missing,
-                [
-                    Member(one.id, one.zone, one.weight)
-                    for one in cluster.nodes.values()
-                    if one.may_host and one.id not in standing.gone
-                ],
-                [node for node in hosts if cluster.nodes[node].standing is Standing.MEMBER],
-                self._loads(cluster, standing),
-                sum(len(one.pids) for one in cluster.keyspaces.values()),
-                keyspace.replicas,
-                ASKED_MAX - len(self._asked),
-            )
-            for pid, node in chosen.items():
-                self._asked[pid] = _Asked(node, hosts[node].connection)
-                asks.setdefault(node, []).append(pid)
+            able = [node for node in hosts if _may_take(cluster.nodes[node], keyspace)]
+            for district in districts(keyspace, standing.members):
+                missing = dict(self._missing(district, cluster, standing, hosts))
+                if not missing or not district.members:
+                    continue
+                chosen = find_substitutes(
+                    missing,
+                    district.members,
+                    able,
+                    self._loads(district, cluster, standing),
+                    len(district.pids),
+                    district.copies,
+                    ASKED_MAX - len(self._asked),
+                )
+                for pid, node in chosen.items():
+                    self._asked[pid] = _Asked(node, hosts[node].connection)
+                    asks.setdefault(node, []).append(pid)
         return {node: tuple(pids) for node, pids in asks.items()}
 
     def _missing(
-        self, keyspace: KeyspaceInfo, cluster: ClusterMap, standing: _Standing, hosts: Hosts
+        self, district: District, cluster: ClusterMap, standing: _Standing, hosts: Hosts
     ) -> Iterator[tuple[int, Collection[str]]]:
         """The partitions that lack a copy, each with the nodes that have one, even if that does not count."""
-        for pid in keyspace.pids:
+        for pid in district.pids:
             entry = cluster.entries.get(pid)
             if entry is None or pid in self._asked or pid in self._made or not standing.is_repairable(entry):
                 continue
             kept = standing.kept(entry)
-            short = keyspace.replicas - len(standing.counted(entry))
-            if short > len(_returning(entry, kept, short, hosts)):
+            short = district.copies - len(standing.counted(entry))
+            if short > len(_returning(entry, kept, short, hosts, standing)):
                 yield pid, {rid.node for rid in kept}
 
-    def _loads(self, cluster: ClusterMap, standing: _Standing) -> Counter[str]:
-        loads = Counter(rid.node for entry in cluster.entries.values() for rid in standing.counted(entry))
-        loads.update(asked.node for asked in self._asked.values())
-        loads.update(made.rid.node for made in self._made.values())
+    def _loads(self, district: District, cluster: ClusterMap, standing: _Standing) -> Counter[str]:
+        """How many copies of these partitions each node has, or will."""
+        loads: Counter[str] = Counter()
+        for pid in district.pids:
+            entry = cluster.entries.get(pid)
+            loads.update(rid.node for rid in (() if entry is None else standing.counted(entry)))
+            if pid in self._asked:
+                loads[self._asked[pid].node] += 1
+            if pid in self._made:
+                loads[self._made[pid].rid.node] += 1
         return loads
 
     def _forget_gone(self, hosts: Hosts) -> None:
@@ -247,6 +276,12 @@ class Repair:
         self._made = {pid: made for pid, made in self._made.items() if (made.rid.node, made.connection) in standing}
 
 
-def _returning(entry: Entry, kept: Sequence[Rid], short: int, hosts: Hosts) -> Sequence[Rid]:
+def _returning(entry: Entry, kept: Sequence[Rid], short: int, hosts: Hosts, standing: _Standing) -> Sequence[Rid]:
     """Copies that were to be given up, whose nodes are back, and that are needed after all."""
-    return [rid for rid in entry.removing if rid in kept and rid.node in hosts][: max(0, short)]
+    back = [rid for rid in entry.removing if rid in kept and rid.node in hosts and not standing.gives_up(rid, entry)]
+    return back[: max(0, short)]
+
+
+def _may_take(node: NodeInfo, keyspace: KeyspaceInfo) -> bool:
+    """Whether a copy of that keyspace may be made on it now: where each node is to have one, a drained one too."""
+    return node.standing is Standing.MEMBER or (node.may_host and not keyspace.replicas)

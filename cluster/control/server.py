@@ -35,6 +35,8 @@ from cluster.control.events import (
     Event,
     HangUp,
     Loaded,
+    LookAtStore,
+    Looked,
     Note,
     PidsAllocated,
     PlannerChosen,
@@ -52,7 +54,6 @@ from cluster.control.map_store import MapStore, StoreUnavailable
 from cluster.control.messages import Answer, DrawIdWindow, Incarnation, Request
 from cluster.control.node_link import NodeLink
 from cluster.control.settings import ControlSettings
-from cluster.placement.ring import RingPlacement
 from kvstore.errors import OperatorError, ShuttingDown
 from kvstore.messages import MapUpdate
 from kvstore.rpc.client import Identity
@@ -78,7 +79,7 @@ class ControlServer(Control):
 
     def __init__(self, store: MapStore, settings: ControlSettings) -> None:
         self._store = store
-        self._controller = Controller(settings, RingPlacement())
+        self._controller = Controller(settings)
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._is_closed = False
@@ -88,7 +89,7 @@ class ControlServer(Control):
         self._asks: dict[int, asyncio.Future[Answer]] = {}
         self._ask_numbers = itertools.count(1)
         self._subscribers: list[Callable[[MapUpdate], None]] = []
-        self._waiting: list[Propose | AllocatePids | Draw] = []
+        self._waiting: list[Propose | AllocatePids | Draw | LookAtStore] = []
         self._has_waiting = asyncio.Event()
         self._loaded = ClusterMap.empty(b"")
         self._is_planner = True
@@ -175,7 +176,7 @@ class ControlServer(Control):
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Propose() | AllocatePids() | Draw():
+            case Propose() | AllocatePids() | Draw() | LookAtStore():
                 self._waiting.append(effect)
                 self._has_waiting.set()
             case Reply(ask, answer):
@@ -275,7 +276,7 @@ class ControlServer(Control):
                 self._note_silence(error)
 
     async def _carry_to_store(self) -> None:
-        """Propose, allocate and draw all that waits."""
+        """Propose, allocate, draw and look up all that waits."""
         waiting, self._waiting = self._waiting, []
         proposals = [one for one in waiting if isinstance(one, Propose)]
         if proposals:
@@ -290,9 +291,12 @@ class ControlServer(Control):
             others.popleft()
             self._emit(event)
 
-    async def _hand_out(self, effect: AllocatePids | Draw) -> PidsAllocated | Drawn:
+    async def _hand_out(self, effect: AllocatePids | Draw | LookAtStore) -> PidsAllocated | Drawn | Looked:
+        if isinstance(effect, LookAtStore):
+            self._take(await self._store.load())
+            return Looked(effect.ask)
         if isinstance(effect, AllocatePids):
-            return PidsAllocated(await self._store.allocate_pids(effect.count))
+            return PidsAllocated(await self._store.allocate_pids(effect.count), effect.ask)
         if isinstance(effect.wanted, DrawIdWindow):
             return Drawn(effect.ask, await self._store.draw_id_window(effect.wanted))
         return Drawn(effect.ask, Incarnation(await self._store.draw_incarnation()))
@@ -315,6 +319,10 @@ class ControlServer(Control):
         if is_planner != self._is_planner:
             self._is_planner = is_planner
             self._emit(PlannerChosen(is_planner))
+        self._take(cluster)
+
+    def _take(self, cluster: ClusterMap) -> None:
+        """What the store says, where that is not what it said last."""
         if cluster is not self._loaded:
             self._loaded = cluster
             self._emit(Loaded(cluster))

@@ -38,10 +38,7 @@ def removal(request: RemoveNode, cluster: ClusterMap, connected: Collection[str]
         raise Conflict(f"node {request.id} is connected: remove it without force, so that it gives up nothing early")
     if not request.force and request.id not in connected:
         raise Conflict(f"node {request.id} is away: start it again, or say with force that it is dead")
-    copies = max((keyspace.replicas for keyspace in cluster.keyspaces.values()), default=1)
-    left = [node for node in cluster.nodes.values() if node.may_host and node.id != request.id]
-    if len(left) < copies:
-        raise Conflict(f"without node {request.id} {len(left)} nodes would be left, for {copies} copies of everything")
+    _check_left(info, cluster)
     if request.force:
         sole = next(
             (pid for pid, entry in sorted(cluster.entries.items()) if _is_alone(request.id, pid, cluster)), None
@@ -53,6 +50,23 @@ def removal(request: RemoveNode, cluster: ClusterMap, connected: Collection[str]
             )
     standing = Standing.DEAD if request.force else Standing.LEAVING
     return PutNode(msgspec.structs.replace(info, standing=standing), info)
+
+
+def _check_left(leaves: NodeInfo, cluster: ClusterMap) -> None:
+    """Check that without that node there are as many as copies are asked for: of all keyspaces, and with `geo` in its
+    zone. Copies that each node is to have ask for none in particular."""
+    left = [node for node in cluster.nodes.values() if node.may_host and node.id != leaves.id]
+    others = [one for one in cluster.keyspaces.values() if not one.is_deleted and one.strategy != "geo"]
+    copies = max((one.replicas for one in others), default=1)
+    if len(left) < copies:
+        raise Conflict(f"without node {leaves.id} {len(left)} nodes would be left, for {copies} copies of everything")
+    there = sum(node.zone == leaves.zone for node in left)
+    for _, keyspace in sorted(cluster.keyspaces.items()):
+        if leaves.zone in dict(keyspace.zones) and there < keyspace.replicas:
+            raise Conflict(
+                f"without node {leaves.id} {there} nodes would be left in zone {leaves.zone}, for {keyspace.replicas} "
+                f"copies of keyspace {keyspace.name}"
+            )
 
 
 def _is_alone(node: str, pid: int, cluster: ClusterMap) -> bool:

@@ -8,7 +8,7 @@ Leaves to others: gathering reports (`controller`). Sans-IO.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cluster.cluster_map import ClusterMap
@@ -53,11 +53,16 @@ def readiness(cluster: ClusterMap, status: Mapping[str, NodeStatus], initial_nod
 
 
 def cluster_view(
-    cluster: ClusterMap, status: Mapping[str, NodeStatus], moves: tuple[MoveView, ...] = ()
+    cluster: ClusterMap,
+    status: Mapping[str, NodeStatus],
+    moves: tuple[MoveView, ...] = (),
+    gone: Collection[str] = (),
 ) -> ClusterView:
-    """The whole state, nodes by id and partitions by number; `moves` are those that are not over."""
+    """The whole state, nodes by id and partitions by number; `moves` are those that are not over, `gone` are nodes that
+    are not waited for."""
     members = sorted(node for node, info in cluster.nodes.items() if info.standing is not Standing.REMOVED)
-    entries = cluster.entries.values()
+    living = cluster.living
+    entries = living.values()
     held = Counter(node for entry in entries for node in {rid.node for rid in (*entry.replicas, *entry.adding)})
     leads = Counter(
         entry.leader.node
@@ -65,23 +70,25 @@ def cluster_view(
         if entry.leader is not None and entry.holds(entry.leader.node) is not None
     )
     return ClusterView(
-        state=_state(cluster, status),
+        state=_state(cluster, status, gone),
         map_version=cluster.map_ver,
         nodes=tuple(
             _node_view(cluster.nodes[node], status.get(node, NEVER_SEEN), held[node], leads[node]) for node in members
         ),
-        partitions=tuple(_partition_view(cluster.entries[pid]) for pid in sorted(cluster.entries)),
+        partitions=tuple(_partition_view(living[pid]) for pid in sorted(living)),
         moves=moves,
     )
 
 
-def _state(cluster: ClusterMap, status: Mapping[str, NodeStatus]) -> str:
+def _state(cluster: ClusterMap, status: Mapping[str, NodeStatus], gone: Collection[str]) -> str:
     if not readiness(cluster, status, 0).ready:
         return "unavailable"
+    hosts = sum(node.may_host and node.id not in gone for node in cluster.nodes.values())
     for keyspace in cluster.keyspaces.values():
+        copies = keyspace.replicas or hosts
         for pid in keyspace.pids:
             in_sync = cluster.entries[pid].in_sync
-            if sum(_is_there(pid, rid, status) for rid in in_sync) < keyspace.replicas:
+            if sum(_is_there(pid, rid, status) for rid in in_sync) < copies:
                 return "degraded"
     return "rebalancing" if cluster.active_moves else "healthy"
 

@@ -44,7 +44,7 @@ class Verifier:
         """
         if self._is_running:
             raise Overloaded("the copies are being compared already")
-        pids = sorted(self._router.map.entries)
+        pids = sorted(self._router.map.living)
         if not pids:
             raise NoLeader("no partitions are placed yet")
         self._is_running = True

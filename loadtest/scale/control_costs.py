@@ -32,7 +32,6 @@ from cluster.control.events import (
 from cluster.control.map_store import Outcome
 from cluster.control.messages import ClusterStatus
 from cluster.control.settings import ControlSettings
-from cluster.placement.ring import RingPlacement
 from kvstore.codec import decode_frame, encode_frame
 from kvstore.map_values import Entry
 from scale.clusters import BOOT, held_by, process_of, report_of
@@ -68,7 +67,7 @@ class Stage:
 
     def __init__(self, cluster: ClusterMap, replicas: int) -> None:
         settings = ControlSettings(partitions=len(cluster.entries), replicas=replicas)
-        self.controller = Controller(settings, RingPlacement())
+        self.controller = Controller(settings)
         self.stored = cluster
         self.now_s = 0.0
         self.effects: list[Effect] = []

@@ -48,7 +48,6 @@ from cluster.control.events import (
 from cluster.control.messages import AdmitNode, Request
 from cluster.control.node_link import MOVE_NAME_BYTES
 from cluster.control.settings import ControlSettings
-from cluster.placement.ring import RingPlacement
 from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid, Standing
 from kvstore.messages import CasResult, Verified, Verify
 from kvstore.verification import CLEAN, DIFFERENT, RUNNING
@@ -71,7 +70,7 @@ class OneControl:
         self.links: dict[str, tuple[int, int]] = {}
         self._controls = controls
         self._world = controls.world
-        self._controller = Controller(SETTINGS, RingPlacement())
+        self._controller = Controller(SETTINGS)
         self._connections = 0
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
 
@@ -24,6 +24,8 @@ from cluster.control.events import (
     DropOrphans,
     Effect,
     Loaded,
+    LookAtStore,
+    Looked,
     PidsAllocated,
     Propose,
     Refuse,
@@ -34,7 +36,6 @@ from cluster.control.events import (
     Ticked,
 )
 from cluster.control.settings import ControlSettings
-from cluster.placement.ring import RingPlacement
 from kvstore.candidate import PASSED_ON
 from kvstore.map_values import Entry, Rid
 from kvstore.messages import CopyReport, NodeReport
@@ -53,7 +54,9 @@ class MovingWorld(World):
     """Nodes that joined are connected until they are stopped. `crash_at(effect)` may end control before an effect;
     while `retires` is false nodes do not hear that they are members no more."""
 
-    def __init__(self, *nodes: str, settings: ControlSettings = SETTINGS) -> None:
+    def __init__(
+        self, *nodes: str, settings: ControlSettings = SETTINGS, zones: Mapping[str, str] | None = None
+    ) -> None:
         self.connections: dict[str, int] = {}
         self.boots: Counter[str] = Counter()
         self.held_copies: dict[tuple[str, int], Rid] = {}
@@ -69,7 +72,7 @@ class MovingWorld(World):
         self.crash_at: Callable[[Effect], bool] = lambda effect: False
         super().__init__(settings, makes_copies=False)
         for node in nodes:
-            self.add(node)
+            self.add(node, (zones or {}).get(node, "default"))
         self.run()
 
     # ---- control ------------------------------------------------------------------------------------------------
@@ -106,12 +109,16 @@ class MovingWorld(World):
                 self.ended.append(node)
                 self.send(Retired(node, connection))
                 self.stop(node)
-            case AllocatePids():
-                self.send(PidsAllocated(1))
+            case AllocatePids(count, ask):
+                self.next_pid += count
+                self.send(PidsAllocated(self.next_pid - count, ask))
+            case LookAtStore(ask):
+                self.send(Loaded(self.stored))
+                self.send(Looked(ask))
 
     def restart(self) -> None:
         """Another control goes on with what stands in the store."""
-        self.controller = Controller(self.settings, RingPlacement())
+        self.controller = Controller(self.settings)
         self.send(Loaded(self.stored))
         for node in self.connections:
             self._connect(node)
@@ -261,18 +268,21 @@ class MovingWorld(World):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether nothing moves, and everything is led, in sync and as many times there as it should be."""
-        copies = self.settings.replicas
+        """Whether nothing moves, and everything is placed, led, in sync and as many times there as it should be."""
+        nodes = sum(node.may_host for node in self.stored.nodes.values())
+        copies = {name: one.replicas or nodes for name, one in self.stored.keyspaces.items()}
+        living = self.stored.living
         return (
             bool(self.stored.entries)
             and not self.stored.active_moves
+            and all(pid in living for one in self.stored.keyspaces.values() for pid in one.pids)
             and all(
                 entry.leader is not None
-                and len(entry.replicas) == copies
+                and len(entry.replicas) == copies[entry.keyspace]
                 and set(entry.in_sync) == set(entry.replicas)
                 and not entry.adding
                 and not entry.removing
-                for entry in self.stored.entries.values()
+                for entry in living.values()
             )
         )
 

@@ -8,9 +8,11 @@ from unit.cluster.control.world import rid_of
 from cluster.cluster_map import ClusterMap, PutNode
 from cluster.control.events import Propose, RetireNode, Stored
 from cluster.control.map_store import Outcome
+from cluster.control.messages import RemoveNode
 from cluster.control.proposals import Proposals
 from cluster.control.repair import Host
-from cluster.control.standing import AWAY_S, Standings
+from cluster.control.standing import AWAY_S, Standings, removal
+from kvstore.errors import Conflict
 from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Standing
 from kvstore.messages import MapUpdate
 
@@ -90,3 +92,38 @@ def test_one_that_was_away_and_came_back_is_not_given_up_at_its_next_absence(sta
     standings.tick(cluster, HOSTS, AWAY_S - 1)
     assert standings.tick(cluster, {}, AWAY_S + 1) == []
     assert standings.tick(cluster, {}, 2 * AWAY_S + 2)
+
+
+def spread_over(zones: str, *keyspaces: KeyspaceInfo) -> ClusterMap:
+    """Nodes n0, n1 and so on, one in each of these zones."""
+    nodes = {f"n{at}": NodeInfo(f"n{at}", "h:1", zone, 1.0, 1) for at, zone in enumerate(zones)}
+    return ClusterMap(b"cluster.", 5, nodes, {one.name: one for one in keyspaces}, {})
+
+
+PLAIN = KeyspaceInfo("default", "consistent", (1,), 1, 1)
+REGIONS = KeyspaceInfo("users", "geo", (2, 3), 3, 1, zones=(("a", 1), ("b", 1)), default_zone="a")
+
+
+def is_refused(node: str, cluster: ClusterMap) -> bool:
+    try:
+        removal(RemoveNode(node), cluster, set(cluster.nodes))
+    except Conflict:
+        return True
+    return False
+
+
+def test_who_is_needed_for_copies_of_a_zone_or_of_everything_stays() -> None:
+    assert not is_refused("n1", spread_over("aab", PLAIN))
+    assert is_refused("n0", spread_over("a", PLAIN))
+    assert is_refused("n0", spread_over("aaabbbb", PLAIN, REGIONS))
+    assert not is_refused("n3", spread_over("aaabbbb", PLAIN, REGIONS))
+
+
+def test_copies_of_zones_ask_for_no_nodes_elsewhere() -> None:
+    assert not is_refused("n2", spread_over("aac", PLAIN, REGIONS))
+
+
+def test_copies_that_each_node_has_and_keyspaces_that_are_deleted_ask_for_none() -> None:
+    everywhere = KeyspaceInfo("rates", "consistent", (4,), 0, 1)
+    deleted = KeyspaceInfo("old", "consistent", (), 3, 1)
+    assert not is_refused("n0", spread_over("aa", PLAIN, everywhere, deleted))

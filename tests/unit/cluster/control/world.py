@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,16 +19,19 @@ from cluster.control.events import (
     Effect,
     Event,
     Loaded,
+    LookAtStore,
+    Looked,
     PidsAllocated,
     Propose,
+    Refuse,
+    Reply,
     Reported,
     Stored,
     Tell,
 )
 from cluster.control.map_store import Outcome
-from cluster.control.messages import AdmitNode
+from cluster.control.messages import AdmitNode, Request
 from cluster.control.settings import ControlSettings
-from cluster.placement.ring import RingPlacement
 from kvstore.map_values import Entry, Rid
 from kvstore.messages import CopyReport, MapUpdate, NodeReport
 
@@ -48,9 +51,10 @@ class World:
     held: list[Propose] = field(default_factory=list)
     last_connection: int = 0
     last_ask: int = 0
+    next_pid: int = 1
 
     def __post_init__(self) -> None:
-        self.controller = Controller(self.settings, RingPlacement())
+        self.controller = Controller(self.settings)
         self.send(Loaded(self.stored))
 
     def send(self, event: Event) -> list[Effect]:
@@ -59,8 +63,12 @@ class World:
         for effect in self.controller.handle(event, self.now_s):
             self.effects.append(effect)
             match effect:
-                case AllocatePids():
-                    self.send(PidsAllocated(1))
+                case AllocatePids(count, ask):
+                    self.next_pid += count
+                    self.send(PidsAllocated(self.next_pid - count, ask))
+                case LookAtStore(ask):
+                    self.send(Loaded(self.stored))
+                    self.send(Looked(ask))
                 case Propose() if self.store_is_held:
                     self.held.append(effect)
                 case Propose():
@@ -110,6 +118,20 @@ class World:
             for one in entries
         ]
         self.send(Reported(node, connection, NodeReport(copies, list(lost))))
+
+    def ask(self, request: Request) -> int:
+        self.last_ask += 1
+        self.send(Asked(self.last_ask, request))
+        return self.last_ask
+
+    def answer(self, ask: int) -> Any:
+        """What was answered to that question, the refusal where it was one, None while nothing was."""
+        for effect in self.effects:
+            if isinstance(effect, Reply) and effect.ask == ask:
+                return effect.answer
+            if isinstance(effect, Refuse) and effect.ask == ask:
+                return effect.error
+        return None
 
     def told(self, node: str) -> list[MapUpdate]:
         return [effect.update for effect in self.effects if isinstance(effect, Tell) and effect.node == node]
