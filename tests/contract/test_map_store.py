@@ -18,6 +18,8 @@ from cluster.cluster_map import (
     PutMove,
     PutNode,
     PutRebalance,
+    PutTenant,
+    Reshape,
     StartMoves,
 )
 from cluster.control.map_store import MapStore, Outcome
@@ -26,7 +28,7 @@ from cluster.control.map_store.etcd import EtcdMapStore
 from cluster.control.map_store.etcd_client import EtcdClient
 from cluster.control.map_store.memory import MemoryMapStore
 from cluster.control.messages import DrawIdWindow, IdWindow
-from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Rebalance, Rid
+from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Rebalance, Rid, Tenant
 from kvstore.messages import MapUpdate
 
 LANDED, CONFLICT = Outcome.LANDED, Outcome.CONFLICT
@@ -142,6 +144,52 @@ async def test_how_moves_go_is_guarded_by_its_version(store: MapStore) -> None:
     assert (applied.outcomes, applied.current.rebalance) == ((CONFLICT,), paused)
 
 
+RANGES = KeyspaceInfo("logs", "range", (1,), 2, 1)
+SPLIT = KeyspaceInfo("logs", "range", (1, 2), 2, 1, layout=1, bounds=(b"m",))
+ACME, MOVED_ACME = Tenant("shops", b"acme", 1), Tenant("shops", b"acme", 2)
+
+
+async def test_keys_change_their_partition_all_at_once_or_not_at_all(store: MapStore) -> None:
+    await store.apply([PutKeyspace(RANGES, None), PlaceKeyspace((entry(1, 1),))])
+    refused = (
+        Reshape((entry(1, 3), entry(2, 1)), SPLIT, RANGES),
+        Reshape((entry(1, 2), entry(2, 2)), SPLIT, RANGES),
+        Reshape((entry(1, 2), entry(2, 1)), SPLIT, None),
+        Reshape((entry(1, 2), entry(2, 1)), SPLIT, SPLIT),
+    )
+    assert await outcomes(store, *refused) == (CONFLICT,) * 4
+    before = await store.load()
+    assert (before.entries, before.keyspaces, before.tenants) == ({1: entry(1, 1)}, {"logs": RANGES}, {})
+    applied = await store.apply([Reshape((entry(1, 2), entry(2, 1)), SPLIT, RANGES, ACME)])
+    assert applied.outcomes == (LANDED,)
+    after = await store.load()
+    assert after.entries == {1: entry(1, 2), 2: entry(2, 1)}
+    assert (after.keyspaces, after.tenants) == ({"logs": SPLIT}, {("shops", b"acme"): ACME})
+    told = applied.current
+    assert {*told.entries, *told.keyspaces, *told.tenants} == {entry(1, 2), entry(2, 1), SPLIT, ACME}
+
+
+async def test_what_stays_of_a_deleted_partition_keeps_it_from_being_placed(store: MapStore) -> None:
+    over = Entry(1, "logs", 1, 0, None, (), ())
+    assert await outcomes(store, Reshape((over,)), PlaceKeyspace((entry(1, 1),))) == (LANDED, CONFLICT)
+    cluster = await store.load()
+    assert (cluster.entries, cluster.living) == ({1: over}, {})
+
+
+async def test_a_tenant_is_put_iff_its_proposer_saw_what_stands(store: MapStore) -> None:
+    assert await outcomes(store, PutTenant(ACME, None), PutTenant(MOVED_ACME, None)) == (LANDED, CONFLICT)
+    assert (await store.apply([PutTenant(MOVED_ACME, None)])).current.tenants == [ACME]
+    assert await outcomes(store, PutTenant(MOVED_ACME, ACME), PutTenant(ACME, ACME)) == (LANDED, CONFLICT)
+    assert (await store.load()).tenants == {("shops", b"acme"): MOVED_ACME}
+
+
+async def test_tenants_of_any_bytes_and_lengths_are_told_apart(store: MapStore) -> None:
+    names = [b"", b"/", b"a", b"a/", b"\x00\xff", b"x" * 479, b"x" * 480, b"x" * 479 + b"y", b"/" * 480]
+    tenants = [Tenant(name, tenant, 1) for name in ("k", "k" * 64) for tenant in names]
+    assert await outcomes(store, *(PutTenant(one, None) for one in tenants)) == (LANDED,) * len(tenants)
+    assert sorted((await store.load()).tenants) == sorted((one.keyspace, one.name) for one in tenants)
+
+
 async def test_changes_of_one_batch_land_or_fail_alone_and_see_each_other(store: MapStore) -> None:
     applied = await store.apply(
         [
@@ -197,7 +245,10 @@ async def test_an_embedded_store_keeps_everything_across_a_restart(tmp_path: Pat
     keyspace = KeyspaceInfo("default", "consistent", tuple(range(1, 301)), 2, 1)
     placed = PlaceKeyspace(tuple(entry(pid, 1) for pid in range(1, 301)))
     moves = StartMoves(Rebalance(1, 2, True, 7), (MOVE,))
+    long = Tenant("k" * 64, b"x" * 480, 2)
     await first.apply([PutNode(NODE, None), PutKeyspace(keyspace, None), placed, moves])
+    await first.apply([PutTenant(long, None), PutTenant(Tenant("k" * 64, b"x" * 479, 1), None)])
+    await first.apply([Reshape((entry(301, 1),), SPLIT, None, ACME)])
     before = await first.load()
     await first.close()
     second = EmbeddedMapStore(tmp_path)

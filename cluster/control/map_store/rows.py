@@ -7,6 +7,7 @@ change are written together (the stores). Sans-IO.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -19,7 +20,8 @@ from kvstore.messages import MapUpdate
 FORMAT = 1
 CLUSTER_ID_BYTES = 8
 HEAD_KEY = b"head"
-_NODES, _KEYSPACES, _ENTRIES, _MOVES, _TENANTS, _REBALANCE = b"n/", b"k/", b"p/", b"m/", b"t/", b"rebalance"
+_NODES, _KEYSPACES, _ENTRIES, _MOVES, _REBALANCE = b"n/", b"k/", b"p/", b"m/", b"rebalance"
+_TENANTS, _LONG_TENANTS, _NAME_BYTES_MAX = b"t/", b"l/", 400
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
@@ -55,10 +57,18 @@ def encode_rows(head: Head, update: MapUpdate) -> Mapping[bytes, bytes]:
     rows.update((_KEYSPACES + one.name.encode(), _ENCODER.encode(one)) for one in update.keyspaces)
     rows.update((_ENTRIES + entry.pid.to_bytes(8, "big"), encode_entry(entry)) for entry in update.entries)
     rows.update((_MOVES + move.pid.to_bytes(8, "big"), _ENCODER.encode(move)) for move in update.moves)
-    rows.update((_TENANTS + one.keyspace.encode() + b"/" + one.name, _ENCODER.encode(one)) for one in update.tenants)
+    rows.update((_tenant_key(one), _ENCODER.encode(one)) for one in update.tenants)
     if update.rebalance is not None:
         rows[_REBALANCE] = _ENCODER.encode(update.rebalance)
     return rows
+
+
+def _tenant_key(tenant: Tenant) -> bytes:
+    """Its name, or where that is too long for a key of LMDB, a digest."""
+    keyspace = tenant.keyspace.encode() + b"/"
+    if len(tenant.name) <= _NAME_BYTES_MAX:
+        return _TENANTS + keyspace + tenant.name
+    return _LONG_TENANTS + keyspace + hashlib.sha256(tenant.name).digest()
 
 
 def decode_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[Head | None, MapUpdate]:
@@ -82,7 +92,7 @@ def decode_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[Head | None, MapUp
                 update.entries.append(decode_entry(row))
             elif key.startswith(_MOVES):
                 update.moves.append(_MOVE_ROW.decode(row))
-            elif key.startswith(_TENANTS):
+            elif key.startswith((_TENANTS, _LONG_TENANTS)):
                 update.tenants.append(_TENANT_ROW.decode(row))
             elif key == _REBALANCE:
                 rebalance = _REBALANCE_ROW.decode(row)
