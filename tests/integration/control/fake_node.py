@@ -99,7 +99,7 @@ class FakeNode:
     async def _lead(self) -> None:
         wanted = [
             self._wanted(entry)
-            for entry in self.map.entries.values()
+            for entry in self.map.living.values()
             if (entry.leader or entry.replicas[0]) == self.rid(entry.pid)
             and (entry.pid not in self.led or entry.adding)
         ]
@@ -108,7 +108,7 @@ class FakeNode:
                 answer = await self.compare_and_set(wanted)
                 self.led.update((one.pid, one) for one in answer.entries if one.leader == self.rid(one.pid))
         if self.control is not None:
-            entries = {**self.map.entries, **self.led}
+            entries = {**self.map.living, **self.led}
             self.control.cast(
                 NodeReport([CopyReport(pid, one.epoch, pid in self.led, 2, 20) for pid, one in entries.items()])
             )
