@@ -83,7 +83,8 @@ class StoredValue(msgspec.Struct, frozen=True):
 
 
 class LogRow(msgspec.Struct, frozen=True):
-    """One batch of one partition: `records` are numbered from `first_seq` on."""
+    """One batch of one partition: `records` are numbered from `first_seq` on. `body` is a view of the row, for large
+    values would else be in memory once more."""
 
     epoch: int
     first_seq: int
@@ -91,7 +92,7 @@ class LogRow(msgspec.Struct, frozen=True):
     time_ms: int
     previous: int
     checksum: int
-    body: bytes
+    body: memoryview
 
     @property
     def last_seq(self) -> int:
@@ -174,11 +175,11 @@ def encode_log_row(
 ) -> tuple[bytes, LogRow]:
     """Encode one batch; returns the row and its head, whose checksum the next row is chained to."""
     count = len(records)
-    body = _ENCODER.encode(records)
-    checked = _LOG.pack(ROW_FORMAT, epoch, first_seq, count, time_ms, previous) + body
+    checked = _LOG.pack(ROW_FORMAT, epoch, first_seq, count, time_ms, previous) + _ENCODER.encode(records)
     checksum = xxhash.xxh3_64_intdigest(checked)
-    head = LogRow(epoch, first_seq, count, time_ms, previous, checksum, body)
-    return checked + _CHECKSUM.pack(checksum), head
+    row = checked + _CHECKSUM.pack(checksum)
+    shared = memoryview(row)[_LOG.size : len(checked)]
+    return row, LogRow(epoch, first_seq, count, time_ms, previous, checksum, shared)
 
 
 def decode_log_row(row: bytes) -> LogRow:
@@ -196,4 +197,4 @@ def decode_log_row(row: bytes) -> LogRow:
     row_format, epoch, first_seq, count, time_ms, previous = _LOG.unpack_from(row)
     if row_format != ROW_FORMAT or count < 1:
         raise DamagedRow(f"log row of format {row_format} with {count} records")
-    return LogRow(epoch, first_seq, count, time_ms, previous, checksum, row[_LOG.size : end])
+    return LogRow(epoch, first_seq, count, time_ms, previous, checksum, memoryview(row)[_LOG.size : end])

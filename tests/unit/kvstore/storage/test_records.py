@@ -80,6 +80,12 @@ LOG_ROW, LOG_HEAD = encode_log_row(3, 17, 1_700_000_000_000, 99, [Record(RecordT
 CHECKSUM = LOG_HEAD.checksum
 
 
+def test_the_head_of_a_log_row_holds_no_second_copy_of_its_values() -> None:
+    row, head = encode_log_row(1, 1, 0, 0, [Record(RecordType.PUT, b"k", bytes(65536))])
+    assert head.body.obj is row
+    assert decode_log_row(row).body.obj is row
+
+
 def test_every_flipped_bit_of_a_log_row_is_found() -> None:
     for offset in range(len(LOG_ROW)):
         for bit in range(8):
