@@ -49,6 +49,7 @@ NODE_ROW = b"\x00\x00\x00\x00node"
 APPLY_RECORDS_MIN = 256
 SWEPT_TOKENS_MIN = 8
 JOURNAL_BYTES_MAX = 8 * 1024 * 1024
+UNAPPLIED_BYTES_MAX = 2 * 1024 * 1024
 STOOD_STILL_MS = 1000
 UNLIMITED_BYTES = 1 << 62
 NO_PARTITION = 0
@@ -79,6 +80,7 @@ class Partitions:
         self.state = state
         self.usage = Usage(0, UNLIMITED_BYTES)
         self.backfills = 0
+        self._unapplied_bytes = 0
         self._new_store_id = new_store_id
         self.leaders = NodeLeaders(pending_bytes_max)
         self.by_pid: dict[int, Partition] = {}
@@ -302,6 +304,11 @@ class Partitions:
         """Whether something waits for a batch, applies aside."""
         return self._state_changed or bool(self._dirty) or self._gone.has_changes or self._leases.needs_proof
 
+    @property
+    def holds_much(self) -> bool:
+        """Whether the next batch had better apply all: each large value that is not applied is in memory thrice."""
+        return self._unapplied_bytes > UNAPPLIED_BYTES_MAX
+
     def collect(self, view: Snapshot, now: Instant, apply_all: bool) -> Turn:
         """Form the next batch. Before the next call, `durable` must have been called."""
         assert not self._collected, "one batch at a time"
@@ -322,6 +329,8 @@ class Partitions:
             apply = apply_all or partition.copy.unapplied >= APPLY_RECORDS_MIN
             at_once += partition.collect(batch, view, now, apply, full, journal)
         self._sweep(batch, view)
+        logged = sum(len(row) for row in batch.tables[Table.LOG].values() if row is not None)
+        self._unapplied_bytes = 0 if apply_all else self._unapplied_bytes + logged
         self._journal.save(batch, empty=journal is None)
         self._leases.begin_batch(batch, now)
         return Turn(batch, [*at_once, *self._leases.pings(now)])

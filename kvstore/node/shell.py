@@ -143,7 +143,7 @@ class Shell:
 
     def _form_batch(self) -> None:
         turn = self.partitions.collect(self.view(), self.now(), self._apply_due)
-        self._apply_due = False
+        self._apply_due = self.partitions.holds_much
         self._releasing, self._after_batch = self._after_batch, []
         for send in turn.at_once:
             self._send(send)

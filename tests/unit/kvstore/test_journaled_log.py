@@ -7,7 +7,7 @@ from unit.kvstore.story import PID, Story, StoryNode
 
 from kvstore.effects import Send
 from kvstore.messages import Append, CutTail, Reconcile
-from kvstore.partitions import APPLY_RECORDS_MIN
+from kvstore.partitions import APPLY_RECORDS_MIN, UNAPPLIED_BYTES_MAX
 from kvstore.replication.copy import JOURNALED_ROW_BYTES_MAX
 from kvstore.replication.copy_rows import PROMISE
 from kvstore.storage.engine import Batch, Table
@@ -183,3 +183,16 @@ def test_a_follower_streams_nothing(story: Story, n1: StoryNode) -> None:
     n1.put("w", b"k")
     n1.receive("n2", Reconcile(PID, n1.rid, 2, story.entry.ver))
     assert stream(n1, story) == []
+
+
+def test_a_node_that_holds_much_in_large_rows_asks_for_an_apply(story: Story, n1: StoryNode) -> None:
+    large = UNAPPLIED_BYTES_MAX // 4
+    for number in range(3):
+        n1.put(f"w{number}", b"k%d" % number, bytes(large))
+        story.settle()
+    assert not n1.partitions.holds_much
+    n1.put("last", b"k", bytes(large))
+    story.settle()
+    assert n1.partitions.holds_much
+    n1.batch(apply=True)
+    assert not n1.partitions.holds_much
