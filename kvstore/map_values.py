@@ -149,10 +149,11 @@ class KeyspaceInfo(Value, frozen=True):
     """A keyspace and its partitions in the order of its partitioner: equal arcs of the hash space, or ranges of keys.
 
     `replicas` is 0 where each node is to have a copy. `layout` rises whenever keys change their partition. Of strategy
-    `range`, `bounds` has the first key of each partition but the first; of `geo`, `zones` has how many of `pids` belong
-    to each zone, in order, and `regions` the zone of each region, `default_zone` that of all others. A value has at
-    most `max_value_bytes` (0: what the gateway allows) and ends after `default_ttl_ms` (0: never) where nothing else is
-    said. What is deleted stays here without partitions, until another takes its name.
+    `range`, `bounds` has the first key of each partition but the first, and merges leave `least_partitions`; of `geo`,
+    `zones` has how many of `pids` belong to each zone, in order, and `regions` the zone of each region, `default_zone`
+    that of all others. A value has at most `max_value_bytes` (0: what the gateway allows) and ends after
+    `default_ttl_ms` (0: never) where nothing else is said. What is deleted stays here without partitions, until another
+    takes its name.
     """
 
     name: str
@@ -167,6 +168,7 @@ class KeyspaceInfo(Value, frozen=True):
     zones: tuple[tuple[str, int], ...] = ()
     regions: tuple[tuple[bytes, str], ...] = ()
     default_zone: str = ""
+    least_partitions: int = 1
 
     @property
     def is_deleted(self) -> bool:

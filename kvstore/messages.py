@@ -11,7 +11,7 @@ by a `Rid`, a node and the uuid that was drawn when the copy was made. PROTOCOL 
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, NewType
 
 import msgspec
@@ -272,7 +272,8 @@ class CasResult(Message, frozen=True, tag=24):
 
 class CopyReport(Value, frozen=True):
     """`ver` is the version of the newest map entry that named this copy, 0 for none; (`log_epoch`, `log_end`) tells how
-    far its log has come, and `complete` whether its data is all there."""
+    far its log has come, and `complete` whether its data is all there. `reads` and `writes` are those of a second, an
+    average of late (`heat.node_heat`)."""
 
     pid: int
     epoch: int
@@ -283,6 +284,8 @@ class CopyReport(Value, frozen=True):
     log_epoch: int = 0
     log_end: int = 0
     complete: bool = True
+    reads: float = 0.0
+    writes: float = 0.0
 
 
 class NodeReport(Message, frozen=True, tag=25):
@@ -369,6 +372,75 @@ class Digests(Message, frozen=True, tag=63):
     size_bytes: int = 0
     digests: list[int] = []
     rows: list[tuple[bytes, int, int, int]] = []
+
+
+class GroupBy(IntEnum):
+    """What of a key its load is counted for: all of it, its shard key, or its tenant."""
+
+    KEY = 0
+    SHARD_KEY = 1
+    TENANT = 2
+
+
+class AskHeat(Message, frozen=True, tag=64):
+    """Gateway to node: how much is read and written in your copies of these partitions? `keys_max` hottest keys of
+    each. Answer: `Heat`. Changes nothing."""
+
+    pids: list[int]
+    by: GroupBy
+    keys_max: Count
+
+
+class Heated(Value, frozen=True):
+    """A key, or what keys have in common, and its load."""
+
+    name: bytes
+    load: float
+
+
+class HeatOf(Value, frozen=True):
+    """What a node served of a copy, since its process began: `reads` and `writes` in all, and of the `looked_at` that
+    were looked at last, whether keys are written in rising order, and what most of its load is on, as shares of it.
+    `hottest` are keys, with how many reads and writes in a second each has at least."""
+
+    copy: CopyReport
+    reads: int = 0
+    writes: int = 0
+    is_rising: bool = False
+    looked_at: int = 0
+    hottest: list[Heated] = []
+    groups: list[Heated] = []
+
+
+class Heat(Message, frozen=True, tag=65):
+    """Of the partitions asked for, those that the node has a copy of."""
+
+    copies: list[HeatOf]
+
+
+class SplitBy(StrEnum):
+    """What is to be alike on both sides of a split."""
+
+    LOAD = "load"
+    SIZE = "size"
+
+
+class FindSplit(Message, frozen=True, tag=66):
+    """Control to the leader of a partition: where would you cut it? Its keys are from `start` to `end` (empty: no end).
+    Answer: `SplitFound`, or `Failed`. Changes nothing."""
+
+    pid: int
+    ver: int
+    by: SplitBy
+    start: Bound = b""
+    end: Bound = b""
+
+
+class SplitFound(Message, frozen=True, tag=67):
+    """The first key of the new partition; None where there is none that would help, `reason` says why."""
+
+    key: bytes | None
+    reason: str
 
 
 class Reconcile(Message, frozen=True, tag=30):
@@ -832,6 +904,10 @@ Body = (
     | Verified
     | AskDigests
     | Digests
+    | AskHeat
+    | Heat
+    | FindSplit
+    | SplitFound
     | Reconcile
     | EpochVector
     | CutTail

@@ -119,6 +119,9 @@ def rebalance(
     columns = ("id", "partition", "from", "to", "step", "keys_done", "keys", "bytes_done", "bytes", "eta_s")
     if view["moves"]:
         console.print(_table(view["moves"], columns))
+    if view["transfers"]:
+        rows = [{"tenant": None, **one} for one in view["transfers"]]
+        console.print(_table(rows, ("id", "keyspace", "from", "to", "state", "tenant")))
 
 
 def _watch(client: SyncClient, view: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ from cluster.control.events import (
     Reply,
     Reported,
     Retired,
+    SplitTold,
     Stored,
     Tell,
     Ticked,
@@ -70,11 +71,12 @@ from cluster.control.promotion import Promotion, outcome, plan_promotion, still_
 from cluster.control.proposals import Proposals
 from cluster.control.rebalancing import Rebalancing
 from cluster.control.repair import Repair
+from cluster.control.reshaping import Reshaping
 from cluster.control.settings import ControlSettings
 from cluster.control.standing import Standings, dead_nodes
 from cluster.control.tenants import Tenants
 from cluster.control.view import cluster_view, readiness
-from kvstore.errors import KvError, NotBuiltYet
+from kvstore.errors import KvError
 from kvstore.messages import CasResult, Failed, Fault, MapUpdate
 
 
@@ -95,6 +97,7 @@ class Controller:
         self._tenants = Tenants(self._proposals)
         self._placements = FirstPlacements(self._proposals, settings.initial_nodes)
         self._standings = Standings(self._proposals)
+        self._reshaping = Reshaping(settings, self._proposals)
         self._rebalancing = Rebalancing(self._proposals, settings.moves_per_node, is_manual=settings.manual_rebalance)
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
@@ -145,8 +148,8 @@ class Controller:
                 return self._keyspaces.ask(ask, request)
             case Asked(ask, ResolveTenant() as request):
                 return self._tenants.ask(ask, request, self.map)
-            case Asked(ask, MoveTenant()):
-                return [Refuse(ask, NotBuiltYet("moving a tenant"))]
+            case Asked(ask, MoveTenant() as request):
+                return self._reshaping.move_tenant(ask, request, self._scene())
             case Looked(ask):
                 resolved = self._tenants.looked(ask, self.map, self._members.status())
                 return [*self._keyspaces.looked(ask, self.map), *resolved]
@@ -165,12 +168,8 @@ class Controller:
                 return self._cas_asked(event)
             case CopiesMade():
                 return self._copies_made(event)
-            case CopiesFailed(node, connection, pids, detail):
-                self._repair.failed(node, connection, pids)
-                self._rebalancing.failed(node, connection, pids)
-                if self._members.is_up(node, connection):
-                    self._placements.failed(node, pids)
-                return [Complain("copies_not_made", {"node": node, "reason": detail})]
+            case CopiesFailed():
+                return self._copies_failed(event)
             case Stored():
                 return self._stored(event)
             case Compared():
@@ -179,6 +178,10 @@ class Controller:
                 return self._standings.retired(node, self.map)
             case Retired():
                 return self._members.retired(event)
+            case SplitTold():
+                return self._reshaping.told(event, self._scene())
+            case PidsAllocated(first, keyspace=keyspace) if keyspace:
+                return self._reshaping.allocated(keyspace, first, self._scene())
             case PidsAllocated():
                 return self._keyspaces.allocated(event, self.map)
 
@@ -188,7 +191,7 @@ class Controller:
         effects = self._members.follow(self.map)
         changes, consequences = self._members.proposals(self.map)
         effects += [self._propose_member(change) for change in changes]
-        effects += consequences
+        effects += [*consequences, *self._reshaping.advance(self.map)]
         if not self._is_planner:
             return effects
         effects += self._keyspaces.make_default(self.map)
@@ -211,6 +214,7 @@ class Controller:
         if preferred:
             effects.append(self._proposals.propose(preferred, self._preferred))
         effects += [*self._propose_repair(changes), *self._rebalancing.tick(scene, now_s)]
+        effects += self._reshaping.tick(scene, now_s)
         return [*effects, *self._standings.tick(self.map, hosts, now_s)]
 
     def _scene(self) -> Scene:
@@ -242,7 +246,16 @@ class Controller:
             return []
         self._placements.made(node, rids)
         self._rebalancing.made(node, connection, rids)
-        return self._propose_repair(self._repair.made(node, connection, rids, self.map, self._members.hosts()))
+        begun = self._reshaping.made(node, rids, self._scene())
+        return begun + self._propose_repair(self._repair.made(node, connection, rids, self.map, self._members.hosts()))
+
+    def _copies_failed(self, event: CopiesFailed) -> list[Effect]:
+        node, connection, pids = event.node, event.connection, event.pids
+        self._repair.failed(node, connection, pids)
+        self._rebalancing.failed(node, connection, pids)
+        if self._members.is_up(node, connection):
+            self._placements.failed(node, pids)
+        return [Complain("copies_not_made", {"node": node, "reason": event.detail})]
 
     def _propose_repair(self, changes: Sequence[PutEntry]) -> list[Effect]:
         def settled(*_: object) -> list[Effect]:

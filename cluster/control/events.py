@@ -126,10 +126,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class PidsAllocated:
-    """`ask` is the question that they are for, None for the default keyspace."""
+    """`ask` is the question that they are for, `keyspace` the one that is to have them; None, and empty, for the first
+    ones of the default keyspace."""
 
     first: int
     ask: int | None = None
+    keyspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,16 @@ class Looked:
     """The store was asked after the question `ask`, and what it says was told by `Loaded` where it was new."""
 
     ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTold:
+    """A leader says at which key its partition is to be split, None where that would not help, for the `reason`."""
+
+    node: str
+    pid: int
+    key: bytes | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +196,7 @@ Event = (
     | Looked
     | Drawn
     | Compared
+    | SplitTold
     | Retired
 )
 
@@ -275,10 +288,11 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class AllocatePids:
-    """Reserve uids of partitions; `ask` stands in `PidsAllocated` again."""
+    """Reserve uids of partitions; `ask` and `keyspace` stand in `PidsAllocated` again."""
 
     count: int
     ask: int | None = None
+    keyspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +300,19 @@ class LookAtStore:
     """Ask the store how the map stands from now on, for the question `ask`; `Looked` tells that it is known."""
 
     ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskSplit:
+    """Ask a leader where its partition, whose keys are from `start` to `end`, is to be split: by `load` or `size`."""
+
+    node: str
+    connection: int
+    pid: int
+    ver: int
+    by: str
+    start: bytes
+    end: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +366,7 @@ Effect = (
     | AskCopies
     | DropOrphans
     | Compare
+    | AskSplit
     | RetireNode
     | AnswerCas
     | Propose

@@ -256,6 +256,18 @@ class ClusterView(ControlMessage, frozen=True):
     moves: tuple[MoveView, ...] = ()
 
 
+class TransferView(ControlMessage, frozen=True):
+    """Keys that go from one partition to another: a range, or those of a `tenant`. `state` is that of the transfer as
+    the source sees it, until both have deleted what is not theirs."""
+
+    id: int
+    keyspace: str
+    source: int = msgspec.field(name="from")
+    target: int = msgspec.field(name="to")
+    state: str = ""
+    tenant: str | None = None
+
+
 class RebalanceView(ControlMessage, frozen=True):
     """The body of `GET /v1/cluster/rebalance`. `state`: `paused`, `running` (moves go on or wait) or `idle`; the sums
     are over the moves that are not over."""
@@ -269,6 +281,7 @@ class RebalanceView(ControlMessage, frozen=True):
     bytes_per_second: int = 0
     eta_s: float | None = None
     moves: tuple[MoveView, ...] = ()
+    transfers: tuple[TransferView, ...] = ()
 
 
 class PlannedMove(ControlMessage, frozen=True):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from cluster.control.events import (
     AnswerCas,
     AskCopies,
+    AskSplit,
     CasAsked,
     Compare,
     Compared,
@@ -29,6 +30,7 @@ from cluster.control.events import (
     Reported,
     Retired,
     RetireNode,
+    SplitTold,
 )
 from kvstore.messages import (
     CompareAndSet,
@@ -38,9 +40,12 @@ from kvstore.messages import (
     DropCopies,
     Envelope,
     Failed,
+    FindSplit,
     MapUpdate,
     NodeReport,
     Retire,
+    SplitBy,
+    SplitFound,
     Verified,
     Verify,
 )
@@ -48,6 +53,7 @@ from kvstore.rpc.client import Identity, Link
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, Lost, RpcError, TimedOut
 
 COPIES_TIMEOUT_S = 15.0
+SPLIT_TIMEOUT_S = 5.0
 RETIRE_TIMEOUT_S = 5.0
 COMPARE_TIMEOUT_S = 5.0
 COMPARE_POLL_S = 0.1
@@ -129,6 +135,10 @@ class NodeLink:
         """Have a leader compare a copy with its own; what comes of it is an event."""
         self._call(self._compare(effect))
 
+    def ask_split(self, effect: AskSplit) -> None:
+        """Ask a leader where its partition is to be split; what it says is an event."""
+        self._call(self._find_split(effect))
+
     def retire(self, effect: RetireNode) -> None:
         """Tell the node that it is no member any more; that it knows is an event."""
         self._call(self._retire(effect))
@@ -188,6 +198,16 @@ class NodeLink:
             if answer.state != "running":
                 return answer
             await asyncio.sleep(COMPARE_POLL_S)
+
+    async def _find_split(self, effect: AskSplit) -> None:
+        connection = self._standing(effect.connection)
+        if connection is None:
+            return
+        question = FindSplit(effect.pid, effect.ver, SplitBy(effect.by), effect.start, effect.end)
+        with contextlib.suppress(RpcError):
+            answer = await connection.call(question, SPLIT_TIMEOUT_S, PRIORITY_CONTROL)
+            if isinstance(answer, SplitFound):
+                self._send_event(SplitTold(self._node, effect.pid, answer.key, answer.reason))
 
     async def _retire(self, effect: RetireNode) -> None:
         connection = self._standing(effect.connection)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from cluster.control.messages import MoveView, RebalanceView
+from cluster.cluster_map import ClusterMap
+from cluster.control.messages import MoveView, RebalanceView, TransferView
 from cluster.control.moving import Scene, Step, step_of
 from cluster.control.planning import largest_copy
 from cluster.control.view import NEVER_SEEN
@@ -52,6 +53,7 @@ class Progress:
             bytes_per_second=rate,
             eta_s=_eta_s(size_bytes - done, rate),
             moves=moves,
+            transfers=_transfers(scene.cluster),
         )
 
     def _move_view(self, move: Move, scene: Scene) -> MoveView:
@@ -80,6 +82,24 @@ class Progress:
         if not samples or samples[-1][0] <= samples[0][0]:
             return 0
         return max(0, round((samples[-1][1] - samples[0][1]) / (samples[-1][0] - samples[0][0])))
+
+
+def _transfers(cluster: ClusterMap) -> tuple[TransferView, ...]:
+    """Each once, as its source's entry has it, or its target's where the source is done with it."""
+    going = [(entry, entry.transfer) for entry in cluster.entries.values() if entry.transfer is not None]
+    found = {one.id: (entry, one) for entry, one in going if one.target == entry.pid}
+    found |= {one.id: (entry, one) for entry, one in going if one.source == entry.pid}
+    return tuple(
+        TransferView(
+            one.id,
+            entry.keyspace,
+            one.source,
+            one.target,
+            one.state.value,
+            None if one.tenant is None else one.tenant.decode("utf-8", "backslashreplace"),
+        )
+        for _, (entry, one) in sorted(found.items())
+    )
 
 
 def _done(move: Move, scene: Scene) -> tuple[int, int]:

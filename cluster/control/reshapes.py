@@ -19,7 +19,7 @@ import msgspec
 from cluster.cluster_map import ClusterMap, Reshape
 from kvstore.map_values import Entry, KeyspaceInfo, Rid, Tenant, Transfer, TransferState
 
-RANGE = "range"
+RANGE, DIRECTORY = "range", "directory"
 _VER_BITS = 32
 
 

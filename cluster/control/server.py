@@ -24,6 +24,7 @@ from cluster.control.events import (
     AnswerCas,
     AskCopies,
     Asked,
+    AskSplit,
     Compare,
     Complain,
     Cut,
@@ -58,7 +59,7 @@ from kvstore.errors import OperatorError, ShuttingDown
 from kvstore.messages import MapUpdate
 from kvstore.rpc.client import Identity
 
-_OnLink = Dial | HangUp | Cut | Tell | AskCopies | DropOrphans | Compare | RetireNode | AnswerCas
+_OnLink = Dial | HangUp | Cut | Tell | AskCopies | DropOrphans | Compare | AskSplit | RetireNode | AnswerCas
 
 TICK_S = 0.25
 LOOK_S = 0.25
@@ -218,6 +219,8 @@ class ControlServer(Control):
                 self._links[node].drop_orphans(effect)
             case Compare():
                 self._links[node].compare(effect)
+            case AskSplit():
+                self._links[node].ask_split(effect)
             case RetireNode():
                 self._links[node].retire(effect)
             case AnswerCas():
@@ -296,7 +299,7 @@ class ControlServer(Control):
             self._take(await self._store.load())
             return Looked(effect.ask)
         if isinstance(effect, AllocatePids):
-            return PidsAllocated(await self._store.allocate_pids(effect.count), effect.ask)
+            return PidsAllocated(await self._store.allocate_pids(effect.count), effect.ask, effect.keyspace)
         if isinstance(effect.wanted, DrawIdWindow):
             return Drawn(effect.ask, await self._store.draw_id_window(effect.wanted))
         return Drawn(effect.ask, Incarnation(await self._store.draw_incarnation()))

@@ -21,6 +21,9 @@ class ControlSettings:
         replace_after_s: how long a node may be away before its copies are made anew on others.
         manual_rebalance: nothing moves by itself but what is on nodes that are removed.
         moves_per_node: how many copies a node may send, and how many it may take, at a time.
+        split_bytes: the size from which on a partition of a `range` keyspace is split.
+        split_writes_per_s: the writes of a second from which on one is split that has more than its share of them.
+        partitions_max: a `range` keyspace is split into so many at most.
     """
 
     initial_nodes: int = 1
@@ -31,3 +34,6 @@ class ControlSettings:
     replace_after_s: float = 600.0
     manual_rebalance: bool = False
     moves_per_node: int = 1
+    split_bytes: int = 64 * 1024 * 1024
+    split_writes_per_s: float = 500.0
+    partitions_max: int = 1024

@@ -47,4 +47,7 @@ def _control_settings(settings: GatewaySettings) -> ControlSettings:
         replace_after_s=settings.replace_after_s,
         manual_rebalance=settings.manual_rebalance,
         moves_per_node=settings.moves_per_node,
+        split_bytes=settings.split_bytes,
+        split_writes_per_s=settings.split_writes_per_s,
+        partitions_max=settings.partitions_max,
     )

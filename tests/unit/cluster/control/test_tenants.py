@@ -8,10 +8,10 @@ import pytest
 from unit.cluster.control.world import World, of_kind
 
 from cluster.control.events import Loaded, LookAtStore, Propose, Publish, Reported
-from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, MoveTenant, ResolveTenant, TenantResolved
+from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, ResolveTenant, TenantResolved
 from cluster.control.map_store import Outcome
 from cluster.control.settings import ControlSettings
-from kvstore.errors import Conflict, NotBuiltYet, NotFound
+from kvstore.errors import Conflict, NotFound
 from kvstore.map_values import Tenant
 from kvstore.messages import CopyReport, NodeReport
 
@@ -134,7 +134,3 @@ def test_only_a_directory_has_tenants(world: World, keyspace: str, error: type[E
     for assign in (False, True):
         assert isinstance(world.answer(world.ask(ResolveTenant(keyspace, b"acme", assign))), error)
     assert not of_kind(world.effects[-1:], Propose)
-
-
-def test_moving_a_tenant_is_not_built_yet(world: World) -> None:
-    assert isinstance(world.answer(world.ask(MoveTenant("shops", b"acme"))), NotBuiltYet)
