@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from kvstore.effects import Effect, Send, SendAll, Wake
+from kvstore.heat.node_heat import NodeHeat
 from kvstore.instant import Instant
 from kvstore.messages import (
     AbortTxn,
@@ -48,7 +49,8 @@ TxnAnswer = Voted | Transacted | TxnKnown | Done | Fault
 
 class Doubts:
     """Args: partitions: all copies of this node, by partition; dirty: of those, the ones with something for the next
-    batch; waiting: those where somebody waits for a lock; overdue: those where reads wait for the end of a key."""
+    batch; waiting: those where somebody waits for a lock; overdue: those where reads wait for the end of a key; heat:
+    counts what is served."""
 
     def __init__(
         self,
@@ -56,11 +58,13 @@ class Doubts:
         dirty: set[Partition],
         waiting: set[Partition],
         overdue: set[Partition],
+        heat: NodeHeat,
     ) -> None:
         self._partitions = partitions
         self._dirty = dirty
         self._waiting = waiting
         self._overdue = overdue
+        self._heat = heat
         self._damaged: list[Effect] = []
         self._wake_ms: int | None = None
         self._now = Instant(0, 0)
@@ -76,6 +80,8 @@ class Doubts:
         if not leader.is_serving or leader.is_passing_on:
             return PASSING_ON if leader.is_serving else NO_LEADER
         self._dirty.add(partition)
+        if isinstance(asked, Prepare | Transact):
+            self._heat.transact(asked.pid, asked.part)
         try:
             answer = self._ask(leader, ticket, asked, view, now, full)
         except DamagedRow as error:

@@ -374,8 +374,8 @@ class Partition:
         """Log rows that end below this seq are needed by no copy that counts."""
         return self.copy.applied_seq if self.leader is None else self.leader.followers.log_floor
 
-    def report(self, now: Instant) -> CopyReport:
-        """How this copy is; it serves while it also holds its lease."""
+    def report(self, now: Instant, rates: tuple[float, float]) -> CopyReport:
+        """How this copy is; it serves while it also holds its lease. Reads and writes have these rates."""
         leader = self.leader
         serving = leader is not None and leader.is_serving and now.mono_ms < leader.followers.lease_end_ms
         copy, log = self.copy, self.copy.log
@@ -390,6 +390,7 @@ class Partition:
             self.ver,
             *end,
             not copy.is_backfilling,
+            *rates,
         )
 
 

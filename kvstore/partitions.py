@@ -7,13 +7,14 @@ timers (`node`, or the simulator). Sans-IO.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from kvstore.doubts import Doubts
 from kvstore.effects import Alarm, Effect, Send, Turn
 from kvstore.filling import Filling
+from kvstore.heat.node_heat import NodeHeat
 from kvstore.instant import Instant
 from kvstore.leases import Leases
 from kvstore.map_values import Entry, Rid
@@ -22,6 +23,7 @@ from kvstore.messages import (
     Chunk,
     Confirm,
     Confirmed,
+    CopyReport,
     Digests,
     Fault,
     NodeReport,
@@ -87,8 +89,9 @@ class Partitions:
         self._leases = Leases(self.by_pid, state.boot)
         self._dirty: set[Partition] = set()
         held: set[Partition] = set()
-        self.reads = Reads(self.by_pid, self._dirty, held)
-        self.doubts = Doubts(self.by_pid, self._dirty, held, self.reads.overdue)
+        self.heat = NodeHeat()
+        self.reads = Reads(self.by_pid, self._dirty, held, self.heat)
+        self.doubts = Doubts(self.by_pid, self._dirty, held, self.reads.overdue, self.heat)
         self.filling = Filling(self.by_pid)
         self.truncation = Truncation(self.by_pid, self._dirty)
         self.verifications = Verifications(self.by_pid, self._dirty)
@@ -217,6 +220,7 @@ class Partitions:
             del self.by_pid[entry.pid]
             self._gone.add(partition.copy.number)
             self._dirty.discard(partition)
+            self.heat.forget(entry.pid)
             self.reads.forget(partition)
             self.doubts.forget(partition)
             self.filling.forget(partition)
@@ -231,6 +235,7 @@ class Partitions:
         if isinstance(found, Fault):
             return found
         partition, leader = found
+        self.heat.read(read.pid, read.key)
         row = leader.read(ticket, read.key, view, now)
         if row is LATER:
             self.reads.wait(partition)
@@ -243,6 +248,7 @@ class Partitions:
             return found
         partition, leader = found
         self._dirty.add(partition)
+        self.heat.write(write.pid, write.key)
         result = leader.write(ticket, write, view, now, self.is_full)
         if leader.txns.has_waiting:
             self.doubts.wait(partition)
@@ -376,6 +382,7 @@ class Partitions:
         self._ticked_ms = now.mono_ms
         self._now = now
         self._gone.sweep(view)
+        self.heat.advance(now)
         effects: list[Effect] = [*self._leases.pings(now)]
         for partition in self.by_pid.values():
             effects += partition.tick(view, now)
@@ -391,4 +398,9 @@ class Partitions:
         partitions = self.by_pid.values()
         damaged = {one.pid: one.copy.name.rid for one in partitions if one.is_quarantined}
         lost = [(pid, rid.store) for pid, rid in {**damaged, **self._lost}.items()]
-        return NodeReport([partition.report(self._now) for partition in partitions], lost)
+        return NodeReport(self.copies(self.by_pid), lost)
+
+    def copies(self, pids: Iterable[int]) -> list[CopyReport]:
+        """How the copies of these partitions are, as far as they are here."""
+        rates, held = self.heat.rates, self.by_pid
+        return [held[pid].report(self._now, rates(pid)) for pid in pids if pid in held]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from kvstore.confirmations import Confirmations
 from kvstore.effects import Effect, Reply
+from kvstore.heat.node_heat import NodeHeat
 from kvstore.instant import Instant
 from kvstore.messages import Absence, Fault, ReadOne, ReadStale, StaleResult
 from kvstore.partition import Partition, by_number
@@ -35,13 +36,17 @@ def find_leader(partitions: Mapping[int, Partition], pid: int, ver: int) -> tupl
 
 class Reads:
     """Args: partitions: all copies of this node, by partition; dirty: of those, the ones with something for the next
-    batch; held: where somebody waits for a lock. Attributes: overdue: where reads wait for the end of a key."""
+    batch; held: where somebody waits for a lock; heat: counts what is served. Attributes: overdue: where reads wait for
+    the end of a key."""
 
-    def __init__(self, partitions: Mapping[int, Partition], dirty: set[Partition], held: set[Partition]) -> None:
+    def __init__(
+        self, partitions: Mapping[int, Partition], dirty: set[Partition], held: set[Partition], heat: NodeHeat
+    ) -> None:
         self.confirmations = Confirmations(partitions)
         self._partitions = partitions
         self._dirty = dirty
         self._held = held
+        self._heat = heat
         self.overdue: set[Partition] = set()
 
     def forget(self, partition: Partition) -> None:
@@ -56,6 +61,7 @@ class Reads:
         partition, leader = found
         if not leader.is_serving:
             return NO_LEADER
+        self._heat.read(read.pid, read.key)
         if leader.followers.counted:
             self.confirmations.wait(partition, leader, ticket, read.key, now)
             return LATER
@@ -71,6 +77,7 @@ class Reads:
             return UNKNOWN_PARTITION
         if partition.is_quarantined:
             return QUARANTINED
+        self._heat.read(asked.read.pid, asked.read.key)
         answer = partition.stale.read(ticket, asked, partition.copy, partition.leader, view, now)
         if answer is LATER:
             self.wait(partition)

@@ -131,6 +131,7 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.close()
         await service.scanner.close()
+        await service.split_finder.close()
         await shell.close()
 
 

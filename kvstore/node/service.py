@@ -16,6 +16,7 @@ from kvstore.messages import (
     Acked,
     Append,
     AskDigests,
+    AskHeat,
     BeginBackfill,
     Confirm,
     Confirmed,
@@ -30,6 +31,7 @@ from kvstore.messages import (
     EpochVector,
     Failed,
     Fault,
+    FindSplit,
     Hello,
     ListPrepared,
     MapUpdate,
@@ -52,6 +54,7 @@ from kvstore.node.bulk import ROLE
 from kvstore.node.pending import PendingCall, PendingOne, PendingStale, PendingUrgent
 from kvstore.node.scanner import Scanner
 from kvstore.node.shell import Shell
+from kvstore.node.split_finder import SplitFinder
 from kvstore.replication.answers import LATER, Later
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection
 
@@ -85,11 +88,13 @@ class Service:
         self._on_retired = on_retired
         self._shell: Shell | None = None
         self._scanner: Scanner | None = None
+        self._split_finder: SplitFinder | None = None
 
     def bind(self, shell: Shell) -> None:
         """Serve with this shell."""
         self._shell = shell
         self._scanner = Scanner(shell)
+        self._split_finder = SplitFinder(shell.engine, shell.partitions)
 
     @property
     def shell(self) -> Shell:
@@ -100,6 +105,11 @@ class Service:
     def scanner(self) -> Scanner:
         assert self._scanner is not None, "bound before the first connection"
         return self._scanner
+
+    @property
+    def split_finder(self) -> SplitFinder:
+        assert self._split_finder is not None, "bound before the first connection"
+        return self._split_finder
 
     def handle(self, connection: Connection, envelope: Envelope) -> None:
         """A call or a one-way message arrived."""
@@ -140,6 +150,9 @@ class Service:
             answer = self.shell.partitions.verifications.ask(body, self.shell.now())
             connection.answer(envelope.call, Failed(answer) if isinstance(answer, Fault) else answer)
             self.shell.schedule()
+        elif isinstance(body, AskHeat) and connection.role in VERIFIERS:
+            partitions = self.shell.partitions
+            connection.answer(envelope.call, partitions.heat.answer(body, partitions.copies(body.pids)))
         elif connection.role == "control":
             self._from_control(connection, envelope)
         else:
@@ -198,6 +211,8 @@ class Service:
         elif isinstance(body, CreateCopies):
             created = CopiesCreated(shell.partitions.create_copies(body.pids))
             shell.after_batch(lambda: connection.answer(envelope.call, created, PRIORITY_CONTROL))
+        elif isinstance(body, FindSplit):
+            self.split_finder.ask(connection, envelope.call, body)
         elif isinstance(body, Retire):
             shell.partitions.retire()
             shell.after_batch(lambda: self._retired(connection, envelope.call))
