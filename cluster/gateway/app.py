@@ -14,6 +14,8 @@ from pathlib import Path
 
 from cluster.control.interface import Control
 from cluster.control.messages import DrawIncarnation
+from cluster.gateway.balance import Balance
+from cluster.gateway.balance_routes import BalanceRoutes
 from cluster.gateway.breaker import State
 from cluster.gateway.cluster_routes import ClusterRoutes, Scrape
 from cluster.gateway.counts import Fold
@@ -183,7 +185,8 @@ def _routes(
     cluster = ClusterRoutes(control, verifier, operators, scrape, openapi=OPENAPI.read_bytes(), breakers=breakers)
     txns = TxnRoutes(service, max_value_bytes=settings.max_value_bytes)
     rebalance, in_doubt = RebalanceRoutes(control), TxnOperatorRoutes(operators)
-    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt)
+    balance = BalanceRoutes(Balance(router, dispatcher.links))
+    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt, balance)
 
 
 async def _serve_http(server: HttpServer, listening: socket.socket, control: Control, stop: asyncio.Event) -> None:

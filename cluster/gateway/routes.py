@@ -3,7 +3,7 @@
 Guarantees: works on the raw path, so that a key is decoded once and by its own rules; parts of the contract that this
 version does not have answer 501 and name themselves; anything else 404, or 405 with `Allow`. Leaves to others:
 answering (`key_routes`, `txn_routes`, `scan_routes`, `import_routes`, `id_routes`, `cluster_routes`,
-`rebalance_routes`, `txn_operator_routes`), bytes on the connection (`http_protocol`).
+`rebalance_routes`, `txn_operator_routes`, `balance_routes`), bytes on the connection (`http_protocol`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NoReturn
 from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer
+from cluster.gateway.balance_routes import BalanceRoutes
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.conditions import parse_name, parse_query
 from cluster.gateway.http_request import Request
@@ -47,6 +48,7 @@ class Routes:
         cluster: ClusterRoutes,
         rebalance: RebalanceRoutes,
         operators: TxnOperatorRoutes,
+        balance: BalanceRoutes,
     ) -> None:
         self._keys = keys
         self._txns = txns
@@ -55,6 +57,7 @@ class Routes:
         self._ids = ids
         self._rebalance = rebalance
         self._operators = operators
+        self._balance = balance
         self._fixed: dict[str, dict[str, FixedHandler]] = {
             "/": {"GET": cluster.welcome},
             "/healthz": {"GET": cluster.healthz},
@@ -117,6 +120,8 @@ class Routes:
             if not slash:
                 _not_built(request, "the administration of keyspaces", ("GET", "PUT", "DELETE"))
             keyspace, path = parse_name("keyspace", name), rest
+            if path == "balance":
+                return await self._balance.show(request, keyspace, query)
         part, slash, rest = path.partition("/")
         if part == "kv" and slash:
             return await self._keys.one_key(request, keyspace, rest, query)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from kvstore.client import answers
 from kvstore.client.answers import JSON, Readiness, Unreachable
@@ -83,6 +84,10 @@ class OperationCalls:
         It takes as long as reading all data slowly does; `timeout_s` is for all of it.
         """
         return await self._document(Request("POST", "/v1/cluster/verify", None))
+
+    async def balance(self, keyspace: str = "default") -> dict[str, Any]:
+        """How a keyspace is spread over partitions and nodes, and what is to be said of its shard key."""
+        return await self._document(Request("GET", f"/v1/keyspaces/{quote(keyspace, safe='')}/balance"))
 
     async def ready(self) -> Readiness:
         """Ask once whether every partition has a reachable leader; raises Unreachable where no gateway answers."""

@@ -224,6 +224,9 @@ class SyncClient:
     def verify(self) -> dict[str, Any]:
         return self._run(self._client.verify())
 
+    def balance(self, keyspace: str = "default") -> dict[str, Any]:
+        return self._run(self._client.balance(keyspace))
+
     def ready(self) -> Readiness:
         return self._run(self._client.ready())
 

@@ -18,6 +18,8 @@ from integration.gateway.memory_node import CLUSTER, MemoryNode
 from integration.gateway.memory_transactor import MemoryTransactor
 
 from cluster.gateway.app import TXN_ANSWER_BYTES_MAX
+from cluster.gateway.balance import Balance
+from cluster.gateway.balance_routes import BalanceRoutes
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.fast_lane import FastLane
@@ -182,7 +184,8 @@ class Gateway:
         txns = TxnRoutes(self.transactor, max_value_bytes=limit)
         operators = TxnOperatorRoutes(in_doubt)
         rebalance = RebalanceRoutes(self.control)
-        routes = Routes(keys, txns, scans, imports, IdRoutes(self.ids), cluster, rebalance, operators)
+        balance = BalanceRoutes(Balance(self.router, links))
+        routes = Routes(keys, txns, scans, imports, IdRoutes(self.ids), cluster, rebalance, operators, balance)
         lane = FastLane(self.dispatcher, self.router, max_value_bytes=limit) if self.has_lane else None
         self.server = HttpServer(routes.handle, self.settings, metrics.observe, lane)
         loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from cluster.partitioning.hash import HashPartitioner
 from kvstore.map_values import Entry, Rid
 from kvstore.messages import (
     AbortTxn,
+    AskHeat,
     AskTxn,
     Counted,
     CountKeys,
@@ -18,6 +19,7 @@ from kvstore.messages import (
     Failed,
     Fault,
     ForceFinish,
+    Heat,
     Hello,
     ListPrepared,
     PreparedTxn,
@@ -78,6 +80,8 @@ class MemoryNode:
         self.verdict: Callable[[Verify], Verified] = lambda asked: Verified(
             asked.pid, 1, 9, "clean", copies=[DigestedCopy(node, 3, 30) for node in ("n1", "n2")]
         )
+        self.heat = Heat([])
+        self.heat_asked: list[AskHeat] = []
         self.prepared: list[PreparedTxn] = []
         self.known = TxnKnown(False)
         self.stands: TxnName | None = None
@@ -110,6 +114,11 @@ class MemoryNode:
             self.verifies.append(body)
             fault = self._fault_of(body.pid, body.ver)
             connection.answer(envelope.call, Failed(fault) if fault else self.verdict(body))
+            return
+        if isinstance(body, AskHeat):
+            self.heat_asked.append(body)
+            if not self.is_silent:
+                connection.answer(envelope.call, self.heat)
             return
         if isinstance(body, AskTxn | AbortTxn | ForceFinish | ListPrepared):
             self.txns_asked.append(body)
