@@ -31,7 +31,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest examples
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale bench-micro ratio clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale advice bench-micro ratio clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=, WORKERS=)'
@@ -70,6 +70,7 @@ help:
 	@echo 'make ycsb    the workloads of YCSB by Locust, as a table (USERS=, SECONDS= of each, RECORDS=, GATEWAY= of a cluster that runs)'
 	@echo 'make scale   what clusters of up to 1,000 nodes and 65,536 partitions would cost, by the code without I/O and a model (3 minutes);'
 	@echo '             PLOTS=1: only draw docs/scaling again'
+	@echo 'make advice  what each sharding strategy does with samples of real keys, into docs/SHARDING.md'
 	@echo 'make clean   removes the environment and caches, not the data'
 
 up: .venv/run.stamp
@@ -173,6 +174,9 @@ ycsb: .venv/load.stamp
 
 scale: .venv/load.stamp
 	PYTHONPATH=loadtest $(PY) -m scale $(if $(PLOTS),--plots-only)
+
+advice: .venv/load.stamp
+	PYTHONPATH=loadtest $(PY) -m advice
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

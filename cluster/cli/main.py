@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from typer.main import get_command
 
 from cluster.cli import (
+    advise,
     balance,
     import_files,
     keys,
@@ -53,6 +54,7 @@ app.command()(operate.status)
 app.command()(operate.wait)
 app.command()(verify.verify)
 app.command()(balance.balance)
+app.command()(advise.advise)
 app.command("force-promote")(promote.force_promote)
 app.command("import")(import_files.import_command)
 app.command()(rebalance.plan)

@@ -98,15 +98,16 @@ def _item(document: Mapping[str, Any]) -> Item:
 
 def line_of(item: Item, *, keys_only: bool = False) -> str:
     """An item as a line of an export, without its end."""
-    document: dict[str, Any] = _text_or_base64("key", item.key)
+    document: dict[str, Any] = text_or_base64("key", item.key)
     if not keys_only:
-        document |= _text_or_base64("value", item.value)
+        document |= text_or_base64("value", item.value)
         document |= {"etag": item.etag, "content_type": item.content_type}
         document |= {"ttl": item.ttl_s} if item.ttl_s is not None else {}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def _text_or_base64(name: str, data: bytes) -> dict[str, str]:
+def text_or_base64(name: str, data: bytes) -> dict[str, str]:
+    """The field that holds these bytes: `name`, or `name_b64` where they are no text."""
     try:
         return {name: data.decode()}
     except UnicodeDecodeError:

@@ -1,0 +1,1 @@
+"""What each strategy of sharding would do with a sample of keys."""
