@@ -1,7 +1,7 @@
 """How hot each partition is on this node: how much is read and written, and of which keys.
 
 Guarantees: every read and write of one key that is served here is counted, by leaders and by copies that may be behind;
-of each 16, about one is looked at (at chance, so that no pattern of the stream escapes) and stands for all of them.
+of each 32, about one is looked at (at chance, so that no pattern of the stream escapes) and stands for all of them.
 Rates are averages that forget half in `HALF_LIFE_MS`. It costs an operation less than 0.3 µs, and a partition with
 traffic `KEPT_KEYS` + 2 x `SAMPLE_KEYS` keys of memory. Scans do not count. Nothing outlives the process. Leaves to
 others: when time passes (`partitions`). Sans-IO.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import cycle
 from math import log
 
 from kvstore.heat.hottest import HottestKeys
@@ -21,10 +22,11 @@ from kvstore.messages import AskHeat, CopyReport, FindSplit, GroupBy, Heat, Heat
 
 HALF_LIFE_MS = 10_000
 ADVANCE_MS = 500
-EVERY = 16
+EVERY = 32
 KEPT_KEYS = 24
 SAMPLE_KEYS = 64
 GROUPS_MAX = 3
+DISTANCES = 4093
 # New weight grows with time; before it gets so large, all of it is brought back to one.
 WEIGHT_MAX = float(1 << 30)
 PER_SECOND = log(2) * 1000 / HALF_LIFE_MS
@@ -34,6 +36,16 @@ GROUPS: dict[GroupBy, Callable[[bytes], bytes]] = {
     GroupBy.SHARD_KEY: shard_key,
     GroupBy.TENANT: tenant_of,
 }
+
+
+def _distances() -> list[int]:
+    """How many operations lie between those that are looked at: 1 to 63, 32 on average, of no pattern (the numbers of
+    a linear congruential generator)."""
+    found, number = [], 1
+    for _ in range(DISTANCES):
+        number = (number * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
+        found.append(1 + (number >> 16) % (2 * EVERY - 1))
+    return found
 
 
 class PartitionHeat:
@@ -51,9 +63,9 @@ class PartitionHeat:
         self._hottest = HottestKeys(KEPT_KEYS)
         self._before = (0, 0)
 
-    def look_at(self, key: bytes, weight: float, is_write: bool) -> None:
-        """An operation of about `EVERY`."""
-        (self.written if is_write else self.read).append(key)
+    def look_at(self, sample: deque[bytes], key: bytes, weight: float) -> None:
+        """One operation of about `EVERY`; `sample` is `read` or `written`."""
+        sample.append(key)
         self._hottest.add(key, weight)
 
     def advance(self, passed_ms: int) -> None:
@@ -96,7 +108,7 @@ class NodeHeat:
         self._by_pid: dict[int, PartitionHeat] = {}
         self._weight = float(EVERY)
         self._left = EVERY
-        self._chance = 1
+        self._distances = cycle(_distances())
         self._advanced_ms: int | None = None
 
     def forget(self, pid: int) -> None:
@@ -105,19 +117,27 @@ class NodeHeat:
 
     def read(self, pid: int, key: bytes) -> None:
         """A read is served."""
-        heat = self._by_pid.get(pid) or self._begin(pid)
+        try:
+            heat = self._by_pid[pid]
+        except KeyError:
+            heat = self._begin(pid)
         heat.reads += 1
         self._left -= 1
-        if self._left <= 0:
-            self._look_at(heat, key, False)
+        if not self._left:
+            self._left = next(self._distances)
+            heat.look_at(heat.read, key, self._weight)
 
     def write(self, pid: int, key: bytes) -> None:
         """A write is taken."""
-        heat = self._by_pid.get(pid) or self._begin(pid)
+        try:
+            heat = self._by_pid[pid]
+        except KeyError:
+            heat = self._begin(pid)
         heat.writes += 1
         self._left -= 1
-        if self._left <= 0:
-            self._look_at(heat, key, True)
+        if not self._left:
+            self._left = next(self._distances)
+            heat.look_at(heat.written, key, self._weight)
 
     def transact(self, pid: int, part: TxnPart) -> None:
         """A part of a transaction is taken: as if the branch `then` were carried out, which is not known yet."""
@@ -128,12 +148,6 @@ class NodeHeat:
 
     def _begin(self, pid: int) -> PartitionHeat:
         return self._by_pid.setdefault(pid, PartitionHeat())
-
-    def _look_at(self, heat: PartitionHeat, key: bytes, is_write: bool) -> None:
-        # The numbers of a linear congruential generator: 1 to 31, 16 on average.
-        self._chance = (self._chance * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
-        self._left = 1 + (self._chance >> 16) % (2 * EVERY - 1)
-        heat.look_at(key, self._weight, is_write)
 
     def advance(self, now: Instant) -> None:
         """Time has passed."""
