@@ -73,11 +73,11 @@ def _write(data: bytes) -> FastRequest | None:
         return None
     try:
         token, if_match, if_none_match = _of_write(fields)
+        content_type = _value_of(fields, _TYPE_FIELD)
         if found[1] == b"DELETE":
             return None if body else FastRequest("DELETE", found[2], None, "", token, if_match, if_none_match)
         if _LENGTH_FIELD not in fields:
             return None
-        content_type = _value_of(fields, _TYPE_FIELD)
         kind = DEFAULT_CONTENT_TYPE if content_type is None else check_content_type(content_type)
     except (_Repeated, BadRequest):
         return None

@@ -106,9 +106,11 @@ def parsed(loop: asyncio.AbstractEventLoop, data: bytes) -> tuple[Any, bytes]:
 
 
 @given(requests())
+@example(b"DELETE /v1/kv/a HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\nContent-Type: a/b\r\n\r\n")
 @example(b"PUT /v1/kv/a HTTP/1.1\r\nContent-Length: 3\r\nHost: h\r\nContent-Type: text/plain\r\n\r\nabc")
 @example(b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\nUser-Agent: curl/7\r\nAccept: */*\r\n\r\n")
 @example(b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\nUser-Agent: x\r\nUser-Agent: x\r\n\r\n")
+@example(b"DELETE /v1/kv/a HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\nContent-Type: a/b\r\n\r\n")
 @example(b"PUT /v1/kv/a HTTP/1.1\r\nUser-Agent: x\r\nContent-Length: 0\r\nUser-Agent: x\r\nHost: h\r\n\r\n")
 def test_whatever_is_recognised_is_what_the_parser_reads(loop: asyncio.AbstractEventLoop, data: bytes) -> None:
     request = recognise(data)
