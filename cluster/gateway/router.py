@@ -82,6 +82,18 @@ class Router:
             raise self._not_placed(keyspace, entry)
         return entry
 
+    def is_placed(self, keyspace: str) -> bool:
+        """Whether all of a keyspace's partitions have entries."""
+        known = self._keyspaces.get(keyspace)
+        return known is not None and not known.is_deleted and self.map.entries.keys() >= set(known.pids)
+
+    def pids_within(self, keyspace: str, start: bytes, end: bytes) -> Sequence[int]:
+        """The partitions that may have keys from `start` up to but not including `end` (empty: no end), in order, by
+        what is known of the keyspace; raises NotFound and NoLeader where it is not there or not placed."""
+        if not self.is_placed(keyspace):
+            raise self._missing(keyspace) if keyspace not in self._partitioners else self._not_placed(keyspace, None)
+        return self._partitioners[keyspace].pids_within(start, end)
+
     def entries(self, keyspace: str) -> list[Entry]:
         """The map entries of all partitions of a keyspace; raises as `entries_within`."""
         return self.entries_within(keyspace)

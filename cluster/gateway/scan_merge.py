@@ -99,6 +99,7 @@ class ScanMerge:
     Attributes:
         unassigned: partitions that no node is asked for.
         missing: partitions that were given up.
+        rest, left: what has not left yet of the range, and of the items that are wanted.
         page_bytes, reads_ahead: as given; they may be changed.
     """
 
@@ -114,10 +115,10 @@ class ScanMerge:
     ) -> None:
         self.unassigned = {pid for pid, _ in by_leader.get("", ())}
         self.missing: set[int] = set()
+        self.rest = keys
+        self.left = limit
         self._partitions = max(1, sum(map(len, by_leader.values())))
-        self._rest = keys
         self._style = style
-        self._left = limit
         self.page_bytes = page_bytes
         self.reads_ahead = reads_ahead
         self._sources = {node: _Source(parts, keys) for node, parts in by_leader.items() if node}
@@ -125,7 +126,7 @@ class ScanMerge:
     @property
     def is_over(self) -> bool:
         """Whether everything that is wanted has left."""
-        if self._left <= 0 or self._rest.is_empty:
+        if self.left <= 0 or self.rest.is_empty:
             return True
         return not self.unassigned and all(one.is_done and not one.keys for one in self._sources.values())
 
@@ -134,7 +135,7 @@ class ScanMerge:
         former = self._sources.get(node)
         given = [*parts] if former is None else [*former.parts, *parts]
         self.unassigned.difference_update(pid for pid, _ in given)
-        self._sources[node] = _Source(given, self._rest)
+        self._sources[node] = _Source(given, self.rest)
 
     def give_up(self, pids: Iterable[int]) -> None:
         """Go on without these unassigned partitions."""
@@ -171,8 +172,8 @@ class ScanMerge:
 
     def _share(self, parts: int) -> int:
         """How many items of a node with so many partitions are mostly enough: its share and a little more."""
-        share = self._left * parts / self._partitions
-        return min(self._left, math.ceil(share + 1.5 * math.sqrt(share)) + 1)
+        share = self.left * parts / self._partitions
+        return min(self.left, math.ceil(share + 1.5 * math.sqrt(share)) + 1)
 
     def take_page(self, node: str, page: Scanned) -> list[tuple[int, Fault]]:
         """The answer of a node; returns what it does not answer for, which is unassigned again."""
@@ -203,17 +204,17 @@ class ScanMerge:
         live = [one for one in sources if not one.is_done]
         if self.unassigned or any(one.covered is None for one in live):
             return Piece([], [])
-        reverse = self._rest.reverse
+        reverse = self.rest.reverse
         frontiers = [one.covered for one in live if one.covered is not None]
         bound = (max(frontiers) if reverse else min(frontiers)) if frontiers else None
         pairs: list[tuple[bytes, bytes]] = []
         for source in sources:
             pairs += source.take(_count_up_to(source.keys, bound, reverse))
         pairs.sort(key=itemgetter(0), reverse=reverse)
-        del pairs[self._left :]
-        self._left -= len(pairs)
+        del pairs[self.left :]
+        self.left -= len(pairs)
         if pairs:
-            self._rest = self._rest.after(pairs[-1][0])
+            self.rest = self.rest.after(pairs[-1][0])
         return Piece([key for key, _ in pairs], [item for _, item in pairs])
 
 

@@ -1,32 +1,37 @@
 """Scans and counts of a range over all partitions of a keyspace.
 
 Guarantees: a scan gives every key that exists, unchanged, for the whole scan exactly once and in order, through
-failovers and moves, or raises; a partition without leader is waited for as long as a request may wait, and then named,
-or given up where the caller allows it; what is held is about two pages of each node. Leaves to others: the merging
-(`scan_merge`), parameters and text forms (`scan_routes`). PROTOCOL "Range scans".
+failovers, moves, splits and merges, or raises; a partition without leader is waited for as long as a request may wait,
+and then named, or given up where the caller allows it; what is held is about two pages of each node. Leaves to others:
+which partitions are asked together (`scan_legs`), the merging (`scan_merge`), parameters and text forms
+(`scan_routes`). PROTOCOL "Range scans".
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import accumulate
 
 import msgspec
 
-from cluster.gateway.courtesy import PAGE_BYTES, Courtesy
+from cluster.gateway.courtesy import Courtesy
 from cluster.gateway.dispatch import Dispatcher, Pauses
 from cluster.gateway.router import Router
+from cluster.gateway.scan_legs import Walk
 from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, Piece, ScanMerge
 from kvstore.errors import KvError, Locked, NoLeader, from_code
-from kvstore.map_values import Entry
+from kvstore.map_values import Entry, KeyspaceInfo
 from kvstore.messages import Body, Counted, CountKeys, Failed, Fault, Scanned
 from kvstore.rpc.connection import NotSent, RpcError
 
 ATTEMPT_S = 2.0
 # What a node says of a partition that another one may answer for, or itself a little later.
 TRIED_AGAIN = frozenset(("wrong_leader", "no_leader", "overloaded", "locked"))
+
+# Strategies under which keys may change their partition.
+RESHAPED = frozenset(("range", "directory"))
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -99,21 +104,21 @@ class Scans:
             Locked: transactions hold keys of a partition; never with `allow_partial`.
         """
         # One more tells whether this is the last page.
-        merge = self._merge(keyspace, keys, style, limit=limit + 1)
+        walk = Walk(keyspace, keys, style, limit + 1)
         found: list[bytes] = []
         items: list[bytes] = []
         left_bytes = self._page_bytes_max
-        async with aclosing(self._pieces(merge, allow_partial)) as pieces:
+        async with aclosing(self._pieces(walk, allow_partial)) as pieces:
             async for piece in pieces:
                 count = _count_within(piece.items, left_bytes)
                 found += piece.keys[:count]
                 items += piece.items[:count]
                 if count < len(piece.items):
-                    return Page(items, found[-1], sorted(merge.missing))
+                    return Page(items, found[-1], sorted(walk.missing))
                 left_bytes -= sum(map(len, piece.items))
                 hold(self._page_bytes_max - left_bytes)
         last_key = found[limit - 1] if len(items) > limit else None
-        return Page(items[:limit], last_key, sorted(merge.missing))
+        return Page(items[:limit], last_key, sorted(walk.missing))
 
     async def stream(
         self,
@@ -130,63 +135,63 @@ class Scans:
         Args:
             is_courteous: whether it leaves room to other requests.
         """
-        merge = self._merge(keyspace, keys, style, limit=NO_LIMIT if limit is None else limit, reads_ahead=True)
+        walk = Walk(keyspace, keys, style, NO_LIMIT if limit is None else limit, reads_ahead=True)
         courtesy = Courtesy(self._dispatcher.carried, self._loop.time())
-        async with aclosing(self._pieces(merge, allow_partial)) as pieces:
+        async with aclosing(self._pieces(walk, allow_partial)) as pieces:
             async for piece in pieces:
                 yield piece
                 if not is_courteous:
                     continue
                 rest_s = courtesy.rest_s(self._dispatcher.carried, self._loop.time())
-                merge.page_bytes, merge.reads_ahead = courtesy.page_bytes, not courtesy.is_shared
+                walk.page_bytes, walk.reads_ahead = courtesy.page_bytes, not courtesy.is_shared
                 if rest_s:
                     await asyncio.sleep(rest_s)
                     courtesy.rested(self._loop.time())
-        if merge.missing:
-            yield Piece([], [], tuple(sorted(merge.missing)))
+        if walk.missing:
+            yield Piece([], [], tuple(sorted(walk.missing)))
 
     async def count(self, keyspace: str, keys: KeyRange, allow_partial: bool) -> tuple[int, list[int]]:
-        """How many keys there are in the range, and the partitions that were given up; raises as `page`."""
-        pids = {entry.pid for entry in self._router.entries(keyspace)}
-        if keys.is_empty:
-            return 0, []
-        left = dict.fromkeys(pids, keys.start)
-        total, patience = 0, Patience(self._dispatcher)
-        missing: list[int] = []
-        while left:
-            counted = await self._count_once(left, keys.end, patience)
-            total += sum(count for _, count, _ in counted)
-            for pid, _, next_start in counted:
-                if next_start is None:
-                    del left[pid]
-                else:
-                    left[pid] = next_start
-            if counted:
-                patience.progressed()
-            elif lost := await patience.wait(left):
-                if not allow_partial:
-                    raise patience.error(lost)
-                missing += lost
-                left = {pid: start for pid, start in left.items() if pid not in lost}
-        return total, sorted(missing)
+        """How many keys there are in the range, and the partitions that were given up; raises as `page`. Where keys
+        change their partition it begins anew."""
+        patience = Patience(self._dispatcher)
+        missing: set[int] = set()
+        while True:
+            info, pids = self._known(keyspace, keys)
+            total = await self._count(info, pids, keys, allow_partial, patience, missing)
+            if total is not None:
+                return total, sorted(missing)
 
     # ---- scanning -----------------------------------------------------------------------------------------------
 
-    def _merge(
-        self, keyspace: str, keys: KeyRange, style: ItemStyle, *, limit: int, reads_ahead: bool = False
-    ) -> ScanMerge:
-        by_leader = self._router.by_leader(keyspace)
-        return ScanMerge(by_leader, keys, style, limit=limit, page_bytes=PAGE_BYTES, reads_ahead=reads_ahead)
-
-    async def _pieces(self, merge: ScanMerge, allow_partial: bool) -> AsyncGenerator[Piece, None]:
+    async def _pieces(self, walk: Walk, allow_partial: bool) -> AsyncGenerator[Piece, None]:
+        """The scan, leg after leg; where keys change their partition it goes on behind the last key that left, by the
+        new map."""
         patience = Patience(self._dispatcher)
+        while walk.rest is not None and walk.left > 0:
+            info, pids = self._known(walk.keyspace, walk.rest)
+            if walk.rest.is_empty:
+                return
+            leg = walk.leg(info, pids)
+            merge = walk.merge(leg, self._parts_by_leader(info, leg.pids, walk.missing, patience))
+            async with aclosing(self._merged(merge, info, walk, patience, allow_partial)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            walk.went(leg, merge)
+
+    async def _merged(
+        self, merge: ScanMerge, info: KeyspaceInfo, walk: Walk, patience: Patience, allow_partial: bool
+    ) -> AsyncGenerator[Piece, None]:
+        """One leg; it is not over where keys have changed their partition since `info`."""
         calls: list[tuple[str, asyncio.Future[Body]]] = []
         try:
             while not merge.is_over:
+                walk.steer(merge)
                 if merge.unassigned:
                     # What a node was asked ahead for is not all that it will have to be asked for.
                     await self._settle(merge, calls, patience)
-                    self._assign(merge, patience)
+                    if self._is_redrawn(info):
+                        return
+                    self._assign(merge, info, patience)
                 self._ask(merge, calls, patience)
                 await self._settle(merge, calls, patience)
                 piece = merge.take()
@@ -196,24 +201,54 @@ class Scans:
                         # The next pages are made while this one leaves.
                         self._ask(merge, calls, patience)
                     yield piece
-                elif merge.unassigned and (lost := await patience.wait(merge.unassigned)):
+                elif not merge.unassigned or self._is_redrawn(info):
+                    continue
+                elif lost := await patience.wait(merge.unassigned):
                     if not allow_partial:
                         raise patience.error(lost)
                     merge.give_up(lost)
+                    walk.missing |= lost
         finally:
             for _, future in calls:
                 future.cancel()
 
-    def _assign(self, merge: ScanMerge, patience: Patience) -> None:
-        for node, entries in self._by_leader(merge.unassigned, patience).items():
+    def _known(self, keyspace: str, keys: KeyRange) -> tuple[KeyspaceInfo, Sequence[int]]:
+        """The keyspace, and its partitions that may have keys of the range; raises NotFound and NoLeader."""
+        pids = self._router.pids_within(keyspace, keys.start, keys.end)
+        return self._router.map.keyspaces[keyspace], pids
+
+    def _is_redrawn(self, info: KeyspaceInfo) -> bool:
+        """Whether keys have changed their partition since."""
+        return self._router.map.keyspaces.get(info.name) != info
+
+    def _parts_by_leader(
+        self, info: KeyspaceInfo, pids: Sequence[int], missing: Collection[int], patience: Patience
+    ) -> Mapping[str, Sequence[tuple[int, int]]]:
+        """These partitions but those given up, as `ScanMerge` takes them."""
+        if not missing and info.strategy not in RESHAPED and len(pids) == len(info.pids):
+            return self._router.by_leader(info.name)
+        asked = [pid for pid in pids if pid not in missing]
+        by_leader = {
+            node: [(entry.pid, entry.ver) for entry in entries]
+            for node, entries in self._by_leader(asked, info, patience).items()
+        }
+        led = {pid for parts in by_leader.values() for pid, _ in parts}
+        by_leader[""] = [(pid, 0) for pid in asked if pid not in led]
+        return by_leader
+
+    def _assign(self, merge: ScanMerge, info: KeyspaceInfo, patience: Patience) -> None:
+        for node, entries in self._by_leader(merge.unassigned, info, patience).items():
             merge.assign(node, [(entry.pid, entry.ver) for entry in entries])
 
-    def _by_leader(self, pids: Iterable[int], patience: Patience) -> dict[str, list[Entry]]:
-        """The entries of these partitions by the node that leads them, as far as one does."""
+    def _by_leader(self, pids: Iterable[int], info: KeyspaceInfo, patience: Patience) -> dict[str, list[Entry]]:
+        """The entries of these partitions by the node that leads them, as far as one does and their keys are those
+        that the keyspace as it is known gives them."""
         by_leader: dict[str, list[Entry]] = {}
         for pid in pids:
             entry = self._router.map.entries[pid]
-            if entry.leader is None:
+            if entry.layout > info.layout:
+                patience.reasons[pid] = "has other keys than before, and control has not told yet which"
+            elif entry.leader is None:
                 patience.reasons[pid] = "has no leader"
             else:
                 by_leader.setdefault(entry.leader.node, []).append(entry)
@@ -242,12 +277,45 @@ class Scans:
 
     # ---- counting -----------------------------------------------------------------------------------------------
 
+    async def _count(
+        self,
+        info: KeyspaceInfo,
+        pids: Sequence[int],
+        keys: KeyRange,
+        allow_partial: bool,
+        patience: Patience,
+        missing: set[int],
+    ) -> int | None:
+        """How many keys there are, None where they have changed their partition meanwhile."""
+        if keys.is_empty:
+            return 0
+        left = {pid: keys.start for pid in pids if pid not in missing}
+        total = 0
+        while left:
+            counted = await self._count_once(left, keys.end, info, patience)
+            total += sum(count for _, count, _ in counted)
+            for pid, _, next_start in counted:
+                if next_start is None:
+                    del left[pid]
+                else:
+                    left[pid] = next_start
+            if counted:
+                patience.progressed()
+            if left and self._is_redrawn(info):
+                return None
+            if not counted and (lost := await patience.wait(left)):
+                if not allow_partial:
+                    raise patience.error(lost)
+                missing |= lost
+                left = {pid: start for pid, start in left.items() if pid not in lost}
+        return total
+
     async def _count_once(
-        self, left: dict[int, bytes], end: bytes, patience: Patience
+        self, left: dict[int, bytes], end: bytes, info: KeyspaceInfo, patience: Patience
     ) -> list[tuple[int, int, bytes | None]]:
         """Ask each leader once for what is left to count."""
         calls = []
-        for node, entries in self._by_leader(left, patience).items():
+        for node, entries in self._by_leader(left, info, patience).items():
             asked = CountKeys([(entry.pid, entry.ver, left[entry.pid]) for entry in entries], end)
             future = self._call(node, asked, [entry.pid for entry in entries], patience)
             if future is not None:
