@@ -639,7 +639,8 @@ class TxnIf(Value, frozen=True):
 
 
 class TxnOp(Value, frozen=True):
-    """An operation of a transaction; `index` is its place in its branch."""
+    """An operation of a transaction; `index` is its place in its branch. Of an increase, `ttl_ms` is for a key that is
+    not there."""
 
     index: int
     kind: OpKind

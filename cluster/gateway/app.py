@@ -110,6 +110,7 @@ async def serve(
             timeout_s=settings.request_timeout_s,
             max_value_bytes=settings.max_value_bytes,
             rng=random.Random(),
+            ask=control.ask,
         )
         stack.push_async_callback(dispatcher.close)
         stack.callback(control.subscribe(dispatcher.take))
@@ -120,6 +121,7 @@ async def serve(
             timeout_s=settings.request_timeout_s,
             answer_bytes_max=TXN_ANSWER_BYTES_MAX,
             rng=random.Random(),
+            tenants=dispatcher.tenants,
             call=_call(settings, dispatcher.links.call),
         )
         stack.push_async_callback(transactions.close)
@@ -163,9 +165,10 @@ def _routes(
         transactions,
         max_value_bytes=settings.max_value_bytes,
         batch_answer_bytes_max=settings.batch_answer_bytes_max,
+        zone=settings.zone,
     )
     keys = KeyRoutes(service, max_value_bytes=settings.max_value_bytes, batch_bytes_max=settings.batch_bytes_max)
-    imports = ImportRoutes(service, max_value_bytes=settings.max_value_bytes, patience_s=settings.import_patience_s)
+    imports = ImportRoutes(service, patience_s=settings.import_patience_s)
     scans = ScanRoutes(
         Scans(dispatcher, router, page_bytes_max=settings.batch_answer_bytes_max),
         service,

@@ -1,8 +1,9 @@
 """Stale reads: one key, of whichever copy answers.
 
 Guarantees: every copy that the map calls in sync is asked, one after the other, until one answers that is as near to
-the present as was asked for: followers first, those with the fewest such reads under way before the others, the leader
-last; a node that its breaker spares is passed over. Where none answers the copies are asked again, as long as the
+the present as was asked for: those in the gateway's own zone first, among them followers, the leader last, and those
+with the fewest such reads under way before the others; a node that its breaker spares is passed over. A key whose
+tenant has no keys is not there, as of now. Where none answers the copies are asked again, as long as the
 request's patience lasts, unless all their nodes have been away for long. Leaves to others: how far behind a copy is
 (the node), links and patience (`dispatch`).
 """
@@ -13,10 +14,10 @@ import asyncio
 from collections import Counter
 
 from cluster.gateway.dispatch import Dispatcher
-from cluster.gateway.flight import Flight
+from cluster.gateway.flight import NOTHING, Flight
 from cluster.gateway.operations import Get, Result
-from cluster.gateway.router import Router
-from kvstore.errors import KvError, Locked, NoLeader, from_code
+from cluster.gateway.router import Router, TenantNotKnown
+from kvstore.errors import KeyNotFound, KvError, Locked, NoLeader, from_code
 from kvstore.map_values import Entry
 from kvstore.messages import Failed, ReadOne, ReadStale, StaleResult
 from kvstore.rpc.connection import NotSent, RpcError
@@ -25,9 +26,13 @@ ATTEMPT_S = 1.0
 
 
 class CopyReads:
-    """Args: max_value_bytes: the largest value that is handed on."""
+    """Args:
+    max_value_bytes: the largest value that is handed on.
+    zone: of this gateway, empty where it is in none.
+    """
 
-    def __init__(self, dispatcher: Dispatcher, router: Router, max_value_bytes: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, router: Router, max_value_bytes: int, zone: str) -> None:
+        self._zone = zone
         self._dispatcher = dispatcher
         self._router = router
         self._max_value_bytes = max_value_bytes
@@ -57,7 +62,16 @@ class CopyReads:
 
     async def _attempt(self, get: Get, max_stale_ms: int | None, end_s: float) -> tuple[Result, int] | KvError:
         """Ask every copy once, or until one answers."""
-        entry = self._router.route(get.keyspace, get.key)
+        try:
+            entry = self._router.route(get.keyspace, get.key)
+        except TenantNotKnown as unknown:
+            if await self._dispatcher.tenants.settle(unknown, assign=False):
+                return unknown
+            return KeyNotFound(NOTHING), 0
+        except NoLeader as unrouted:
+            if not self._router.is_placed(get.keyspace):
+                raise
+            return unrouted
         asked = ReadStale(ReadOne(entry.pid, entry.ver, get.key), max_stale_ms)
         error: KvError = NoLeader(f"no copy of partition {entry.pid} can answer; none is in sync")
         nodes = self._order(entry)
@@ -81,7 +95,15 @@ class CopyReads:
         self._turn += 1
         start = self._turn % len(nodes) if nodes else 0
         # Sorting is stable: those with equally much to do take turns.
-        return sorted(nodes[start:] + nodes[:start], key=lambda node: (node == leader, self._under_way[node]))
+        return sorted(
+            nodes[start:] + nodes[:start],
+            key=lambda node: (self._is_far(node), node == leader, self._under_way[node]),
+        )
+
+    def _is_far(self, node: str) -> bool:
+        """Whether it is in another zone than this gateway, which is in one."""
+        known = self._router.map.nodes.get(node)
+        return bool(self._zone) and (known is None or known.zone != self._zone)
 
     async def _ask(self, node: str, asked: ReadStale, end_s: float) -> StaleResult | KvError:
         """The answer of one node, or why there is none."""

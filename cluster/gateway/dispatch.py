@@ -3,7 +3,9 @@
 Guarantees: every operation ends in exactly one result, within the deadline; a write whose attempt may have been applied
 is sent again under the same number or token, and ends in the outcome stored under it or as `OutcomeUnknown`; while a
 partition changes its leader its operations wait, as far as their deadline allows, and only behind a node that has been
-away for longer than that takes they fail at once. Operations of one call to `carry` go out together, one message per
+away for longer than that takes they fail at once; so do they while it is not known yet which keys a partition has. An
+operation whose key has another partition than at its last attempt goes there, but for a write without a token whose
+attempt may have been carried out. Operations of one call to `carry` go out together, one message per
 node and kind. Leaves to others: order within a batch (`router.waves`), limits of what is asked (`service`). PROTOCOL
 "Write path", "Idempotency".
 """
@@ -18,7 +20,8 @@ from cluster.gateway.flight import ANSWER_IS_FULL, Flight
 from cluster.gateway.links import NodeLinks
 from cluster.gateway.numbers import Numbers
 from cluster.gateway.operations import Change, Get, Operation, Result
-from cluster.gateway.router import Router
+from cluster.gateway.router import Router, TenantNotKnown
+from cluster.gateway.tenants import Ask, Tenants
 from kvstore.errors import BodyTooLarge, KvError, NoLeader, from_code
 from kvstore.messages import Absence, Body, Failed, Fault, MapUpdate, Read, ReadResult, Write, WriteResult
 from kvstore.rpc.client import Identity
@@ -32,6 +35,8 @@ RESERVE = 0.1
 READ_ANSWER_BYTES_MAX = 60 * 1024 * 1024
 # Outcomes of a write's own number or token, whoever was asked for them and when.
 STORED = frozenset(("precondition_failed", "token_reused"))
+# What control answers that may be asked again.
+AGAIN = frozenset((429, 503))
 
 
 class Pauses:
@@ -61,9 +66,11 @@ class Dispatcher:
         draw_incarnation: asks control for a higher one.
         timeout_s: how long an operation may take in all.
         max_value_bytes: the largest value, by which the number of reads in one call is bounded.
+        ask: asks control whose tenants are.
 
     Attributes:
         carried: how many calls to `carry` there were.
+        tenants: what is known of those that are not in the map.
     """
 
     def __init__(
@@ -76,7 +83,9 @@ class Dispatcher:
         timeout_s: float,
         max_value_bytes: int,
         rng: random.Random,
+        ask: Ask,
     ) -> None:
+        self.tenants = Tenants(ask, router)
         self.links = NodeLinks(identity, rng)
         self.carried = 0
         self.numbers = Numbers(incarnation)
@@ -95,6 +104,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Cut every link."""
+        await self.tenants.close()
         if self._renewing is not None:
             self._renewing.cancel()
         await self.links.close()
@@ -184,6 +194,13 @@ class Dispatcher:
     async def _attempt(self, flight: Flight, positions: Sequence[int]) -> None:
         """Try these operations once; each gets a result, and those that may be tried again are noted."""
         reads, writes = self._by_leader(flight, positions)
+        if flight.homeless:
+            found = self._by_leader(flight, await self._find_homes(flight))
+            for groups, more in zip((reads, writes), found, strict=True):
+                for node, group in more.items():
+                    groups.setdefault(node, []).extend(group)
+            flight.fail_again([position for position, _ in flight.homeless], NoLeader("the tenant's keys are moving"))
+            flight.homeless.clear()
         for node, group in writes.items():
             body = Write([flight.write_one(position) for position in group])
             self._send(flight, node, group, body, WRITE_ATTEMPT_S)
@@ -203,8 +220,11 @@ class Dispatcher:
             operation = flight.operations[position]
             try:
                 entry = self._router.route(operation.keyspace, operation.key)
+            except TenantNotKnown as error:
+                flight.homeless.append((position, error))
+                continue
             except KvError as error:
-                flight.fail((position,), error)
+                self._unrouted(flight, position, error)
                 continue
             if entry.leader is None:
                 flight.fail_again((position,), NoLeader(f"partition {entry.pid} has no leader"))
@@ -217,6 +237,35 @@ class Dispatcher:
                     continue
             groups.setdefault(entry.leader.node, []).append(position)
         return reads, writes
+
+    def _unrouted(self, flight: Flight, position: int, error: KvError) -> None:
+        """There is no partition to ask: wait for news of one that is there, but not for a cluster or a keyspace."""
+        is_placed = self._router.is_placed(flight.operations[position].keyspace)
+        is_waited_for = isinstance(error, NoLeader) and is_placed
+        (flight.fail_again if is_waited_for else flight.fail)((position,), error)
+
+    async def _find_homes(self, flight: Flight) -> list[int]:
+        """Ask whose partitions have the keys of tenants that are not known here; those that may be tried now. Reads of
+        a tenant that has none have found nothing."""
+        homeless, flight.homeless = flight.homeless, []
+        unknown = {(error.keyspace, error.tenant, self._writes(flight, at)): error for at, error in homeless}
+        settling = (self.tenants.settle(error, assign) for (_, _, assign), error in unknown.items())
+        settled = dict(zip(unknown, await asyncio.gather(*settling, return_exceptions=True), strict=True))
+        found: list[int] = []
+        for at, error in homeless:
+            outcome = settled[error.keyspace, error.tenant, self._writes(flight, at)]
+            if isinstance(outcome, KvError):
+                (flight.fail_again if outcome.status in AGAIN else flight.fail)((at,), outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            elif outcome:
+                found.append(at)
+            else:
+                flight.take_absent(at)
+        return found
+
+    def _writes(self, flight: Flight, position: int) -> bool:
+        return isinstance(flight.operations[position], Change)
 
     def _send_reads(self, flight: Flight, node: str, positions: Sequence[int]) -> None:
         if flight.answer_bytes_left < 0:

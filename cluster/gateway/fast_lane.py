@@ -98,7 +98,7 @@ class FastLane:
     def begin(self, caller: Caller, request: FastRequest) -> bool:
         """Begin to answer; False where the request has to go the long way."""
         value = request.value
-        if value is not None and len(value) > self._max_value_bytes:
+        if value is not None and (len(value) > self._max_value_bytes or self._has_rules()):
             return False
         try:
             entry = self._router.route(KEYSPACE, request.key)
@@ -112,6 +112,11 @@ class FastLane:
             self._write(caller, entry, entry.leader.node, request)
         self._send_soon()
         return True
+
+    def _has_rules(self) -> bool:
+        """Whether values are asked for what only the long way sees to."""
+        known = self._router.map.keyspaces.get(KEYSPACE)
+        return known is not None and (known.default_ttl_ms > 0 or known.max_value_bytes > 0)
 
     def _send_soon(self) -> None:
         if not self._is_due:

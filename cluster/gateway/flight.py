@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from cluster.gateway.numbers import Lane
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
+from cluster.gateway.router import TenantNotKnown
 from kvstore.errors import BodyTooLarge, KeyNotFound, KvError, NoLeader, OutcomeUnknown
 from kvstore.map_values import Entry
 from kvstore.messages import Absence, Body, ReadOne, WriteOne, Written
@@ -22,6 +23,9 @@ from kvstore.versions import etag
 WRONG_LEADERS_MAX = 5
 # Of a write that has a token of its client's, and needs no number.
 NO_LANE = Lane(0, 0)
+NOTHING = "nothing is stored under this key"
+# Tells the absence of a tenant's key from no other: a tenant that once had keys is known for ever.
+NEVER_THERE: Absence = (0, 0)
 ANSWER_IS_FULL = "the answer is full: get this key in another batch"
 
 
@@ -39,6 +43,7 @@ class Flight:
         "answer_bytes_left",
         "deadline_s",
         "entries",
+        "homeless",
         "is_quorum",
         "numbers",
         "operations",
@@ -66,6 +71,7 @@ class Flight:
         self.results: list[Result] = [_UNTRIED] * len(operations)
         self.entries: dict[int, Entry] = {}
         self.again: list[int] = []
+        self.homeless: list[tuple[int, TenantNotKnown]] = []
         self.sent: list[tuple[str, Sequence[int], asyncio.Future[Body]]] = []
         self.wrong_leaders: dict[int, int] = {}
         self.numbers: dict[int, tuple[Lane, int]] = {}
@@ -135,10 +141,16 @@ class Flight:
             lane, number = self.numbers.pop(position)
             lane.settle(number)
 
+    def take_absent(self, position: int) -> None:
+        """The key of a read belongs to nobody who has any keys."""
+        self.results[position] = KeyNotFound(NOTHING)
+        if self.tells_absences:
+            self.absences[position] = NEVER_THERE
+
     def take_row(self, position: int, row: bytes | None, now_ms: int) -> None:
         """A read was answered with the row of its key, None where there is none."""
         if row is None:
-            self.results[position] = KeyNotFound("nothing is stored under this key")
+            self.results[position] = KeyNotFound(NOTHING)
             return
         try:
             stored = decode_value(row)

@@ -28,14 +28,12 @@ _JSON = msgspec.json.Encoder()
 
 class ImportRoutes:
     """Args:
-    max_value_bytes: the largest value of an item.
     patience_s: how long items that are refused for now are tried again without progress, in seconds.
     """
 
-    def __init__(self, service: KvService, *, max_value_bytes: int, patience_s: float) -> None:
+    def __init__(self, service: KvService, *, patience_s: float) -> None:
         self._service = service
         self._patience_s = patience_s
-        self._max_value_bytes = max_value_bytes
 
     async def import_items(self, request: Request, keyspace: str, query: str) -> Answer:
         """Store every item of the body."""
@@ -45,7 +43,7 @@ class ImportRoutes:
         parse_query(query, ())
         if IDEMPOTENCY_KEY in request.headers:
             raise BadRequest(f"{IDEMPOTENCY_KEY}: an import takes none")
-        parser = _parser_of(request.headers.get(hdrs.CONTENT_TYPE, ""))(keyspace, self._max_value_bytes)
+        parser = _parser_of(request.headers.get(hdrs.CONTENT_TYPE, ""))(keyspace, self._service.rules(keyspace))
         window = self._service.open_import(self._patience_s)
         ended: KvError | None = None
         try:

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from cluster.gateway.conditions import CONTENT_TYPE_BYTES_MAX, check_content_type
 from cluster.gateway.item_fields import TEXT_BYTES_MAX, bytes_of, distinct_fields, required, ttl_ms_of
 from cluster.gateway.operations import Change
+from cluster.gateway.value_rules import ValueRules
 from kvstore.errors import BadBody, KvError
 from kvstore.keys import KEY_BYTES_MAX, check_key
 
@@ -58,16 +59,16 @@ class ItemParser(ABC):
     """Takes a body piece by piece.
 
     Args:
-        max_value_bytes: the largest value.
+        rules: what the keyspace asks of its values.
 
     Attributes:
         line: the line being read, which is the bad one after an error.
     """
 
-    def __init__(self, keyspace: str, max_value_bytes: int) -> None:
+    def __init__(self, keyspace: str, rules: ValueRules) -> None:
         self.line = 1
         self._keyspace = keyspace
-        self._max_value_bytes = max_value_bytes
+        self._rules = rules
 
     @property
     @abstractmethod
@@ -85,20 +86,18 @@ class ItemParser(ABC):
     def _item(self, fields: _Fields, key: bytes, value: bytes) -> Item:
         try:
             check_key(key)
-            content_type = check_content_type(fields.content_type)
+            change = Change(self._keyspace, key, value, check_content_type(fields.content_type), ttl_ms_of(fields.ttl))
+            return Item(self.line, self._rules.applied(change))
         except KvError as error:
             raise BadBody(error.detail) from error
-        if len(value) > self._max_value_bytes:
-            raise BadBody(f"a value has at most {self._max_value_bytes} bytes, this one has {len(value)}")
-        return Item(self.line, Change(self._keyspace, key, value, content_type, ttl_ms_of(fields.ttl)))
 
 
 class JsonLines(ItemParser):
     """One JSON object a line (NDJSON); empty lines are skipped, and the last one needs no end."""
 
-    def __init__(self, keyspace: str, max_value_bytes: int) -> None:
-        super().__init__(keyspace, max_value_bytes)
-        self._line_bytes_max = ESCAPED_BYTES_MAX * (max_value_bytes + FIELDS_BYTES_MAX)
+    def __init__(self, keyspace: str, rules: ValueRules) -> None:
+        super().__init__(keyspace, rules)
+        self._line_bytes_max = ESCAPED_BYTES_MAX * (rules.max_value_bytes + FIELDS_BYTES_MAX)
         self._kept: list[bytes] = []
         self._kept_bytes = 0
 
@@ -148,9 +147,9 @@ class JsonLines(ItemParser):
 class PackedItems(ItemParser):
     """Maps of MessagePack, one after the other; `key` and `value` are bin."""
 
-    def __init__(self, keyspace: str, max_value_bytes: int) -> None:
-        super().__init__(keyspace, max_value_bytes)
-        self._item_bytes_max = max_value_bytes + KEY_BYTES_MAX + FIELDS_MAX * TEXT_BYTES_MAX
+    def __init__(self, keyspace: str, rules: ValueRules) -> None:
+        super().__init__(keyspace, rules)
+        self._item_bytes_max = rules.max_value_bytes + KEY_BYTES_MAX + FIELDS_MAX * TEXT_BYTES_MAX
         self._fed_bytes = 0
         self._whole_bytes = 0
         self._unpacker = msgpack.Unpacker(
@@ -161,7 +160,7 @@ class PackedItems(ItemParser):
             max_array_len=0,
             max_map_len=FIELDS_MAX,
             max_str_len=TEXT_BYTES_MAX,
-            max_bin_len=max(max_value_bytes, KEY_BYTES_MAX) + 1,
+            max_bin_len=max(rules.max_value_bytes, KEY_BYTES_MAX) + 1,
             max_ext_len=0,
         )
 

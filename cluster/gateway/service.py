@@ -1,8 +1,9 @@
 """What the gateway does for a caller, free of HTTP: one key, batches, imports, transactions, and where a key lives.
 
 Guarantees: takes keys as bytes and small frozen requests, returns small frozen answers or raises `KvError`; a value
-within the size limit only; the operations of a batch on one key happen in order, the others at the same time. Leaves
-to others: reaching the nodes (`dispatch`, `txn.driver`), text forms of anything (`routes`, `bodies`).
+within the size limit only, and with the end that its keyspace gives it where nothing else is said; the operations of a
+batch on one key happen in order, the others at the same time. Leaves to others: reaching the nodes (`dispatch`,
+`txn.driver`), text forms of anything (`routes`, `bodies`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from cluster.gateway.import_window import ImportWindow
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
 from cluster.gateway.router import Router, waves
 from cluster.gateway.snapshots import Snapshots
+from cluster.gateway.value_rules import ValueRules, rules_of
 from cluster.txn.driver import Transactions
 from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding, parse_txn_id
 from kvstore.errors import KeyNotFound, KvError, ValueTooLarge
-from kvstore.messages import OpKind
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class KvService:
     Args:
         max_value_bytes: the largest value that may be put.
         batch_answer_bytes_max: the bytes of values that one batch may return.
+        zone: of this gateway, empty where it is in none; stale reads go to copies there first.
     """
 
     def __init__(
@@ -49,10 +51,11 @@ class KvService:
         *,
         max_value_bytes: int,
         batch_answer_bytes_max: int,
+        zone: str = "",
     ) -> None:
         self._dispatcher = dispatcher
         self._transactions = transactions
-        self._copies = CopyReads(dispatcher, router, max_value_bytes)
+        self._copies = CopyReads(dispatcher, router, max_value_bytes, zone)
         self._snapshots = Snapshots(dispatcher, transactions.transact, batch_answer_bytes_max)
         self._router = router
         self._max_value_bytes = max_value_bytes
@@ -124,10 +127,11 @@ class KvService:
         for position, operation in enumerate(operations):
             if isinstance(operation, KvError):
                 results[position] = operation
-            elif isinstance(operation, Change) and len(operation.value or b"") > self._max_value_bytes:
-                results[position] = self._too_large(len(operation.value or b""))
-            else:
-                asked.append((position, operation))
+                continue
+            try:
+                asked.append((position, self._as_ruled(operation)))
+            except ValueTooLarge as error:
+                results[position] = error
         bytes_left = self._batch_answer_bytes_max
         patience_end_s = self._dispatcher.patience_end_s()
         for wave in waves((operation.key, isinstance(operation, Change)) for _, operation in asked):
@@ -165,10 +169,10 @@ class KvService:
             OutcomeUnknown: it may or may not have been carried out.
             KvError: as the contract says; nothing was changed.
         """
-        for operation in (*transaction.then, *transaction.otherwise):
-            if operation.kind is OpKind.PUT and len(operation.value) > self._max_value_bytes:
-                raise self._too_large(len(operation.value))
-        return await self._transactions.transact(transaction)
+        rules = self.rules(transaction.keyspace)
+        then = tuple(map(rules.applied_to_op, transaction.then))
+        otherwise = tuple(map(rules.applied_to_op, transaction.otherwise))
+        return await self._transactions.transact(msgspec.structs.replace(transaction, then=then, otherwise=otherwise))
 
     async def transaction(self, id_text: str) -> TxnStanding:
         """Where the transaction of this id stands; asking changes nothing.
@@ -186,13 +190,16 @@ class KvService:
         followers = [rid.node for rid in entry.replicas if rid.node != leader]
         return Location(entry.pid, leader, followers, digest, why)
 
-    async def _change(self, change: Change) -> Result:
-        if change.value is not None and len(change.value) > self._max_value_bytes:
-            raise self._too_large(len(change.value))
-        return (await self._dispatcher.carry((change,), 0))[0]
+    def rules(self, keyspace: str) -> ValueRules:
+        """What a keyspace asks of its values."""
+        return rules_of(self._router.map.keyspaces.get(keyspace), self._max_value_bytes)
 
-    def _too_large(self, size: int) -> ValueTooLarge:
-        return ValueTooLarge(f"a value has at most {self._max_value_bytes} bytes, this one has {size}")
+    async def _change(self, change: Change) -> Result:
+        return (await self._dispatcher.carry((self._as_ruled(change),), 0))[0]
+
+    def _as_ruled(self, operation: Operation) -> Operation:
+        """The operation as it is to be carried out; raises ValueTooLarge."""
+        return self.rules(operation.keyspace).applied(operation) if isinstance(operation, Change) else operation
 
 
 _UNTRIED = KvError("not tried")

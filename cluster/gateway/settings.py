@@ -27,6 +27,7 @@ class GatewaySettings(BaseSettings):
     listen: str = "127.0.0.1:8000"
     data: Path | None = None
     store: str = ""
+    zone: str = Field(default="", max_length=64, pattern="^[!-~]*$")
     workers: int = Field(default=1, ge=1, le=256)
     insecure_bind: bool = False
     initial_nodes: int = Field(default=1, ge=1, le=1024)

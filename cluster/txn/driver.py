@@ -2,7 +2,8 @@
 
 Guarantees: a transaction that was begun is driven to its end within its time, whoever still waits for the answer; who
 coordinates runs in callbacks of its calls, so that a transaction costs no task and all that one loop turn asks of a
-node leaves together; breakers hear of every call. Leaves to others: what is asked and answered (`coordinator`), limits
+node leaves together; one whose keys have another partition by then, and that was not carried out, is begun anew;
+breakers hear of every call. Leaves to others: what is asked and answered (`coordinator`), limits
 of what a transaction may hold (`gateway.service`). PROTOCOL "Transactions".
 """
 
@@ -14,17 +15,19 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from cluster.gateway.dispatch import RESERVE, Pauses
 from cluster.gateway.links import NodeLinks
-from cluster.gateway.router import Router
+from cluster.gateway.router import Router, TenantNotKnown
+from cluster.gateway.tenants import Tenants
 from cluster.txn.coordinator import Coordinator
 from cluster.txn.effects import AllFinished, Answer, Effect
-from cluster.txn.exchange import Ask, Exchanges
+from cluster.txn.exchange import Ask, Exchanges, KeysMoved
 from cluster.txn.finished import FinishedNames
 from cluster.txn.lookup import Lookup
 from cluster.txn.names import Names
-from cluster.txn.parts import parts_of, smallest_key
+from cluster.txn.parts import keys_of, parts_of, smallest_key
 from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding
-from kvstore.errors import KvError
+from kvstore.errors import KvError, NoLeader
 from kvstore.map_values import Entry
 from kvstore.messages import Body, Failed, MapUpdate, TxnName
 from kvstore.rpc.connection import NotSent, RpcError
@@ -63,6 +66,7 @@ class Transactions:
     incarnation: of this gateway, never used before.
     timeout_s: how long a request may take.
     answer_bytes_max: the values of one transaction's results take so many bytes at most.
+    tenants: finds those that the map does not know.
     call: how coordinators ask a node; by `links` where none is given.
     """
 
@@ -75,8 +79,10 @@ class Transactions:
         timeout_s: float,
         answer_bytes_max: int,
         rng: random.Random,
+        tenants: Tenants,
         call: Call | None = None,
     ) -> None:
+        self._tenants = tenants
         self._links = links
         self._call = call or links.call
         self._router = router
@@ -99,24 +105,59 @@ class Transactions:
             OutcomeUnknown: it may or may not have been carried out.
             KvError: as the contract says; nothing was changed.
         """
+        end_s = self._loop.time() + self._timeout_s
+        pauses = Pauses(self._rng, self._loop, end_s - self._timeout_s * RESERVE)
+        result = await self._attempt(transaction, self._timeout_s)
+        while isinstance(result, KeysMoved) and await pauses.next():
+            result = await self._attempt(transaction, end_s - self._loop.time())
+        if isinstance(result, KvError):
+            raise result
+        return result
+
+    async def _attempt(self, transaction: Transaction, timeout_s: float) -> TxnOutcome | KvError:
+        """Carry it out where its keys are by the map at hand; `KeysMoved` where they are not there."""
         smallest = smallest_key(transaction)
-        parts = parts_of(transaction, self._router.route)
-        primary = self._router.route(transaction.keyspace, smallest).pid
+        layouts: dict[int, int] = {}
+
+        def route(keyspace: str, key: bytes) -> Entry:
+            entry = self._router.route(keyspace, key)
+            layouts[entry.pid] = entry.layout
+            return entry
+
+        await self._settle_tenants(transaction)
+        try:
+            parts = parts_of(transaction, route)
+            primary = route(transaction.keyspace, smallest).pid
+        except NoLeader as error:
+            if not self._router.is_placed(transaction.keyspace):
+                raise
+            return KeysMoved(error.detail)
         coordinator = Coordinator(
             transaction,
             self._names.first(transaction, primary, smallest),
             parts,
-            Exchanges(self._entry_of, self._links.is_away, self._rng.random),
-            timeout_s=self._timeout_s,
+            Exchanges(self._entry_of, self._links.is_away, self._rng.random, layouts),
+            timeout_s=timeout_s,
             answer_bytes_max=self._answer_bytes_max,
         )
         run = _Run(coordinator, self._loop.create_future())
         self._runs.add(run)
         self._carry_out(run, coordinator.start(self._loop.time()))
-        result = await run.answer
-        if isinstance(result, KvError):
-            raise result
-        return result
+        return await run.answer
+
+    async def _settle_tenants(self, transaction: Transaction) -> None:
+        """Have those tenants a partition that have none; raises as control refuses it."""
+        unknown: dict[bytes, TenantNotKnown] = {}
+        for key in keys_of(transaction):
+            try:
+                self._router.route(transaction.keyspace, key)
+            except TenantNotKnown as error:
+                unknown[error.tenant] = error
+            except NoLeader:
+                # What else is missing is told where it is needed.
+                continue
+        if unknown:
+            await asyncio.gather(*(self._tenants.settle(one, assign=True) for one in unknown.values()))
 
     async def standing(self, name: TxnName) -> TxnStanding:
         """Where a transaction stands; asking changes nothing.

@@ -1,14 +1,15 @@
 """Messages of one transaction to the leaders of its partitions, each asked again until it is answered.
 
 Guarantees: a message is out at most once at a time, always to the leader of its partition by the newest entry, with
-pauses that grow and jitter between the attempts, and never after its time; whether an attempt may have been carried
-out stays known. Leaves to others: sending (`driver`), what answers mean and which of them are final (`coordinator`).
-Sans-IO.
+pauses that grow and jitter between the attempts, and never after its time; what names keys is asked only of a partition
+that still has those which it had when they were sought; whether an attempt may have been carried out stays known.
+Leaves to others: sending (`driver`), what answers mean and which of them are final (`coordinator`). Sans-IO. PROTOCOL
+"Transactions".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -19,6 +20,11 @@ from kvstore.messages import AbortTxn, AskTxn, FinishTxn, Prepare, ResolveTxns, 
 ATTEMPT_S = 2.0
 PAUSE_S_MIN = 0.005
 PAUSE_S_MAX = 0.2
+
+
+class KeysMoved(NoLeader):
+    """Keys have another partition by now than when it was sought; nothing was done to them."""
+
 
 Question = Prepare | Transact | AbortTxn | FinishTxn | ResolveTxns | AskTxn
 
@@ -82,12 +88,18 @@ class Exchanges:
     entry_of: the newest map entry of a partition.
     is_away: whether a node has not answered for longer than others take to lead in its place.
     draw: a random number from 0 up to 1, for the jitter.
+    layouts: of the entries by which the keys' partitions were found, by partition.
     """
 
     def __init__(
-        self, entry_of: Callable[[int], Entry | None], is_away: Callable[[str], bool], draw: Callable[[], float]
+        self,
+        entry_of: Callable[[int], Entry | None],
+        is_away: Callable[[str], bool],
+        draw: Callable[[], float],
+        layouts: Mapping[int, int],
     ) -> None:
         self._entry_of = entry_of
+        self._layouts = layouts
         self._is_away = is_away
         self._draw = draw
         self._paused: list[Exchange] = []
@@ -108,6 +120,9 @@ class Exchanges:
         if timeout_s <= 0:
             return False
         entry = self._entry_of(exchange.pid)
+        if isinstance(exchange.question, Prepare | Transact) and self._has_other_keys(exchange.pid, entry):
+            exchange.reason = KeysMoved(f"the keys of partition {exchange.pid} have changed")
+            return False
         if entry is None or entry.leader is None:
             exchange.reason = NoLeader(f"partition {exchange.pid} has no leader")
             return self.pause(exchange, now_s)
@@ -117,6 +132,9 @@ class Exchanges:
         exchange.is_out = True
         emit(Ask(exchange, entry.leader.node, question, timeout_s))
         return True
+
+    def _has_other_keys(self, pid: int, entry: Entry | None) -> bool:
+        return entry is not None and (entry.layout > self._layouts.get(pid, entry.layout) or not entry.replicas)
 
     def pause_unsent(self, exchange: Exchange, node: str, now_s: float) -> bool:
         """Wait for the node, or another one, unless the others have had the time to lead in its place."""

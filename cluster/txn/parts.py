@@ -21,7 +21,7 @@ def smallest_key(transaction: Transaction) -> bytes:
     Raises:
         BadRequest: the transaction names no key.
     """
-    smallest = min(_keys(transaction), default=None)
+    smallest = min(keys_of(transaction), default=None)
     if smallest is None:
         raise BadRequest("a transaction names at least one key")
     return smallest
@@ -48,7 +48,8 @@ def parts_of(transaction: Transaction, route: Callable[[str, bytes], Entry]) -> 
     return parts
 
 
-def _keys(transaction: Transaction) -> Iterator[bytes]:
+def keys_of(transaction: Transaction) -> Iterator[bytes]:
+    """The keys that a transaction names, as often as it does."""
     for condition in transaction.conditions:
         yield condition.key
     for operation in transaction.then:

@@ -95,7 +95,7 @@ class Evaluation:
         return TxnResult(op.index, 200, version, stored.value, stored.content_type, ttl_ms)
 
     def _increase(self, op: TxnOp, stored: StoredValue | None, rows: dict[bytes, bytes | None]) -> TxnResult | Fault:
-        """An absent key counts from 0; one that is there keeps its content type and its end."""
+        """An absent key counts from 0, and ends as asked; one that is there keeps its content type and its end."""
         text = b"0" if stored is None else stored.value
         number = int(text) + op.by if _DECIMAL.fullmatch(text) else None
         if number is None or not INT64_MIN <= int(text) <= INT64_MAX:
@@ -104,7 +104,10 @@ class Evaluation:
             )
         if not INT64_MIN <= number <= INT64_MAX:
             return Fault("bad_request", f"operation {op.index}: incr leaves the range of 64-bit integers")
-        kind, expiry_ms = (INCR_CONTENT_TYPE, 0) if stored is None else (stored.content_type, stored.expiry_ms)
+        fresh_expiry_ms = 0 if op.ttl_ms is None else self._time_ms + op.ttl_ms
+        kind, expiry_ms = (
+            (INCR_CONTENT_TYPE, fresh_expiry_ms) if stored is None else (stored.content_type, stored.expiry_ms)
+        )
         value = b"%d" % number
         rows[op.key] = encode_value(self._epoch, self._seq, expiry_ms, kind, value)
         ttl_ms = max(0, expiry_ms - self._time_ms) if expiry_ms else None

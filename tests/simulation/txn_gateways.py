@@ -73,7 +73,7 @@ class SimGateway:
         """Carry a transaction out; `told` is called unless the gateway dies before."""
         smallest = smallest_key(transaction)
         name = self._names.first(transaction, pid_of(smallest), smallest)
-        exchanges = Exchanges(self._entries.get, self._is_away, self._world.rng.random)
+        exchanges = Exchanges(self._entries.get, self._is_away, self._world.rng.random, {})
         coordinator = Coordinator(
             transaction,
             name,
@@ -107,7 +107,7 @@ class SimGateway:
                 self._carry_out(run, run.coordinator.entry_changed(entry.pid, self._now_s))
 
     def _breaker(self, node: str) -> Breaker:
-        return self._breakers.setdefault(node, Breaker(lambda: self._now_s, self._world.rng.random))
+        return self._breakers.setdefault(node, Breaker(lambda: self._now_s, self._world.rng.random, {}))
 
     def _is_away(self, node: str) -> bool:
         return self._breaker(node).is_lasting

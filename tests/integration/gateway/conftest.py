@@ -147,6 +147,7 @@ class Gateway:
             timeout_s=self.settings.request_timeout_s,
             max_value_bytes=limit,
             rng=random.Random(1),
+            ask=self.control.ask,
         )
         self.transactions = Transactions(
             self.dispatcher.links,
@@ -155,6 +156,7 @@ class Gateway:
             timeout_s=self.settings.request_timeout_s,
             answer_bytes_max=TXN_ANSWER_BYTES_MAX,
             rng=random.Random(2),
+            tenants=self.dispatcher.tenants,
         )
         service = KvService(
             self.dispatcher,
@@ -162,10 +164,11 @@ class Gateway:
             self.transactions,
             max_value_bytes=limit,
             batch_answer_bytes_max=self.settings.batch_answer_bytes_max,
+            zone=self.settings.zone,
         )
         keys = KeyRoutes(service, max_value_bytes=limit, batch_bytes_max=self.settings.batch_bytes_max)
         metrics = Metrics()
-        imports = ImportRoutes(service, max_value_bytes=limit, patience_s=self.settings.import_patience_s)
+        imports = ImportRoutes(service, patience_s=self.settings.import_patience_s)
         links = self.dispatcher.links
         verifier = Verifier(self.router, links)
         in_doubt = TxnOperators(self.router, links, patience_s=0.3)

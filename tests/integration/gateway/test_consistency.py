@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from cluster.gateway import breaker
 from cluster.gateway.breaker import FAILURES_MAX
+from kvstore.map_values import NodeInfo
 from kvstore.messages import Fault, MapUpdate
 from kvstore.storage.records import encode_value
 from kvstore.txn.log_end import LOCKED
@@ -211,3 +213,40 @@ async def test_a_copy_that_knows_a_newer_entry_tells_it(gateway: Any) -> None:
 
 async def test_an_unknown_keyspace_is_not_found(gateway: Any) -> None:
     assert (await gateway.ask("GET", "/v1/keyspaces/other/kv/a?consistency=stale")).code == "not_found"
+
+
+# ---- zones ------------------------------------------------------------------------------------------------------
+
+
+async def test_copies_in_the_gateways_own_zone_are_asked_before_the_others(start_gateway: Any) -> None:
+    gateway = await start_gateway(zone="here")
+    put_everywhere(gateway)
+    leader, follower = leader_and_follower(gateway)
+    for near, far in ((leader, follower), (follower, leader)):
+        nodes = [NodeInfo(one.name, f"127.0.0.1:{one.port}", "there", 1.0, 1) for one in (near, far)]
+        nodes[0] = msgspec.structs.replace(nodes[0], zone="here")
+        gateway.dispatcher.take(MapUpdate(gateway.router.map.map_ver + 1, nodes, []))
+        near.stale_reads.clear()
+        far.stale_reads.clear()
+        for _ in range(4):
+            assert (await gateway.ask("GET", STALE)).status == 200
+        assert (len(near.stale_reads), len(far.stale_reads)) == (4, 0)
+
+
+async def test_a_gateway_in_no_zone_asks_followers_first(gateway: Any) -> None:
+    put_everywhere(gateway)
+    leader, follower = leader_and_follower(gateway)
+    for _ in range(4):
+        await gateway.ask("GET", STALE)
+    assert (len(leader.stale_reads), len(follower.stale_reads)) == (0, 4)
+
+
+async def test_where_nobody_near_answers_those_in_other_zones_are_asked(start_gateway: Any) -> None:
+    gateway = await start_gateway(zone="here")
+    put_everywhere(gateway)
+    leader, follower = leader_and_follower(gateway)
+    near = NodeInfo(follower.name, f"127.0.0.1:{follower.port}", "here", 1.0, 1)
+    gateway.dispatcher.take(MapUpdate(gateway.router.map.map_ver + 1, [near], []))
+    follower.stale_fault = Fault("no_leader", "behind")
+    assert (await gateway.ask("GET", STALE)).status == 200
+    assert len(leader.stale_reads) == 1

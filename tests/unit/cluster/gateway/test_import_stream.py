@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from cluster.gateway.import_stream import ItemParser, JsonLines, PackedItems
 from cluster.gateway.operations import Change
+from cluster.gateway.value_rules import ValueRules
 from kvstore.errors import BadBody
 
 VALUE_BYTES_MAX = 64
+RULES = ValueRules(VALUE_BYTES_MAX)
 OCTETS = "application/octet-stream"
 GOOD = b'{"key":"a","value":"1"}'
 
@@ -67,13 +69,13 @@ def test_lines_cut_anywhere_give_the_same_items(
     items: list[tuple[bytes, bytes, int | None]], places: list[int], ends_with_newline: bool
 ) -> None:
     body = b"\n".join(as_json(*item) for item in items) + (b"\n" if ends_with_newline else b"")
-    assert parse(JsonLines("default", VALUE_BYTES_MAX), cut(body, places)) == (expected(items), None)
+    assert parse(JsonLines("default", RULES), cut(body, places)) == (expected(items), None)
 
 
 @given(items=ITEMS, places=st.lists(st.integers(0, 10_000), max_size=10))
 def test_maps_cut_anywhere_give_the_same_items(items: list[tuple[bytes, bytes, int | None]], places: list[int]) -> None:
     body = b"".join(as_msgpack(*item) for item in items)
-    assert parse(PackedItems("default", VALUE_BYTES_MAX), cut(body, places)) == (expected(items), None)
+    assert parse(PackedItems("default", RULES), cut(body, places)) == (expected(items), None)
 
 
 @given(items=ITEMS, places=st.lists(st.integers(0, 10_000), max_size=10), data=st.data())
@@ -83,12 +85,12 @@ def test_the_bad_line_is_named_and_what_stands_before_it_is_there(
     before = data.draw(st.integers(0, len(items)))
     lines = [as_json(*item) for item in items]
     body = b"\n".join([*lines[:before], b'{"key":"x"}', *lines[before:]])
-    found, bad = parse(JsonLines("default", VALUE_BYTES_MAX), cut(body, places))
+    found, bad = parse(JsonLines("default", RULES), cut(body, places))
     assert found == expected(items)[:before]
     assert bad == f"{before + 1}: needs one of value and value_b64"
     packed = [as_msgpack(*item) for item in items]
     body = b"".join([*packed[:before], b"\x07", *packed[before:]])
-    found, bad = parse(PackedItems("default", VALUE_BYTES_MAX), cut(body, places))
+    found, bad = parse(PackedItems("default", RULES), cut(body, places))
     assert found == expected(items)[:before]
     assert bad is not None
     assert bad.startswith(f"{before + 1}: ")
@@ -97,21 +99,21 @@ def test_the_bad_line_is_named_and_what_stands_before_it_is_there(
 @given(body=st.binary(max_size=200), places=st.lists(st.integers(0, 200), max_size=6))
 def test_any_bytes_end_in_items_or_one_bad_line_however_they_are_cut(body: bytes, places: list[int]) -> None:
     for kind in (JsonLines, PackedItems):
-        whole = parse(kind("default", VALUE_BYTES_MAX), [body])
-        found, bad = parse(kind("default", VALUE_BYTES_MAX), cut(body, places))
+        whole = parse(kind("default", RULES), [body])
+        found, bad = parse(kind("default", RULES), cut(body, places))
         assert found == whole[0]
         assert (bad is None) == (whole[1] is None)
         assert bad is None or whole[1] is None or bad.partition(":")[0] == whole[1].partition(":")[0]
 
 
 def test_empty_lines_count_as_lines_and_are_skipped() -> None:
-    found, bad = parse(JsonLines("default", VALUE_BYTES_MAX), [b"\n  \r\n" + GOOD + b"\r\n\n" + GOOD])
+    found, bad = parse(JsonLines("default", RULES), [b"\n  \r\n" + GOOD + b"\r\n\n" + GOOD])
     assert ([line for line, _ in found], bad) == ([3, 5], None)
 
 
 def test_a_line_that_the_scan_wrote_is_taken_as_it_is() -> None:
     line = b'{"key":"a","value":"1","etag":"8.1.2","content_type":"text/plain","ttl":12.5}'
-    found, bad = parse(JsonLines("default", VALUE_BYTES_MAX), [line])
+    found, bad = parse(JsonLines("default", RULES), [line])
     assert (found, bad) == ([(1, Change("default", b"a", b"1", "text/plain", 12500))], None)
 
 
@@ -139,7 +141,7 @@ def test_a_line_that_the_scan_wrote_is_taken_as_it_is() -> None:
     ],
 )
 def test_a_bad_line_says_what_is_wrong(line: bytes, named: str) -> None:
-    found, bad = parse(JsonLines("default", VALUE_BYTES_MAX), [GOOD + b"\n" + line + b"\n" + GOOD])
+    found, bad = parse(JsonLines("default", RULES), [GOOD + b"\n" + line + b"\n" + GOOD])
     assert [number for number, _ in found] == [1]
     assert bad is not None
     assert bad.startswith("2: ")
@@ -163,7 +165,7 @@ def test_a_bad_line_says_what_is_wrong(line: bytes, named: str) -> None:
     ],
 )
 def test_what_is_no_item_in_messagepack_is_refused(item: bytes) -> None:
-    found, bad = parse(PackedItems("default", VALUE_BYTES_MAX), [as_msgpack(b"a", b"1", None) + item])
+    found, bad = parse(PackedItems("default", RULES), [as_msgpack(b"a", b"1", None) + item])
     assert [number for number, _ in found] == [1]
     assert bad is not None
     assert bad.startswith("2: ")
@@ -172,14 +174,14 @@ def test_what_is_no_item_in_messagepack_is_refused(item: bytes) -> None:
 def test_a_stream_that_ends_within_an_item_is_refused_at_every_place() -> None:
     whole = as_msgpack(b"key", b"value", 7)
     for end in range(1, len(whole)):
-        found, bad = parse(PackedItems("default", VALUE_BYTES_MAX), [whole + whole[:end]])
+        found, bad = parse(PackedItems("default", RULES), [whole + whole[:end]])
         assert len(found) == 1
         assert bad == "2: the body ends within an item"
 
 
 @pytest.mark.parametrize(("kind", "piece"), [(JsonLines, b"x" * 1000), (PackedItems, b"\x81\xa3key" * 200)])
 def test_an_item_that_never_ends_is_refused_while_it_comes(kind: type[ItemParser], piece: bytes) -> None:
-    parser = kind("default", VALUE_BYTES_MAX)
+    parser = kind("default", RULES)
     with pytest.raises(BadBody):
         _ = [item for _ in range(100) for item in parser.feed(piece)]
     assert 0 < parser.kept_bytes < 20 * len(piece)
@@ -188,5 +190,5 @@ def test_an_item_that_never_ends_is_refused_while_it_comes(kind: type[ItemParser
 def test_a_value_of_the_largest_size_fits_however_it_is_escaped() -> None:
     value = "\x00" * VALUE_BYTES_MAX
     line = json.dumps({"key": "\x01" * 480, "value": value}).encode()
-    ((_, change),), bad = parse(JsonLines("default", VALUE_BYTES_MAX), [line])
+    ((_, change),), bad = parse(JsonLines("default", RULES), [line])
     assert (change.value, bad) == (value.encode(), None)

@@ -6,6 +6,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from cluster.gateway.router import Router
 from cluster.gateway.service import KvService
 from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding, TxnState, txn_id
 from kvstore.errors import NotFound, ValueTooLarge
@@ -22,7 +23,8 @@ def transactions() -> AsyncMock:
 
 @pytest.fixture
 async def service(transactions: AsyncMock) -> KvService:
-    return KvService(Mock(), Mock(), transactions, max_value_bytes=VALUE_BYTES_MAX, batch_answer_bytes_max=1)
+    router = Router(b"cluster1")
+    return KvService(Mock(), router, transactions, max_value_bytes=VALUE_BYTES_MAX, batch_answer_bytes_max=1)
 
 
 def put(size: int) -> tuple[TxnOp, ...]:

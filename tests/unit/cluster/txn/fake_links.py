@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cluster.control.keyspace_messages import ResolveTenant, TenantResolved
 from cluster.gateway.router import Router
 from kvstore.map_values import Entry, KeyspaceInfo, NodeInfo, Rid
 from kvstore.messages import Body, Failed, Fault, MapUpdate
@@ -17,7 +18,8 @@ NODES = ("n1", "n2", "n3")
 
 def led_by(pid: int, node: str | None, ver: int = 1) -> Entry:
     leader = None if node is None else Rid(node, node.encode().ljust(16, b"."))
-    return Entry(pid, "default", ver, ver, leader, (), ())
+    copies = tuple(Rid(one, one.encode().ljust(16, b".")) for one in NODES)
+    return Entry(pid, "default", ver, ver, leader, copies, copies)
 
 
 def router_of(partitions: int = 3) -> Router:
@@ -34,6 +36,10 @@ def key_in(router: Router, pid: int, above: bytes = b"") -> bytes:
     """A key of that partition that is larger than `above`."""
     keys = (above + b"%d" % number for number in range(10_000))
     return next(key for key in keys if router.route("default", key).pid == pid)
+
+
+async def no_control(_question: ResolveTenant) -> TenantResolved:
+    raise AssertionError("there are no tenants here")
 
 
 @dataclass(eq=False)

@@ -7,9 +7,10 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from unit.cluster.txn.fake_links import FakeLinks, key_in, led_by, router_of
+from unit.cluster.txn.fake_links import FakeLinks, key_in, led_by, no_control, router_of
 
 from cluster.gateway.router import Router
+from cluster.gateway.tenants import Tenants
 from cluster.txn import driver
 from cluster.txn.driver import Transactions
 from cluster.txn.transaction import Transaction, TxnOutcome
@@ -76,7 +77,13 @@ async def transactions(links: FakeLinks, router: Router) -> AsyncIterator[Transa
 
 def transactions_of(links: FakeLinks, router: Router, timeout_s: float = 5.0) -> Transactions:
     return Transactions(
-        links, router, incarnation=7, timeout_s=timeout_s, answer_bytes_max=1 << 20, rng=random.Random(1)
+        links,
+        router,
+        incarnation=7,
+        timeout_s=timeout_s,
+        answer_bytes_max=1 << 20,
+        rng=random.Random(1),
+        tenants=Tenants(no_control, router),
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from unit.cluster.txn.fake_links import FakeLinks, led_by, router_of
+from unit.cluster.txn.fake_links import FakeLinks, led_by, no_control, router_of
 
 from cluster.gateway.router import Router
+from cluster.gateway.tenants import Tenants
 from cluster.txn.driver import Transactions
 from cluster.txn.transaction import TxnStanding, TxnState
 from kvstore.errors import NoLeader, NotFound
@@ -62,7 +63,15 @@ async def links(nodes: Nodes) -> FakeLinks:
 
 @pytest.fixture
 async def transactions(links: FakeLinks, router: Router) -> Transactions:
-    return Transactions(links, router, incarnation=1, timeout_s=0.3, answer_bytes_max=1, rng=random.Random(1))
+    return Transactions(
+        links,
+        router,
+        incarnation=1,
+        timeout_s=0.3,
+        answer_bytes_max=1,
+        rng=random.Random(1),
+        tenants=Tenants(no_control, router),
+    )
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def pid_of(key: bytes) -> int:
 
 def led_by(pid: int, node: str | None, ver: int = 1) -> Entry:
     leader = None if node is None else Rid(node, node.encode().ljust(16, b"."))
-    return Entry(pid, "default", ver, ver, leader, (), ())
+    copies = (leader or Rid("n1", b"1" * 16),)
+    return Entry(pid, "default", ver, ver, leader, copies, copies)
 
 
 def puts(*keys: str) -> tuple[TxnOp, ...]:
@@ -98,7 +99,7 @@ class Story:
             asked,
             name,
             parts_of(asked, lambda _, key: self.entries[pid_of(key)]),
-            Exchanges(self.entries.get, self.away.__contains__, lambda: 0.5),
+            Exchanges(self.entries.get, self.away.__contains__, lambda: 0.5, {}),
             timeout_s=timeout_s,
             answer_bytes_max=BYTES_MAX,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from unit.kvstore.txn.coordinating import delete, get, incr, part, put
 
@@ -120,6 +121,11 @@ def test_incr_counts_from_zero_and_keeps_type_and_end_of_a_key_that_is_there() -
         (b"42", "application/json", None),
         (b"8", "", 500),
     ]
+
+
+def test_incr_of_a_key_that_is_not_there_ends_as_asked_and_of_one_that_is_as_before() -> None:
+    ops = (msgspec.structs.replace(one, ttl_ms=9) for one in (incr(b"x", 1), incr(b"n", 1, 1), incr(b"t", 1, 2)))
+    assert [one.ttl_ms for one in done(*ops)[1]] == [9, None, 500]
 
 
 @pytest.mark.parametrize("text", [b"", b"1.5", b" 1", b"1 ", b"1\n", b"0x1", b"--1", b"\xd9\xa3", b"9" * 21])
