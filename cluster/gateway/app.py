@@ -26,6 +26,7 @@ from cluster.gateway.id_routes import IdRoutes, Ids
 from cluster.gateway.id_source import ids_of
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
+from cluster.gateway.keyspace_routes import KeyspaceRoutes
 from cluster.gateway.life import first_of, run_process, say_ready, until_set
 from cluster.gateway.listening import BACKLOG, bind, url_of
 from cluster.gateway.metrics import LAG, Metrics
@@ -188,8 +189,9 @@ def _routes(
     cluster = ClusterRoutes(control, verifier, operators, scrape, openapi=OPENAPI.read_bytes(), breakers=breakers)
     txns = TxnRoutes(service, max_value_bytes=settings.max_value_bytes)
     rebalance, in_doubt = RebalanceRoutes(control), TxnOperatorRoutes(operators)
+    keyspaces = KeyspaceRoutes(control, router, max_value_bytes=settings.max_value_bytes)
     balance = BalanceRoutes(Balance(router, dispatcher.links))
-    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt, balance)
+    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt, keyspaces, balance)
 
 
 async def _serve_http(server: HttpServer, listening: socket.socket, control: Control, stop: asyncio.Event) -> None:

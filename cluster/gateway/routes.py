@@ -1,15 +1,14 @@
 """Routes: from a request's method and path to what answers it.
 
-Guarantees: works on the raw path, so that a key is decoded once and by its own rules; parts of the contract that this
-version does not have answer 501 and name themselves; anything else 404, or 405 with `Allow`. Leaves to others:
-answering (`key_routes`, `txn_routes`, `scan_routes`, `import_routes`, `id_routes`, `cluster_routes`,
-`rebalance_routes`, `txn_operator_routes`, `balance_routes`), bytes on the connection (`http_protocol`).
+Guarantees: works on the raw path, so that a key is decoded once and by its own rules; what the contract does not have
+is 404, or 405 with `Allow`. Leaves to others: answering (`key_routes`, `txn_routes`, `scan_routes`, `import_routes`,
+`id_routes`, `cluster_routes`, `rebalance_routes`, `txn_operator_routes`, `keyspace_routes`, `balance_routes`), bytes on
+the connection (`http_protocol`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
 
 from aiohttp import hdrs
 
@@ -21,16 +20,14 @@ from cluster.gateway.http_request import Request
 from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes, check_framing
+from cluster.gateway.keyspace_routes import KeyspaceRoutes
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.scan_routes import ScanRoutes
 from cluster.gateway.txn_operator_routes import TxnOperatorRoutes
 from cluster.gateway.txn_routes import TxnRoutes
-from kvstore.errors import BadBody, MethodNotAllowed, NotBuiltYet, NotFound, UnsupportedEncoding
+from kvstore.errors import BadBody, MethodNotAllowed, NotFound, UnsupportedEncoding
 
 DEFAULT_KEYSPACE = "default"
-NOT_BUILT = {
-    "keyspaces": ("the administration of keyspaces", ("GET",)),
-}
 
 FixedHandler = Callable[[Request], Awaitable[Answer]]
 
@@ -48,8 +45,10 @@ class Routes:
         cluster: ClusterRoutes,
         rebalance: RebalanceRoutes,
         operators: TxnOperatorRoutes,
+        keyspaces: KeyspaceRoutes,
         balance: BalanceRoutes,
     ) -> None:
+        self._keyspaces = keyspaces
         self._keys = keys
         self._txns = txns
         self._scans = scans
@@ -64,6 +63,7 @@ class Routes:
             "/readyz": {"GET": cluster.readyz},
             "/metrics": {"GET": cluster.show_metrics},
             "/openapi.yaml": {"GET": cluster.show_openapi},
+            "/v1/keyspaces": {"GET": keyspaces.list},
             "/v1/cluster": {"GET": cluster.cluster},
             "/v1/cluster/nodes": {"POST": cluster.admit},
             "/v1/cluster/force-promote": {"POST": cluster.force_promote},
@@ -98,12 +98,10 @@ class Routes:
             return await handler(request)
         if not path.startswith("/v1/"):
             raise NotFound(f"there is nothing at {path[:200]!r}")
-        return await self._keyspaced(request, path[4:], query)
+        return await self._below_v1(request, path[4:], query)
 
-    async def _keyspaced(self, request: Request, path: str, query: str) -> Answer:
+    async def _below_v1(self, request: Request, path: str, query: str) -> Answer:
         """Requests below `/v1/` that may also stand below `/v1/keyspaces/NAME/`."""
-        if path in NOT_BUILT:
-            _not_built(request, *NOT_BUILT[path])
         if path == "ids":
             return await self._ids.draw(request, query)
         if path.startswith("cluster/nodes/"):
@@ -116,10 +114,14 @@ class Routes:
             return await self._txns.state(request, path[4:], query)
         keyspace = DEFAULT_KEYSPACE
         if path.startswith("keyspaces/"):
-            name, slash, rest = path[10:].partition("/")
+            name, slash, path = path[10:].partition("/")
+            keyspace = parse_name("keyspace", name)
             if not slash:
-                _not_built(request, "the administration of keyspaces", ("GET", "PUT", "DELETE"))
-            keyspace, path = parse_name("keyspace", name), rest
+                return await self._keyspaces.one(request, keyspace, query)
+            if path == "directory":
+                return await self._keyspaces.directory(request, keyspace, query)
+            if path.startswith("directory/"):
+                return await self._keyspaces.tenant(request, keyspace, path[10:], query)
             if path == "balance":
                 return await self._balance.show(request, keyspace, query)
         part, slash, rest = path.partition("/")
@@ -145,9 +147,3 @@ def _origin_form(target: str) -> str:
         return target
     _, slash, path = rest.partition("/")
     return slash + path or "/"
-
-
-def _not_built(request: Request, part: str, methods: tuple[str, ...]) -> NoReturn:
-    if request.method not in methods:
-        raise MethodNotAllowed(methods)
-    raise NotBuiltYet(f"{part}: not built yet")

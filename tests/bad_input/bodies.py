@@ -66,6 +66,15 @@ BAD: dict[str, tuple[Any, ...]] = {
     "plan": NOT_TEXT,
     "add": (*NOT_A_LIST, [1], [None], [{}], [{"id": "n1"}], [{"id": "m1"}, {"id": "m1"}]),
     "remove": (*NOT_A_LIST, [1], [None], [""], ["no-such-node"]),
+    "strategy": (*NOT_TEXT, "", "HASH", "hash ", "ring", "٣"),
+    "partitions": (*NO_NUMBER, -1, 0, 1.5, 4097, 2**63, 1e300, NAN),
+    "replicas": (*NO_NUMBER, -1, 0, 1.5, 17, "ALL", "all ", 2**63, 1e300, NAN),
+    "min_in_sync": (*NO_NUMBER, -1, 0, 1.5, 17, 2**63, 1e300, NAN),
+    "default_ttl": (*NO_TTL, NAN, INFINITY),
+    "max_value_bytes": (*NO_NUMBER, -1, 0, 0.5, 2**20 + 1, 2**63, 1e300, NAN),
+    "splits": (*NOT_A_LIST, [1], [None], [[]], [{}], [""], [{"key": "a"}], ["b", "a"], ["a", "a"], ["x" * 481]),
+    "regions": (None, True, 1, 1.5, "a", [], ["a"], {"eu": 1}, {"": "z"}, {"a/b": "z"}, {"eu": ""}, {"eu": "a b"}),
+    "default_zone": NO_NAME,
     "max_bytes_per_second": (*NO_NUMBER, -1, 0.5, 2**40 + 1, 2**63, 1e300, NAN),
 }
 # Text is not a type that MessagePack could mean here: `key` and `value` are bin.
@@ -127,6 +136,19 @@ VALID: dict[tuple[str, str], tuple[Any, ...]] = {
     ("changeNode", JSON): ({"zone": "z", "weight": 2, "draining": True},),
     ("plan", JSON): ({"add": [{"id": "n9", "zone": "z", "weight": 1}], "remove": ["n1"]},),
     ("startPlan", JSON): ({"plan": "1234"},),
+    ("putKeyspace", JSON): (
+        {
+            "strategy": "hash",
+            "partitions": 4,
+            "replicas": 2,
+            "min_in_sync": 1,
+            "default_ttl": 5,
+            "max_value_bytes": 9,
+        },
+        {"strategy": "range", "splits": ["m"]},
+        {"strategy": "range", "splits": [{"key_b64": "bQ=="}]},
+        {"strategy": "geo", "regions": {}, "default_zone": "default"},
+    ),
     ("limitRebalance", JSON): ({"max_bytes_per_second": 5000},),
 }
 # Bodies that are wrong as a whole, and not in one field.

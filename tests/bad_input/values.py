@@ -62,6 +62,12 @@ QUERY: dict[tuple[str, str], tuple[Bad, ...]] = {
     ("start", "string"): (*BOUND, Bad("%ff")),
     ("end", "string"): (*BOUND, Bad("")),
     ("prefix", "string"): BOUND,
+    ("from", "string"): BOUND,
+    # Of a keyspace: its name.
+    ("confirm", "string"): (
+        *refused("", "true", "Default", "default%20", "default%00", "other", "%ff", *UNCLEAN),
+        TOO_LONG,
+    ),
     ("cursor", "string"): (
         *refused("", "a", "-1", "0", "NaN", "%D9%A3", "null", "%00", "%ff", "*", "AAAA", "A" * 4096, code="bad_cursor"),
         *refused(OTHER_CLUSTER, OTHER_CLUSTER[:-1], f"{OTHER_CLUSTER}=", code="bad_cursor"),
@@ -72,7 +78,10 @@ QUERY: dict[tuple[str, str], tuple[Bad, ...]] = {
 }
 # What stands beside the value that is tried: without it, another refusal would come first.
 BESIDE: dict[str, dict[str, str]] = {"max_stale": {"consistency": "stale"}, "start": {"end": "%fe"}}
-BESIDE_IN: dict[str, dict[str, str]] = {"removeRange": {"prefix": "nothing-begins-with-this", "confirm": "true"}}
+BESIDE_IN: dict[str, dict[str, str]] = {
+    "removeRange": {"prefix": "nothing-begins-with-this", "confirm": "true"},
+    "deleteKeyspace": {"confirm": "default"},
+}
 VALID: dict[tuple[str, str], str] = {
     ("ttl", "number"): "5",
     ("max_stale", "number"): "5",
@@ -80,7 +89,8 @@ VALID: dict[tuple[str, str], str] = {
     ("limit", "integer"): "5",
     ("count", "integer"): "5",
     ("cursor", "string"): OTHER_CLUSTER,
-    **dict.fromkeys((("start", "string"), ("end", "string"), ("prefix", "string")), "k"),
+    **dict.fromkeys((("start", "string"), ("end", "string"), ("prefix", "string"), ("from", "string")), "k"),
+    ("confirm", "string"): "default",
     **{key: "true" for key in QUERY if key[1] == "boolean"},
 }
 
@@ -119,10 +129,26 @@ PATH: dict[str, tuple[Bad, ...]] = {
     "key": KEY,
     "keyspace": NAME,
     "node": NAME,
+    "tenant": (
+        *refused("", *UNCLEAN, "k" * 481, "n%2F1", "a/b"),
+        # There are none in a keyspace without a directory.
+        *(Bad(text, 409, "conflict", "directory") for text in ("-1", "NaN", "%00", "%ff", "k" * 480)),
+        Bad("k" * 10_000, 414, "uri_too_long", "request line"),
+    ),
     "txn": (*NAME, *(Bad(text, 404, "not_found", "there is no") for text in NO_TXN)),
     "move": tuple(
         Bad(text, 404, "not_found", "move")
         for text in ("", "-1", "0", "1e9", "NaN", "%D9%A3", "999999999", str(2**63), "9" * 400, "%zz", "1.0", "+1")
     ),
 }
-VALID_PATH = {"key": "k", "keyspace": "default", "node": "n1", "move": "1", "txn": TXN_ID}
+# What is made must have a name, and what is deleted is named twice.
+PATH_IN: dict[str, dict[str, tuple[Bad, ...]]] = {
+    "putKeyspace": {
+        "keyspace": (
+            *refused("", *UNCLEAN, "NaN", "%00", "%ff", "%D9%A3", "n%2F1", "a.b", "a%20b", "k" * 65, "k" * 481),
+            Bad("k" * 10_000, 414, "uri_too_long", "request line"),
+        )
+    },
+    "deleteKeyspace": {"keyspace": refused("", *UNCLEAN, "-1", "NaN", "%00", "%ff", "n%2F1", "k" * 480, says="")},
+}
+VALID_PATH = {"tenant": "t", "key": "k", "keyspace": "default", "node": "n1", "move": "1", "txn": TXN_ID}

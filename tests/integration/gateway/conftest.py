@@ -28,6 +28,7 @@ from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.id_source import IdSource
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
+from cluster.gateway.keyspace_routes import KeyspaceRoutes
 from cluster.gateway.metrics import Metrics
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.router import Router
@@ -187,8 +188,10 @@ class Gateway:
         txns = TxnRoutes(self.transactor, max_value_bytes=limit)
         operators = TxnOperatorRoutes(in_doubt)
         rebalance = RebalanceRoutes(self.control)
+        keyspaces = KeyspaceRoutes(self.control, self.router, max_value_bytes=limit)
         balance = BalanceRoutes(Balance(self.router, links))
-        routes = Routes(keys, txns, scans, imports, IdRoutes(self.ids), cluster, rebalance, operators, balance)
+        known = IdRoutes(self.ids), cluster, rebalance, operators, keyspaces, balance
+        routes = Routes(keys, txns, scans, imports, *known)
         lane = FastLane(self.dispatcher, self.router, max_value_bytes=limit) if self.has_lane else None
         self.server = HttpServer(routes.handle, self.settings, metrics.observe, lane)
         loop = asyncio.get_running_loop()

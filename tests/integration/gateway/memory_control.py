@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.control.id_windows import IdWindows
+from cluster.control.keyspace_messages import (
+    CreateKeyspace,
+    DeleteKeyspace,
+    KeyspaceAnswer,
+    KeyspaceCreated,
+    KeyspaceDeleted,
+    KeyspaceRequest,
+    MoveTenant,
+    ResolveTenant,
+    TenantResolved,
+)
 from cluster.control.messages import (
     AbortMove,
     AdmitNode,
@@ -30,6 +42,19 @@ from cluster.control.messages import (
     SetRebalance,
     StartPlan,
 )
+from kvstore.errors import NotBuiltYet
+from kvstore.map_values import KeyspaceInfo
+
+
+async def _of_default(request: KeyspaceRequest) -> KeyspaceAnswer:
+    """There is no keyspace but the default one, and nobody is moved."""
+    if isinstance(request, CreateKeyspace):
+        return KeyspaceCreated(KeyspaceInfo(request.name, request.strategy, (1,), 2, 1), False)
+    if isinstance(request, DeleteKeyspace):
+        return KeyspaceDeleted()
+    if isinstance(request, ResolveTenant):
+        return TenantResolved(None)
+    raise NotBuiltYet("moving tenants")
 
 
 @dataclass
@@ -39,6 +64,8 @@ class MemoryControl:
     view: ClusterView = field(default_factory=lambda: ClusterView("healthy", 7, (), ()))
     ready: Ready = field(default_factory=lambda: Ready(True, ""))
     admitted: list[AdmitNode] = field(default_factory=list)
+    asked: list[KeyspaceRequest] = field(default_factory=list)
+    of_keyspaces: Callable[[KeyspaceRequest], Awaitable[KeyspaceAnswer]] = _of_default
     steered: list[Request] = field(default_factory=list)
     id_windows: IdWindows = field(default_factory=IdWindows)
     drawn: list[IdWindow] = field(default_factory=list)
@@ -48,6 +75,9 @@ class MemoryControl:
         self.may_draw.set()
 
     async def ask(self, request: Request) -> Any:
+        if isinstance(request, CreateKeyspace | DeleteKeyspace | ResolveTenant | MoveTenant):
+            self.asked.append(request)
+            return await self.of_keyspaces(request)
         if isinstance(request, AdmitNode):
             is_new = request.id not in {one.id for one in self.admitted}
             self.admitted.append(request)

@@ -111,13 +111,3 @@ async def test_a_condition_that_is_no_list_of_etags_is_refused(gateway: Any, giv
         answer = await gateway.ask(method, "/v1/kv/a", b"2" if method == "PUT" else None, {name: given})
         assert (answer.status, answer.code) == (400, "bad_request"), (method, given)
     assert (await gateway.ask("PUT", "/v1/kv/a", b"2", {"If-None-Match": '"x"'})).status == 400
-
-
-async def test_what_is_not_built_yet_says_which_part(gateway: Any) -> None:
-    for method, path, headers in (
-        ("GET", "/v1/keyspaces", {}),
-        ("PUT", "/v1/keyspaces/x", {}),
-    ):
-        answer = await gateway.ask(method, path, b"{}" if method in ("POST", "PUT") else None, headers)
-        assert (answer.status, answer.code) == (501, "not_implemented"), (method, path)
-        assert answer.detail

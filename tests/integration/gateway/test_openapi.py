@@ -32,10 +32,14 @@ async def test_every_operation_answers_as_the_contract_says(gateway: Any) -> Non
         "startPlan": b'{"plan":"1234"}',
         "limitRebalance": b'{"max_bytes_per_second":5000}',
         "changeNode": b'{"draining":true}',
+        "putKeyspace": b'{"strategy":"hash"}',
+        "moveTenant": b'{"partition":1}',
         "forcePromote": b'{"partition":1,"confirmed_stopped":["n1"]}',
     }
     for path, item in contract()["paths"].items():
-        target = path.format(key="a", keyspace="default", txn="t", node="n", move=1) if "{" in path else path
+        target = (
+            path.format(key="a", keyspace="default", txn="t", node="n", move=1, tenant="t") if "{" in path else path
+        )
         for method in {"get", "head", "put", "post", "patch", "delete"} & set(item):
             operation = item[method]
             body = bodies.get(operation["operationId"], b"x") if "requestBody" in operation else None
