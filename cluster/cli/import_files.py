@@ -17,9 +17,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from cluster.cli.exits import ExitCode, complain, exit_code
 from cluster.cli.import_items import import_items
 from cluster.cli.importer import Counts, Found, Importer, Skipped, find_files
-from cluster.cli.options import DEFAULT_TIMEOUT_S, VALUE_BYTES_MAX, GatewayOption, TimeoutOption
+from cluster.cli.options import DEFAULT_TIMEOUT_S, VALUE_BYTES_MAX, GatewayOption, KeyspaceOption, TimeoutOption
 from kvstore.client import Client
 from kvstore.client.client import DEFAULT_GATEWAY
+from kvstore.client.urls import DEFAULT_KEYSPACE
 
 
 def import_command(
@@ -43,6 +44,7 @@ def import_command(
             help="Skip larger files.",
         ),
     ] = 1024 * 1024,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> ExitCode:
@@ -50,9 +52,9 @@ def import_command(
     if (file is None) == (files is None):
         raise typer.BadParameter("one of both is needed", param_hint="FILE or --files DIR")
     if file is not None:
-        return import_items(file, gateway)
+        return import_items(file, keyspace, gateway)
     assert files is not None
-    counts = asyncio.run(_import(files, max_value_bytes, gateway, timeout))
+    counts = asyncio.run(_import(files, max_value_bytes, keyspace, gateway, timeout))
     print(
         f"imported {counts.imported} files ({counts.imported_bytes} bytes), skipped {counts.skipped}, "
         f"failed {counts.failed}, unknown {counts.unknown}"
@@ -60,14 +62,14 @@ def import_command(
     return _code(counts)
 
 
-async def _import(root: Path, value_bytes_max: int, gateway: str, timeout_s: float) -> Counts:
+async def _import(root: Path, value_bytes_max: int, keyspace: str, gateway: str, timeout_s: float) -> Counts:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("import")
         async with Client(gateway, timeout_s=timeout_s) as client:
             importer = Importer(
-                client,
+                client.keyspace(keyspace),
                 value_bytes_max=value_bytes_max,
                 timeout_s=timeout_s,
                 complain=complain,

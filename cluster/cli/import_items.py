@@ -89,7 +89,7 @@ class _Shown:
         return f"{self.lines.ended} records, {self.lines.ended / elapsed_s:.0f}/s"
 
 
-def import_items(file: str, gateway: str) -> ExitCode:
+def import_items(file: str, keyspace: str, gateway: str) -> ExitCode:
     """Import the items of `file`, MessagePack where its name says so.
 
     Raises:
@@ -112,7 +112,7 @@ def import_items(file: str, gateway: str) -> ExitCode:
         shown = _Shown(source, progress, task, has_lines=not packed)
         failure: KvError | None = None
         try:
-            imported = asyncio.run(_send(shown, gateway, packed=packed))
+            imported = asyncio.run(_send(shown, keyspace, gateway, packed=packed))
         except KvError as error:
             if "line" not in error.numbers:
                 raise
@@ -121,9 +121,9 @@ def import_items(file: str, gateway: str) -> ExitCode:
     return ExitCode.DONE if failure is None else _explain(file, failure, shown.lines)
 
 
-async def _send(shown: _Shown, gateway: str, *, packed: bool) -> int:
+async def _send(shown: _Shown, keyspace: str, gateway: str, *, packed: bool) -> int:
     async with Client(gateway) as client:
-        return await client.import_(shown.pieces(), packed=packed)
+        return await client.keyspace(keyspace).import_(shown.pieces(), packed=packed)
 
 
 def _explain(file: str, failure: KvError, lines: SentLines) -> ExitCode:

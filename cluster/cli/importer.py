@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvstore.client import Client, Put
+from kvstore.client import Client, Keyspace, Put
 from kvstore.client.answers import OCTET_STREAM, Outcome, Written
 from kvstore.client.attempts import RESERVE, pause_before_retry
 from kvstore.errors import KvError, OutcomeUnknown, StorageFull
@@ -111,7 +111,7 @@ class Importer:
 
     def __init__(
         self,
-        client: Client,
+        client: Client | Keyspace,
         *,
         value_bytes_max: int,
         timeout_s: float,

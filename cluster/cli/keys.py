@@ -15,9 +15,10 @@ from typing import Annotated
 import typer
 
 from cluster.cli.exits import ExitCode, worst
-from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, KeyArgument, TimeoutOption
+from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, KeyArgument, KeyspaceOption, TimeoutOption
 from kvstore.client import SyncClient
 from kvstore.client.client import DEFAULT_GATEWAY
+from kvstore.client.urls import DEFAULT_KEYSPACE
 
 IfMatchOption = Annotated[
     str | None,
@@ -25,10 +26,15 @@ IfMatchOption = Annotated[
 ]
 
 
-def get(key: KeyArgument, gateway: GatewayOption = DEFAULT_GATEWAY, timeout: TimeoutOption = DEFAULT_TIMEOUT_S) -> None:
+def get(
+    key: KeyArgument,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
+    gateway: GatewayOption = DEFAULT_GATEWAY,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+) -> None:
     """Write the value of a key to standard output, as it is."""
     with SyncClient(gateway, timeout_s=timeout) as client:
-        value = client.get(os.fsencode(key))
+        value = client.keyspace(keyspace).get(os.fsencode(key))
     sys.stdout.buffer.write(value.data)
     sys.stdout.buffer.flush()
 
@@ -49,13 +55,14 @@ def put(
     if_absent: Annotated[
         bool, typer.Option("--if-absent", envvar="KVSTORE_IF_ABSENT", help="Only when there is no such key.")
     ] = False,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Write a key; done when it is on disk on all in-sync copies."""
     data = sys.stdin.buffer.read() if value is None else os.fsencode(value)
     with SyncClient(gateway, timeout_s=timeout) as client:
-        client.put(
+        client.keyspace(keyspace).put(
             os.fsencode(key),
             data,
             content_type=content_type,
@@ -68,23 +75,25 @@ def put(
 def delete(
     key: KeyArgument,
     if_match: IfMatchOption = None,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Delete a key, whether or not it is there."""
     with SyncClient(gateway, timeout_s=timeout) as client:
-        client.delete(os.fsencode(key), if_match=if_match)
+        client.keyspace(keyspace).delete(os.fsencode(key), if_match=if_match)
 
 
 def batch(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help='JSON: {"ops":[…]}; "-" is standard input.')],
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> ExitCode:
     """Carry out independent operations and print their results as JSON."""
     document = document_of(file)
     with SyncClient(gateway, timeout_s=timeout) as client:
-        answer = client.batch_document(document)
+        answer = client.keyspace(keyspace).batch_document(document)
     print(answer.decode())
     return worst([_code_of(int(result["status"])) for result in json.loads(answer)["results"]])
 

@@ -18,6 +18,7 @@ from cluster.cli import (
     balance,
     import_files,
     keys,
+    keyspaces,
     members,
     operate,
     processes,
@@ -61,6 +62,7 @@ app.command()(rebalance.plan)
 app.command("rebalance")(rebalance.rebalance)
 app.command()(members.drain)
 app.command()(members.undrain)
+app.add_typer(keyspaces.keyspaces_app, name="keyspaces")
 app.add_typer(members.nodes_app, name="nodes")
 
 

@@ -45,4 +45,9 @@ TimeoutOption = Annotated[
     ),
 ]
 
+KeyspaceOption = Annotated[
+    str,
+    typer.Option("--keyspace", envvar="KVSTORE_KEYSPACE", metavar="NAME", help="The keyspace of the keys."),
+]
+
 KeyArgument = Annotated[str, typer.Argument(metavar="K", help="The key; its bytes as the shell passes them.")]

@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
 from cluster.cli.exits import ExitCode, complain, exit_code
-from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
+from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, KeyspaceOption, TimeoutOption
 from kvstore.client import Client, SyncClient
 from kvstore.client.client import DEFAULT_GATEWAY
 from kvstore.client.items import line_of
+from kvstore.client.urls import DEFAULT_KEYSPACE
 from kvstore.errors import KvError
 
 STANDARD_OUTPUT = "-"
@@ -54,6 +55,7 @@ def scan(
     as_json: Annotated[
         bool, typer.Option("--json", envvar="KVSTORE_JSON", help="Print keys and counts as JSON too.")
     ] = False,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> None:
@@ -66,10 +68,10 @@ def scan(
         _refuse_beside_count({"--limit": limit is not None, "--reverse": reverse, "--keys-only": keys_only})
     with SyncClient(gateway, timeout_s=timeout) as client:
         if count:
-            number = client.count(prefix=_raw(prefix), start=_raw(start), end=_raw(end))
+            number = client.keyspace(keyspace).count(prefix=_raw(prefix), start=_raw(start), end=_raw(end))
             print(json.dumps({"count": number}) if as_json else number)
             return
-        items = client.scan(
+        items = client.keyspace(keyspace).scan(
             prefix=_raw(prefix),
             start=_raw(start),
             end=_raw(end),
@@ -111,13 +113,14 @@ def export(
     prefix: PrefixOption = None,
     start: StartOption = None,
     end: EndOption = None,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> ExitCode:
     """Write all items, or those of a range, as lines that import takes; FILE is there when it is whole."""
     bounds = {"prefix": _raw(prefix), "start": _raw(start), "end": _raw(end)}
     try:
-        count = asyncio.run(_export(file, bounds, gateway, timeout))
+        count = asyncio.run(_export(file, bounds, keyspace, gateway, timeout))
     except KvError as error:
         if not error.numbers.get("exported"):
             raise
@@ -128,7 +131,7 @@ def export(
     return ExitCode.DONE
 
 
-async def _export(file: str, bounds: Mapping[str, bytes | None], gateway: str, timeout_s: float) -> int:
+async def _export(file: str, bounds: Mapping[str, bytes | None], keyspace: str, gateway: str, timeout_s: float) -> int:
     with _progress(TransferSpeedColumn()) as progress:
         task = progress.add_task("export", total=None, shown="")
 
@@ -137,7 +140,7 @@ async def _export(file: str, bounds: Mapping[str, bytes | None], gateway: str, t
 
         async with Client(gateway, timeout_s=timeout_s) as client:
             target = sys.stdout.buffer if file == STANDARD_OUTPUT else file
-            return await client.export(target, **bounds, progress=show)
+            return await client.keyspace(keyspace).export(target, **bounds, progress=show)
 
 
 def delete_range(
@@ -147,6 +150,7 @@ def delete_range(
     confirm: Annotated[
         bool, typer.Option("--confirm", envvar="KVSTORE_CONFIRM", help="Without it nothing is deleted.")
     ] = False,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> ExitCode:
@@ -158,7 +162,7 @@ def delete_range(
     try:
         with _progress() as progress, SyncClient(gateway, timeout_s=timeout) as client:
             task = progress.add_task("delete", total=None, shown="")
-            deleted = client.delete_range(
+            deleted = client.keyspace(keyspace).delete_range(
                 prefix=_raw(prefix),
                 start=_raw(start),
                 end=_raw(end),

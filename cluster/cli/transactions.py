@@ -18,9 +18,10 @@ from rich.table import Table
 
 from cluster.cli.exits import ExitCode, complain
 from cluster.cli.keys import document_of
-from cluster.cli.options import GatewayOption, TimeoutOption
+from cluster.cli.options import GatewayOption, KeyspaceOption, TimeoutOption
 from kvstore.client import SyncClient
 from kvstore.client.client import DEFAULT_GATEWAY
+from kvstore.client.urls import DEFAULT_KEYSPACE
 from kvstore.errors import NotFound
 
 LIST, RESOLVE = "list", "resolve"
@@ -63,6 +64,7 @@ def txn(
     as_json: Annotated[
         bool, typer.Option("--json", envvar="KVSTORE_JSON", help="list: print the answer as it is.")
     ] = False,
+    keyspace: KeyspaceOption = DEFAULT_KEYSPACE,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = TXN_S,
 ) -> ExitCode:
@@ -79,7 +81,7 @@ def txn(
         return _resolve(gateway, timeout, txn_id, outcome, branch)
     document = document_of(what)
     with SyncClient(gateway, timeout_s=timeout) as client:
-        print(client.txn_document(document).decode())
+        print(client.keyspace(keyspace).txn_document(document).decode())
     return ExitCode.DONE
 
 

@@ -8,8 +8,9 @@ operations of batches and transactions, and what the answers hold. Leaves to oth
 from kvstore.client.answers import Deleted, Number, StreamCut, TxnOutcome, TxnState, Unreachable, Value, Written
 from kvstore.client.client import Client
 from kvstore.client.items import Item, Page
+from kvstore.client.keyspaces import Keyspace
 from kvstore.client.ops import Delete, Get, If, Incr, Op, Put, TxnOp
-from kvstore.client.sync import SyncClient
+from kvstore.client.sync import SyncClient, SyncKeyspace
 
 __all__ = [
     "Client",
@@ -19,12 +20,14 @@ __all__ = [
     "If",
     "Incr",
     "Item",
+    "Keyspace",
     "Number",
     "Op",
     "Page",
     "Put",
     "StreamCut",
     "SyncClient",
+    "SyncKeyspace",
     "TxnOp",
     "TxnOutcome",
     "TxnState",

@@ -1,7 +1,7 @@
 """The asynchronous client: one method a request of the contract, on one pool of connections.
 
 Guarantees: it is open between `async with` and its end, and is one set of calls. Leaves to others: the calls
-(`keys`, `transactions`, `ranges`, `operations`), deadlines and retries (`transport`).
+(`keys`, `transactions`, `ranges`, `keyspaces`, `operations`), deadlines and retries (`transport`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from kvstore.client.keyspaces import KeyspaceCalls
 from kvstore.client.operations import OperationCalls
 from kvstore.client.ranges import RangeCalls
 from kvstore.client.transactions import TxnCalls
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 DEFAULT_GATEWAY = "http://127.0.0.1:8000"
 
 
-class Client(RangeCalls, TxnCalls, OperationCalls):
-    """Talks to one gateway. Use it as `async with Client(...) as client`, within one event loop.
+class Client(RangeCalls, TxnCalls, KeyspaceCalls, OperationCalls):
+    """Talks to one gateway. Use it as `async with Client(...) as client`, within one event loop. Its calls on keys are
+    on those of the default keyspace.
 
     Args:
         gateway: its address, `http://HOST:PORT`.

@@ -28,11 +28,16 @@ Progress = Callable[[int, int], None]
 
 
 async def export_lines(
-    transport: Transport, bounds: Bounds, write: Callable[[bytes], object], progress: Progress | None = None
+    transport: Transport,
+    root: str,
+    bounds: Bounds,
+    write: Callable[[bytes], object],
+    progress: Progress | None = None,
 ) -> int:
     """Write the items of a range, one a line, and return how many they are; raises KvError, with `numbers["exported"]`.
 
     Args:
+        root: the path of the keyspace.
         write: takes whole lines, in another thread.
         progress: is told the number of items and of bytes so far.
     """
@@ -41,7 +46,7 @@ async def export_lines(
     fruitless = 0
     while rest is not None:
         sending, count_before = Sending(), lines.count
-        request = Request("GET", rest.path(), headers={"Accept": NDJSON})
+        request = Request("GET", rest.path(root), headers={"Accept": NDJSON})
         try:
             async with aclosing(_whole_lines(transport, request, sending, lines)) as pieces:
                 async for whole in pieces:

@@ -18,8 +18,6 @@ from kvstore.client.answers import OCTET_STREAM, bare_etag
 from kvstore.client.urls import query_of
 from kvstore.keys import KEY_BYTES_MAX
 
-RANGE_PATH = "/v1/kv"
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -55,9 +53,9 @@ class Bounds:
     def of(cls, prefix: str | bytes | None, start: str | bytes | None, end: str | bytes | None) -> Bounds:
         return cls(_bytes(prefix), _bytes(start), _bytes(end))
 
-    def path(self, **parameters: str | int | bool | None) -> str:
-        """The path of a request on these keys."""
-        return RANGE_PATH + query_of({"prefix": self.prefix, "start": self.start, "end": self.end, **parameters})
+    def path(self, root: str, **parameters: str | int | bool | None) -> str:
+        """The path of a request on these keys of the keyspace below `root`."""
+        return f"{root}/kv" + query_of({"prefix": self.prefix, "start": self.start, "end": self.end, **parameters})
 
     def after(self, key: bytes) -> Bounds | None:
         """What comes after a key of the range; None where no key can."""
@@ -117,10 +115,14 @@ def text_or_base64(name: str, data: bytes) -> dict[str, str]:
 def key_of_line(line: bytes) -> bytes:
     """The key of a line of an export; raises ValueError where the line is none."""
     try:
-        document = json.loads(line)
-        return document["key"].encode() if "key" in document else base64.b64decode(document["key_b64"])
+        return bytes_field(json.loads(line), "key")
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"no item: {line[:100]!r}") from error
+
+
+def bytes_field(document: Mapping[str, Any], name: str) -> bytes:
+    """What `text_or_base64` has written; raises KeyError, and ValueError for no base64."""
+    return document[name].encode() if name in document else base64.b64decode(document[f"{name}_b64"])
 
 
 class Lines:

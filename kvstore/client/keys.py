@@ -1,4 +1,4 @@
-"""Calls on single keys and on many of them at once: `get`, `put`, `delete`, `batch`, `import`.
+"""Calls on single keys and on many of them at once: `get`, `put`, `delete`, `locate`, `batch`, `import`.
 
 Guarantees: a put, a delete and a batch carry a token of their own, so each is applied once; an import has none and is
 sent once. Leaves to others: bytes of requests and answers (`urls`, `ops`, `answers`), sending (`transport`).
@@ -7,20 +7,24 @@ sent once. Leaves to others: bytes of requests and answers (`urls`, `ops`, `answ
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
+from typing import Any
 
 import aiohttp
 
 from kvstore.client import answers
 from kvstore.client.answers import JSON, MSGPACK, NDJSON, Consistency, Outcome, Value, Written
+from kvstore.client.documents import json_answer
 from kvstore.client.freshness import Reading
 from kvstore.client.ops import Get, Op, encode_batch
 from kvstore.client.transport import CONNECT_TIMEOUT_S, SILENCE_S_MAX, Request, Transport
-from kvstore.client.urls import key_path
+from kvstore.client.urls import ROOT, encode_key, key_bytes, key_path
 from kvstore.errors import BadParameter
 
 
 class KeyCalls:
     _transport: Transport
+    # The path of the keyspace whose keys these are.
+    _root: str = ROOT
 
     async def get(
         self,
@@ -52,7 +56,7 @@ class KeyCalls:
         query = "?consistency=stale" if max_stale is not None else f"?consistency={consistency}" if consistency else ""
         query += f"&max_stale={max_stale:.6f}" if max_stale is not None else ""
         reading = Reading(max_stale) if max_stale is not None or revalidate else None
-        answer = await self._transport.send(Request("GET", key_path(key) + query, reading=reading))
+        answer = await self._transport.send(Request("GET", key_path(key, self._root) + query, reading=reading))
         return answers.value_of(answer.headers, answer.body)
 
     async def put(
@@ -81,15 +85,19 @@ class KeyCalls:
         if content_type is not None:
             headers["Content-Type"] = content_type
         query = f"?ttl={ttl_s:.6f}" if ttl_s is not None else ""
-        path = key_path(key)
+        path = key_path(key, self._root)
         request = Request("PUT", path + query, value, headers, is_write=True, changed=(path,))
         answer = await self._transport.send(request)
         return answers.written_of(answer.status, answer.headers)
 
     async def delete(self, key: str | bytes, *, if_match: str | None = None) -> None:
         """Delete one key, whether or not it is there; `if_match` and errors as for `put`."""
-        path, headers = key_path(key), _conditions(if_match, None)
+        path, headers = key_path(key, self._root), _conditions(if_match, None)
         await self._transport.send(Request("DELETE", path, None, headers, is_write=True, changed=(path,)))
+
+    async def locate(self, key: str | bytes) -> dict[str, Any]:
+        """Where a key lives and why: `partition`, `leader`, `followers`, `hash`, `why`."""
+        return await json_answer(self._transport, Request("GET", f"{self._root}/locate/{encode_key(key_bytes(key))}"))
 
     async def batch(self, ops: Sequence[Op]) -> list[Outcome]:
         """Carry out independent operations, in order where keys are equal.
@@ -103,21 +111,25 @@ class KeyCalls:
             KvError: the batch as a whole was refused; nothing was applied.
         """
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
-        changed = tuple(key_path(op.key) for op in ops if not isinstance(op, Get))
-        request = Request("POST", "/v1/batch", encode_batch(ops), headers, is_write=bool(changed), changed=changed)
+        changed = tuple(key_path(op.key, self._root) for op in ops if not isinstance(op, Get))
+        request = Request(
+            "POST", f"{self._root}/batch", encode_batch(ops), headers, is_write=bool(changed), changed=changed
+        )
         return answers.outcomes_of(ops, (await self._transport.send(request)).body)
 
     async def snapshot(self, keys: Sequence[str | bytes]) -> list[Outcome]:
         """What was stored under all these keys at one moment; for each key a `Value`, or the error that it came to."""
         ops = [Get(key) for key in keys]
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
-        request = Request("POST", "/v1/batch?consistent=true", encode_batch(ops), headers, is_write=False)
+        request = Request("POST", f"{self._root}/batch?consistent=true", encode_batch(ops), headers, is_write=False)
         return answers.outcomes_of(ops, (await self._transport.send(request)).body)
 
     async def batch_document(self, document: bytes) -> bytes:
         """Send a batch that is already a JSON document, and return the JSON answer as it came; errors as `batch`."""
         headers = {"Content-Type": JSON, "Accept": JSON}
-        return (await self._transport.send(Request("POST", "/v1/batch", document, headers, is_write=True))).body
+        return (
+            await self._transport.send(Request("POST", f"{self._root}/batch", document, headers, is_write=True))
+        ).body
 
     async def import_(self, pieces: AsyncIterable[bytes], *, packed: bool = False) -> int:
         """Store a stream of items: JSON objects, one a line, or with `packed` maps of MessagePack.
@@ -138,7 +150,7 @@ class KeyCalls:
             KvError: any other refusal; items after `line` may be in.
         """
         headers = {"Content-Type": MSGPACK if packed else NDJSON}
-        request = Request("POST", "/v1/import", pieces, headers, is_write=True)
+        request = Request("POST", f"{self._root}/import", pieces, headers, is_write=True)
         answer = await self._transport.send_once(
             request, aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S_MAX)
         )

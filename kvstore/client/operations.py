@@ -12,29 +12,26 @@ from urllib.parse import quote
 
 from kvstore.client import answers
 from kvstore.client.answers import JSON, Readiness, Unreachable
+from kvstore.client.documents import json_answer
 from kvstore.client.transport import Request, Transport, within
-from kvstore.client.urls import encode_key, key_bytes, query_of
+from kvstore.client.urls import query_of
 
 
 class OperationCalls:
     _transport: Transport
 
-    async def locate(self, key: str | bytes) -> dict[str, Any]:
-        """Where a key lives and why: `partition`, `leader`, `followers`, `hash`, `why`."""
-        return await self._document(Request("GET", "/v1/locate/" + encode_key(key_bytes(key))))
-
     async def ids(self, count: int = 1) -> list[int]:
         """`count` new numbers of 63 bits, unique in the cluster for ever, rising per gateway."""
         path = "/v1/ids" + query_of({"count": count})
-        document = await self._document(Request("POST", path))
+        drawn = await json_answer(self._transport, Request("POST", path))
         try:
-            return [int(one) for one in document["ids"]]
+            return [int(one) for one in drawn["ids"]]
         except (KeyError, TypeError, ValueError) as error:
             raise Unreachable(f"{self._transport.gateway}{path} did not answer with ids") from error
 
     async def status(self) -> dict[str, Any]:
         """The state of the cluster, as `GET /v1/cluster` gives it."""
-        return await self._document(Request("GET", "/v1/cluster"))
+        return await json_answer(self._transport, Request("GET", "/v1/cluster"))
 
     async def operate(
         self, method: str, path: str, document: Mapping[str, Any] | None = None, *, once: bool = False
@@ -51,7 +48,7 @@ class OperationCalls:
         headers = None if document is None else {"Content-Type": JSON}
         body = None if document is None else json.dumps(document).encode()
         request = Request(method, f"/v1/cluster/{path}", body, headers, is_write=method != "GET")
-        return await self._document(request, once=once)
+        return await json_answer(self._transport, request, once=once)
 
     async def force_promote(
         self, *, partition: int | None = None, all_of: str = "", confirmed_stopped: Sequence[str]
@@ -76,14 +73,16 @@ class OperationCalls:
         asked |= {"all_of": all_of} if all_of else {}
         headers = {"Content-Type": JSON}
         body = json.dumps(asked).encode()
-        return await self._document(Request("POST", "/v1/cluster/force-promote", body, headers, is_write=True))
+        return await json_answer(
+            self._transport, Request("POST", "/v1/cluster/force-promote", body, headers, is_write=True)
+        )
 
     async def verify(self) -> dict[str, Any]:
         """Compare the copies of every partition, as `POST /v1/cluster/verify` does: `ok`, `partitions`, `differences`.
 
         It takes as long as reading all data slowly does; `timeout_s` is for all of it.
         """
-        return await self._document(Request("POST", "/v1/cluster/verify", None))
+        return await json_answer(self._transport, Request("POST", "/v1/cluster/verify", None))
 
     async def balance(self, keyspace: str = "default") -> dict[str, Any]:
         """How a keyspace is spread over partitions and nodes, and what is to be said of its shard key."""
@@ -93,19 +92,3 @@ class OperationCalls:
         """Ask once whether every partition has a reachable leader; raises Unreachable where no gateway answers."""
         answer = await self._transport.send_once(Request("GET", "/readyz"), within(self._transport.timeout_s))
         return answers.readiness_of(answer.status, answer.body)
-
-    async def _document(self, request: Request, *, once: bool = False) -> dict[str, Any]:
-        path = request.path
-        if once:
-            answer = await self._transport.send_once(request, within(self._transport.timeout_s))
-            if answer.status >= 300:
-                raise answers.refusal(answer.status, answer.body, is_write=request.is_write)
-        else:
-            answer = await self._transport.send(request)
-        try:
-            document = json.loads(answer.body)
-        except ValueError as error:
-            raise Unreachable(f"{self._transport.gateway}{path} did not answer with JSON") from error
-        if not isinstance(document, dict):
-            raise Unreachable(f"{self._transport.gateway}{path} did not answer with a JSON object")
-        return document

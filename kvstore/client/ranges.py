@@ -55,7 +55,7 @@ class RangeCalls(KeyCalls):
             KvError: any other refusal.
         """
         path = Bounds.of(prefix, start, end).path(
-            reverse=reverse, keys_only=keys_only, limit=limit, cursor=cursor, allow_partial=allow_partial
+            self._root, reverse=reverse, keys_only=keys_only, limit=limit, cursor=cursor, allow_partial=allow_partial
         )
         answer = await self._transport.send(Request("GET", path, headers={"Accept": MSGPACK}))
         try:
@@ -124,7 +124,7 @@ class RangeCalls(KeyCalls):
         self, *, prefix: str | bytes | None = None, start: str | bytes | None = None, end: str | bytes | None = None
     ) -> int:
         """How many keys a range has; arguments and errors as for `scan_page`."""
-        path = Bounds.of(prefix, start, end).path(count=True)
+        path = Bounds.of(prefix, start, end).path(self._root, count=True)
         answer = await self._transport.send(Request("GET", path))
         try:
             return int(json.loads(answer.body)["count"])
@@ -151,7 +151,7 @@ class RangeCalls(KeyCalls):
         """
         if prefix is None and start is None and end is None:
             raise BadParameter("which keys to delete is said by prefix, start or end")
-        request = Request("DELETE", Bounds.of(prefix, start, end).path(confirm=True), is_write=True)
+        request = Request("DELETE", Bounds.of(prefix, start, end).path(self._root, confirm=True), is_write=True)
         retries = Retries(self._transport.timeout_s)
         while True:
             sending = Sending()
@@ -205,11 +205,11 @@ class RangeCalls(KeyCalls):
         """
         bounds = Bounds.of(prefix, start, end)
         if not isinstance(target, str | os.PathLike):
-            count = await export_lines(self._transport, bounds, target.write, progress)
+            count = await export_lines(self._transport, self._root, bounds, target.write, progress)
             await asyncio.to_thread(target.flush)
             return count
         async with whole_file(Path(target)) as file:
-            return await export_lines(self._transport, bounds, file.write, progress)
+            return await export_lines(self._transport, self._root, bounds, file.write, progress)
 
     async def import_file(self, path: str | os.PathLike[str]) -> int:
         """Store the items of a file, as an export is one (MessagePack where its name ends in `.msgpack`).

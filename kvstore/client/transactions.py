@@ -13,13 +13,13 @@ from kvstore.client import answers
 from kvstore.client.answers import JSON, MSGPACK, TxnOutcome, TxnState
 from kvstore.client.ops import Get, If, TxnOp, encode_txn
 from kvstore.client.transport import Request, Transport
-from kvstore.client.urls import key_path
-
-TXN_PATH = "/v1/txn"
+from kvstore.client.urls import ROOT, key_path
 
 
 class TxnCalls:
     _transport: Transport
+    # The path of the keyspace whose keys these are.
+    _root: str = ROOT
 
     async def txn(
         self, *, conditions: Sequence[If] = (), then: Sequence[TxnOp] = (), otherwise: Sequence[TxnOp] = ()
@@ -34,16 +34,16 @@ class TxnCalls:
             OutcomeUnknown: it may or may not have been carried out.
             KvError: any other refusal; nothing was changed.
         """
-        changed = tuple(key_path(op.key) for op in (*then, *otherwise) if not isinstance(op, Get))
+        changed = tuple(key_path(op.key, self._root) for op in (*then, *otherwise) if not isinstance(op, Get))
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
         body = encode_txn(conditions, then, otherwise)
-        request = Request("POST", TXN_PATH, body, headers, is_write=True, changed=changed)
+        request = Request("POST", f"{self._root}/txn", body, headers, is_write=True, changed=changed)
         return answers.txn_outcome_of(then, otherwise, (await self._transport.send(request)).body)
 
     async def txn_document(self, document: bytes) -> bytes:
         """Send a transaction that is a JSON document already and return the JSON answer as it came; errors as `txn`."""
         headers = {"Content-Type": JSON, "Accept": JSON}
-        return (await self._transport.send(Request("POST", TXN_PATH, document, headers, is_write=True))).body
+        return (await self._transport.send(Request("POST", f"{self._root}/txn", document, headers, is_write=True))).body
 
     async def transaction(self, txn: str) -> TxnState:
         """Where the transaction of this id stands; asking changes nothing.
@@ -52,5 +52,5 @@ class TxnCalls:
             NotFound: there is none, or it is long over.
             KvError: any other refusal.
         """
-        answer = await self._transport.send(Request("GET", f"{TXN_PATH}/{quote(txn, safe='')}"))
+        answer = await self._transport.send(Request("GET", f"{ROOT}/txn/{quote(txn, safe='')}"))
         return answers.txn_state_of(answer.body)

@@ -12,6 +12,10 @@ from urllib.parse import quote_from_bytes, urlsplit
 
 from kvstore.keys import check_key
 
+# The path below which the keys of the default keyspace are.
+ROOT = "/v1"
+DEFAULT_KEYSPACE = "default"
+
 
 def key_bytes(key: str | bytes) -> bytes:
     """The bytes of a key, text as UTF-8.
@@ -32,9 +36,14 @@ def encode_key(key: bytes) -> str:
     return encoded
 
 
-def key_path(key: str | bytes) -> str:
-    """The path of a key in the default keyspace; raises as `key_bytes`."""
-    return "/v1/kv/" + encode_key(key_bytes(key))
+def key_path(key: str | bytes, root: str = ROOT) -> str:
+    """The path of a key below the path of its keyspace; raises as `key_bytes`."""
+    return f"{root}/kv/{encode_key(key_bytes(key))}"
+
+
+def keyspace_path(name: str) -> str:
+    """The path below which the keys of a keyspace are."""
+    return ROOT if name == DEFAULT_KEYSPACE else f"{ROOT}/keyspaces/{quote_from_bytes(name.encode(), safe='')}"
 
 
 def query_of(parameters: Mapping[str, bytes | str | int | bool | None]) -> str:

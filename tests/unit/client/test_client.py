@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from fakes.gateway import Gateway, cut, refuse
 
-from kvstore.client import Client, SyncClient, Unreachable
+from kvstore.client import Client, Keyspace, SyncClient, SyncKeyspace, Unreachable
 from kvstore.client.ops import Delete, Get, Put
 from kvstore.errors import BadBody, BadParameter, KeyNotFound, NoLeader, OutcomeUnknown, PreconditionFailed, TxnConflict
 from kvstore.keys import decode_key
@@ -376,9 +376,10 @@ async def test_the_sync_face_gives_the_same_answers(gateway: Gateway) -> None:
     assert await asyncio.to_thread(ask) == b"v"
 
 
-def test_the_sync_face_has_every_call_with_the_same_arguments() -> None:
-    calls = {name for name, call in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
+@pytest.mark.parametrize("faces", [(Client, SyncClient), (Keyspace, SyncKeyspace)])
+def test_the_sync_face_has_every_call_with_the_same_arguments(faces: tuple[type, type]) -> None:
+    calls = {name for name, call in inspect.getmembers(faces[0], inspect.isfunction) if not name.startswith("_")}
     for name in calls - {"scan_pages"}:
-        asked, offered = (inspect.signature(getattr(face, name)).parameters for face in (Client, SyncClient))
+        asked, offered = (inspect.signature(getattr(face, name)).parameters for face in faces)
         assert list(asked) == list(offered), name
         assert [one.default for one in asked.values()] == [one.default for one in offered.values()], name

@@ -43,11 +43,11 @@ def test_nothing_comes_after_the_last_key_that_is_allowed() -> None:
 
 
 def test_a_range_stands_in_a_query_byte_for_byte() -> None:
-    assert Bounds().path() == "/v1/kv"
+    assert Bounds().path("/v1") == "/v1/kv"
     bounds = Bounds.of("a b+c/ключ"[:6], b"\xff&=", None)
-    path = bounds.path(reverse=True, keys_only=False, limit=7, cursor=None)
+    path = bounds.path("/v1", reverse=True, keys_only=False, limit=7, cursor=None)
     assert path == "/v1/kv?prefix=a%20b%2Bc%2F&start=%FF%26%3D&reverse=true&limit=7"
-    assert Bounds.of("", "", "").path() == "/v1/kv?prefix=&start=&end="
+    assert Bounds.of("", "", "").path("/v1/keyspaces/k") == "/v1/keyspaces/k/kv?prefix=&start=&end="
 
 
 def test_a_page_says_what_is_missing_and_where_to_go_on() -> None:
