@@ -86,7 +86,8 @@ class OperationCalls:
 
     async def balance(self, keyspace: str = "default") -> dict[str, Any]:
         """How a keyspace is spread over partitions and nodes, and what is to be said of its shard key."""
-        return await self._document(Request("GET", f"/v1/keyspaces/{quote(keyspace, safe='')}/balance"))
+        path = f"/v1/keyspaces/{quote(keyspace, safe='')}/balance"
+        return await json_answer(self._transport, Request("GET", path))
 
     async def ready(self) -> Readiness:
         """Ask once whether every partition has a reachable leader; raises Unreachable where no gateway answers."""
