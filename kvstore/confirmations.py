@@ -19,7 +19,7 @@ from kvstore.instant import Instant
 from kvstore.map_values import Rid
 from kvstore.messages import Confirm, Confirmed, Fault
 from kvstore.partition import Partition
-from kvstore.replication.answers import NO_LEADER
+from kvstore.replication.answers import ELSEWHERE, NO_LEADER
 from kvstore.replication.leader import Leader
 
 ASK_AGAIN_MS = 100
@@ -30,9 +30,10 @@ UNCONFIRMED = Fault("no_leader", "a copy of the partition did not confirm that i
 
 
 class WaitingRead(msgspec.Struct, frozen=True):
-    """A read that waits since `since_ms`; `number` is the first round that asks for it."""
+    """A read that waits since `since_ms`, asked by that layout; `number` is the first round that asks for it."""
 
     number: int
+    layout: int
     since_ms: int
     ticket: object
     key: bytes
@@ -55,6 +56,8 @@ class Waiting:
         """Why it ends, None where the leader may answer, False where it waits on."""
         if self.partition.leader is not self.leader:
             return NO_LEADER
+        if read.layout != self.leader.layout:
+            return ELSEWHERE
         if read.number <= self.refused:
             return REFUSED
         if read.number <= confirmed:
@@ -82,7 +85,7 @@ class Confirmations:
         waiting = self._waiting.get(leader)
         if waiting is None:
             waiting = self._waiting[leader] = Waiting(partition, leader)
-        waiting.reads.append(WaitingRead(self._number + 1, now.mono_ms, ticket, key))
+        waiting.reads.append(WaitingRead(self._number + 1, leader.layout, now.mono_ms, ticket, key))
         waiting.is_due = True
 
     def questions(self, now: Instant) -> list[Send]:

@@ -36,10 +36,11 @@ from kvstore.messages import (
 )
 from kvstore.partition import Partition, by_number
 from kvstore.reads import find_leader
-from kvstore.replication.answers import LATER, NO_LEADER, PASSING_ON, Later
+from kvstore.replication.answers import LATER, NO_LEADER, Later
 from kvstore.replication.leader import Leader
 from kvstore.storage.engine import Snapshot
 from kvstore.storage.records import DamagedRow
+from kvstore.txn.evaluate import keys_of
 from kvstore.txn.fences import Fence
 
 TxnCall = Prepare | Transact | AbortTxn | FinishTxn | AskTxn | ForceFinish
@@ -77,8 +78,9 @@ class Doubts:
         if isinstance(found, Fault):
             return found
         partition, leader = found
-        if not leader.is_serving or leader.is_passing_on:
-            return PASSING_ON if leader.is_serving else NO_LEADER
+        refusal = leader.closed or _refused_key(leader, asked)
+        if refusal is not None:
+            return refusal
         self._dirty.add(partition)
         if isinstance(asked, Prepare | Transact):
             self._heat.transact(asked.pid, asked.part)
@@ -121,7 +123,7 @@ class Doubts:
         return [
             (partition, partition.leader)
             for partition in self._partitions.values()
-            if partition.leader is not None and partition.leader.is_serving and not partition.leader.is_passing_on
+            if partition.leader is not None and partition.leader.closed is None
         ]
 
     # ---- waiting ------------------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ class Doubts:
             where nobody leads here whom it could wait for.
         """
         found = find_leader(self._partitions, pid, ver)
-        if isinstance(found, Fault) or not found[1].is_serving or found[1].is_passing_on:
+        if isinstance(found, Fault) or found[1].closed is not None:
             return None
         found[1].txns.hold_scan(fence)
         self._waiting.add(found[0])
@@ -168,8 +170,9 @@ class Doubts:
         ends_ms = []
         for partition in sorted(self._waiting, key=by_number):
             leader = partition.leader
-            if leader is not None and leader.is_passing_on:
-                effects += leader.txns.send_away(PASSING_ON)
+            closed = None if leader is None else leader.closed
+            if leader is not None and leader.is_serving and closed is not None:
+                effects += leader.txns.send_away(closed)
             elif leader is not None and leader.is_serving:
                 try:
                     effects += leader.txns.retry(view, now, full)
@@ -246,7 +249,7 @@ class Doubts:
     def _leader(self, pid: int) -> tuple[Partition, Leader] | None:
         partition = self._partitions.get(pid)
         leader = None if partition is None else partition.leader
-        if partition is None or leader is None or not leader.is_serving or leader.is_passing_on:
+        if partition is None or leader is None or leader.closed is not None:
             return None
         return partition, leader
 
@@ -291,3 +294,10 @@ class Doubts:
             found = self._leader(part.txn.primary)
             if found is not None:
                 found[1].txns.primary.part_finished(part)
+
+
+def _refused_key(leader: Leader, asked: TxnCall) -> Fault | None:
+    """Why what is asked of a key cannot be done here."""
+    if leader.hidden is None or not isinstance(asked, Prepare | Transact):
+        return None
+    return next((fault for key in keys_of(asked.part) if (fault := leader.refuses_key(key)) is not None), None)

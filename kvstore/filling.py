@@ -144,6 +144,28 @@ class Filling:
         if partition is self._pulling:
             self._pulling = None
 
+    # ---- keys that change their partition -----------------------------------------------------------------------
+
+    def sending_wait_ms(self, now: Instant) -> int:
+        """For how long what is read for a transfer has to wait."""
+        return self._sending.wait_ms(now)
+
+    def taking_wait_ms(self, now: Instant) -> int:
+        """For how long what a transfer brings has to wait."""
+        return self._taking.wait_ms(now)
+
+    def sent(self, size_bytes: int) -> None:
+        """So much was read for a transfer."""
+        self.sent_bytes += size_bytes
+        self._sending.take(size_bytes)
+
+    def took(self, size_bytes: int) -> None:
+        """A transfer has brought so much."""
+        self.taken_bytes += size_bytes
+        self._taking.take(size_bytes)
+
+    # ---- waiting ------------------------------------------------------------------------------------------------
+
     def forget(self, partition: Partition) -> None:
         """The copy is gone."""
         if partition is self._pulling:

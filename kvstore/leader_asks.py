@@ -1,4 +1,4 @@
-"""What a leader asks the map for: another in-sync set, and to pass leadership on.
+"""What a leader asks the map for: another in-sync set, another state of a transfer, and to pass leadership on.
 
 Guarantees: one question at a time, asked again until a newer entry settles it; before a leader stops serving in order
 to pass leadership on, the map has answered it a moment ago, so that one whom control cannot hear goes on serving.
@@ -9,11 +9,13 @@ Leaves to others: which set is wanted (`followers`), refusing requests meanwhile
 from __future__ import annotations
 
 import msgspec
+from msgspec import UnsetType
 
 from kvstore.candidate import ASK_AGAIN_MS, PASSED_ON
 from kvstore.effects import AskCas
 from kvstore.instant import Instant
 from kvstore.map_values import Entry, Rid
+from kvstore.replication.answers import FROZEN
 from kvstore.replication.leader import Leader
 
 PASS_ON_AFTER_MS = 10_000
@@ -37,12 +39,23 @@ class LeaderAsks:
     def due(self, leader: Leader, now: Instant) -> list[AskCas]:
         """What is to be asked now."""
         asks = self._pass_on(leader, now) if leader.is_serving else []
-        return asks or self._ask_in_sync(leader, now)
+        return asks or self.transfer(leader, now) or self._ask_in_sync(leader, now)
+
+    def transfer(self, leader: Leader, now: Instant) -> list[AskCas]:
+        """Ask for the state of the transfer that is wanted; whether that has landed nothing but a newer entry tells."""
+        wanted = leader.wanted_transfer
+        is_asked = self.is_open and now.mono_ms - self._asked_ms < ASK_AGAIN_MS
+        if isinstance(wanted, UnsetType) or is_asked or leader.closed not in (None, FROZEN):
+            return []
+        leader.is_handing = wanted is not None
+        return self._ask(leader.followers.entry, now, transfer=wanted)
 
     def _pass_on(self, leader: Leader, now: Instant) -> list[AskCas]:
         """Give leadership back to the copy that is to have it, once that is in sync and all is calm."""
         followers = leader.followers
         calm_ms = 0 if self._mine in followers.entry.removing else PASS_ON_AFTER_MS
+        if leader.frozen_ms is not None:
+            return []
         if not leader.is_passing_on:
             is_calm = followers.is_ready_to_lead(now, calm_ms) and now.mono_ms - leader.since_ms >= calm_ms
             if self.is_open or not is_calm:

@@ -96,10 +96,10 @@ class Leases:
             partition = self._partitions.get(pid)
             if pid not in refused and partition is not None:
                 partition.granted(node, epoch, asked.sent_ms)
-        for pid, commit_seq in pong.commits:
+        for pid, commit_seq, layout in pong.commits:
             partition = self._partitions.get(pid)
             if partition is not None:
-                partition.stale.learn(commit_seq, asked.sent_ms, partition.copy.applied_seq)
+                partition.stale.learn(commit_seq, asked.sent_ms, partition.copy.applied_seq, layout)
 
     # ---- granting -----------------------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class Leases:
         """
         refused = [pid for pid, rid, epoch in ping.leads if not self._grants(pid, rid, epoch, now)]
         told = [(pid, partition.commit_for(node, now)) for pid, partition in self._partitions.items()]
-        answer = Send(node, Pong(ping.number, refused, [(pid, seq) for pid, seq in told if seq is not None]))
+        answer = Send(node, Pong(ping.number, refused, [(pid, *known) for pid, known in told if known is not None]))
         is_proven = self._proven_ms is not None and now.mono_ms - self._proven_ms < PROOF_MS
         if is_proven or len(refused) == len(ping.leads):
             return [answer]

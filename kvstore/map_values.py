@@ -45,7 +45,8 @@ class TransferState(StrEnum):
 
 class Transfer(Value, frozen=True):
     """Keys of the partition `source` that are to belong to `target`: those from `start` to `end` (empty: no end), or
-    where `tenant` is given all of that tenant. `id` is used once. PROTOCOL "Transfer"."""
+    where `tenant` is given all of that tenant; none that the target has already is among them. `id` is used once.
+    PROTOCOL "Transfer"."""
 
     id: int
     source: int

@@ -89,8 +89,9 @@ class Done(Message, frozen=True, tag=4):
     """Answer to a call that has nothing to tell."""
 
 
-# The epoch of a leader, and the seq of the last removal that it knows of keys like this one, 0 for none.
-Absence = tuple[int, int]
+# A partition and its layout, the epoch of its leader, and the seq of the last removal that this one knows of keys like
+# this one, 0 for none.
+Absence = tuple[int, int, int, int]
 
 
 class ReadOne(Value, frozen=True):
@@ -161,12 +162,14 @@ class Write(Message, frozen=True, tag=12):
 
 
 class Written(Value, frozen=True, tag=2):
-    """A write that is durable on `copies` copies; (epoch, seq) is the key's version, (0, 0) where nothing was."""
+    """A write that is durable on `copies` copies; (epoch, seq) is the key's version, (0, 0) where nothing was. `origin`
+    is the partition in which it was carried out, 0 for the one that was asked."""
 
     created: bool
     epoch: int
     seq: int
     copies: int
+    origin: int = 0
 
 
 class WriteResult(Message, frozen=True, tag=13):
@@ -214,11 +217,12 @@ class Scanned(Message, frozen=True, tag=19):
 
 
 class ReadStale(Message, frozen=True, tag=16):
-    """A read that any copy in sync may answer, if it is at most `max_stale_ms` behind (None: however far). Answer:
-    `StaleResult`, or `Failed`."""
+    """A read that any copy in sync may answer, if it is at most `max_stale_ms` behind (None: however far) and knows the
+    very `layout` of the partition by which it was routed. Answer: `StaleResult`, or `Failed`."""
 
     read: ReadOne
     max_stale_ms: int | None = None
+    layout: Count = 0
 
 
 class StaleResult(Message, frozen=True, tag=17):
@@ -270,10 +274,21 @@ class CasResult(Message, frozen=True, tag=24):
     entries: list[Entry]
 
 
+class TransferReport(Value, frozen=True):
+    """How far a transfer has come, as the leader of its target (`copying`, `changes`, `handing`, `clearing`) or of its
+    source (`giving`, `frozen`, `cleaning`) sees it. `keys` and `size_bytes` are those that came to the target."""
+
+    id: int
+    phase: str
+    keys: int = 0
+    size_bytes: int = 0
+
+
 class CopyReport(Value, frozen=True):
     """`ver` is the version of the newest map entry that named this copy, 0 for none; (`log_epoch`, `log_end`) tells how
     far its log has come, and `complete` whether its data is all there. `reads` and `writes` are those of a second, an
-    average of late (`heat.node_heat`)."""
+    average of late (`heat.node_heat`). `open_txns` counts the transactions that are prepared, and those decided here
+    that not all participants have carried out."""
 
     pid: int
     epoch: int
@@ -286,6 +301,8 @@ class CopyReport(Value, frozen=True):
     complete: bool = True
     reads: float = 0.0
     writes: float = 0.0
+    open_txns: int = 0
+    transfer: TransferReport | None = None
 
 
 class NodeReport(Message, frozen=True, tag=25):
@@ -552,6 +569,65 @@ class Chunk(Message, frozen=True, tag=38):
         return sum(len(position) + len(row) for position, row in self.rows)
 
 
+class SeekKeys(Message, frozen=True, tag=47):
+    """Target of a transfer to all nodes: who leads its `source`? Answer, of that one: `KeysFound`."""
+
+    transfer: int
+    source: int
+
+
+class KeysFound(Message, frozen=True, tag=48):
+    """The sender leads the source of this transfer."""
+
+    transfer: int
+    source: int
+
+
+class PullKeys(Message, frozen=True, tag=49):
+    """Target to source: what comes next of this transfer, please, and not many more than `bytes_max`.
+
+    The target has what stands at positions up to `cursor`, all if `is_copied`, and of what was changed since then all
+    up to the seq `since` (-1: nothing yet). `has_all`: the piece up to there was called the last, and is committed.
+    `unclean` is the number of promotions by force of the source that all this rests on.
+    """
+
+    transfer: int
+    source: int
+    cursor: bytes
+    since: int
+    is_copied: bool
+    has_all: bool
+    unclean: int
+    bytes_max: int = 256 * 1024
+
+
+class KeysPiece(Message, frozen=True, tag=50):
+    """Source to target: an answer to `PullKeys` with this `cursor`, `since` and `is_copied`.
+
+    `rows` are (position, row), None where nothing stands there any more; after them the target has what `end`, `upto`
+    and `is_done` say. `is_last`: nothing else will be changed, for the source stands still. `is_gone`: what was changed
+    is not known any more: begin anew.
+    """
+
+    transfer: int
+    source: int
+    cursor: bytes
+    since: int
+    is_copied: bool
+    end: bytes
+    upto: int
+    is_done: bool
+    unclean: int
+    rows: list[tuple[bytes, bytes | None]] = []
+    is_last: bool = False
+    is_gone: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """How much data it carries."""
+        return sum(len(position) + len(row or b"") for position, row in self.rows)
+
+
 class PackedChunk(Message, frozen=True, tag=46):
     """A `Chunk`, compressed: a frame of zstd that tells its content's size."""
 
@@ -569,12 +645,12 @@ class Ping(Message, frozen=True, tag=39):
 
 class Pong(Message, frozen=True, tag=40):
     """Answer to a ping, after the sender's disk has proven itself: it grants the leases asked for, but not those of
-    the partitions in `refused`. `commits` has the commit seq of each partition that the sender leads, under a lease,
-    and the receiver has a copy of."""
+    the partitions in `refused`. `commits` has the commit seq and the layout of each partition that the sender leads,
+    under a lease, and the receiver has a copy of."""
 
     number: int
     refused: list[int]
-    commits: list[tuple[int, int]] = []
+    commits: list[tuple[int, int, int]] = []
 
 
 class Confirm(Message, frozen=True, tag=43):
@@ -919,6 +995,10 @@ Body = (
     | PullChunk
     | Chunk
     | PackedChunk
+    | SeekKeys
+    | KeysFound
+    | PullKeys
+    | KeysPiece
     | Ping
     | Pong
     | DropCopies

@@ -45,6 +45,7 @@ from kvstore.replication.stale_reads import StaleReads
 from kvstore.storage.engine import Batch, Snapshot
 from kvstore.storage.journal import Journal
 from kvstore.storage.records import DamagedRow
+from kvstore.transfer.reporting import report_of
 
 Replicated = Reconcile | Append | CutTail | EpochVector | Acked | Refused | BeginBackfill | Chunk
 Renumber = Callable[[int], int]
@@ -105,7 +106,7 @@ class Partition:
         leads = entry.leader == self.copy.name.rid
         if leads and self.leader is not None and self.leader.epoch == entry.epoch:
             self.leader.is_passing_on = self.leader.is_passing_on and entry.ver == self.leader.ver
-            return [*self.leader.followers.take_entry(entry, now), *self.leader.advance()]
+            return [*self.leader.take_entry(entry, now), *self.leader.advance()]
         if leads and self._candidate.takes(entry) and entry.epoch >= self.copy.promised:
             return self._lead(entry, now)
         return [*self._follow(entry), *self._candidate.consider(self.copy, entry, now)]
@@ -131,18 +132,22 @@ class Partition:
         if self.leader is not None and self.leader.epoch == epoch:
             self.leader.followers.granted(node, sent_ms)
 
-    def commit_for(self, node: str, now: Instant) -> int | None:
-        """What is committed, for the copy on `node`: None where this one does not lead it, or not for sure."""
+    def commit_for(self, node: str, now: Instant) -> tuple[int, int] | None:
+        """What is committed, in which layout, for the copy on `node`; None where this one does not surely lead it."""
         leader = self.leader
         if leader is None or now.mono_ms >= leader.sole_until_ms or node not in leader.followers.nodes:
             return None
-        return self.copy.commit_seq
+        return self.copy.commit_seq, leader.layout
 
     def stood_still(self, now: Instant) -> None:
         """The process got no time: rely on nothing that was granted before, and hold no silence against the leader."""
         self._candidate.heard(now)
         if self.leader is not None:
             self.leader.followers.drop_lease(now)
+
+    def ask_transfer(self, now: Instant) -> list[Effect]:
+        """Ask the map, where that may be done now, for what is wanted of the transfer."""
+        return [] if self.leader is None else [*self._asks.transfer(self.leader, now)]
 
     def _lead(self, entry: Entry, now: Instant) -> list[Effect]:
         try:
@@ -357,13 +362,7 @@ class Partition:
         return [*sends, *leader.advance(), *self._asks.due(leader, now)]
 
     def truncate_log(self, view: Snapshot, now: Instant, retention: Retention, rows_max: int) -> int:
-        """Drop what the log need no longer keep, so many rows at most; returns how many.
-
-        Raises:
-            DamagedRow: a row cannot be read.
-        """
-        if self.is_quarantined:
-            return 0
+        """Drop what the log need no longer keep, so many rows at most; returns how many. Raises DamagedRow."""
         row_keys, size_bytes = old_rows(self.copy, self.log_floor, view, now, retention, rows_max)
         if row_keys:
             self.copy.truncate(row_keys, size_bytes)
@@ -371,7 +370,7 @@ class Partition:
 
     @property
     def log_floor(self) -> int:
-        """Log rows that end below this seq are needed by no copy that counts."""
+        """Log rows that end below this seq are needed by no copy that counts, and by no transfer."""
         return self.copy.applied_seq if self.leader is None else self.leader.followers.log_floor
 
     def report(self, now: Instant, rates: tuple[float, float]) -> CopyReport:
@@ -391,6 +390,8 @@ class Partition:
             *end,
             not copy.is_backfilling,
             *rates,
+            len(copy.txns.prepared) + len(copy.txns.undone),
+            report_of(leader),
         )
 
 

@@ -34,20 +34,22 @@ from kvstore.messages import (
     WriteOne,
     Written,
 )
+from kvstore.node_state import NODE_ROW, NodeState
 from kvstore.partition import Partition, Replicated, by_number
 from kvstore.reads import Reads, find_leader
 from kvstore.replication.answers import LATER, Later
-from kvstore.replication.copy import Copy, load_copy, load_name
+from kvstore.replication.copy import Copy
+from kvstore.replication.copy_loading import load_copy, load_name
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.gone import GoneCopies
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Batch, Snapshot, Table, Usage
 from kvstore.storage.journal import Journal
 from kvstore.storage.records import DamagedRow
+from kvstore.transfers import Transfers
 from kvstore.truncation import Truncation
 from kvstore.verification import Verifications
 
-NODE_ROW = b"\x00\x00\x00\x00node"
 APPLY_RECORDS_MIN = 256
 SWEPT_TOKENS_MIN = 8
 JOURNAL_BYTES_MAX = 8 * 1024 * 1024
@@ -57,21 +59,6 @@ UNLIMITED_BYTES = 1 << 62
 NO_PARTITION = 0
 
 BetweenNodes = Ping | Pong | Confirm | Confirmed | AskDigests | Digests
-
-
-class NodeState(msgspec.Struct, frozen=True, array_like=True):
-    """What a node knows of itself: persisted before it says a word. `is_retired`: it is no member any more."""
-
-    node_id: str
-    cluster_id: bytes
-    boot: int
-    next_copy: int
-    is_retired: bool = False
-
-
-def load_node_state(view: Snapshot) -> NodeState | None:
-    row = view.get(Table.META, NODE_ROW)
-    return None if row is None else msgspec.msgpack.decode(row, type=NodeState)
 
 
 class Partitions:
@@ -93,6 +80,7 @@ class Partitions:
         self.reads = Reads(self.by_pid, self._dirty, held, self.heat)
         self.doubts = Doubts(self.by_pid, self._dirty, held, self.reads.overdue, self.heat)
         self.filling = Filling(self.by_pid)
+        self.transfers = Transfers(self.by_pid, self._dirty, self.filling, lambda: self.state.node_id)
         self.truncation = Truncation(self.by_pid, self._dirty)
         self.verifications = Verifications(self.by_pid, self._dirty)
         self._gone = GoneCopies()
@@ -200,6 +188,7 @@ class Partitions:
                 effects += partition.on_entry(entry, now)
                 if partition.leader is not led:
                     self._leases.hurry()
+                self.transfers.look(partition)
                 self._dirty.add(partition)
                 self._lost.pop(entry.pid, None)
             elif named is not None:
@@ -224,6 +213,7 @@ class Partitions:
             self.reads.forget(partition)
             self.doubts.forget(partition)
             self.filling.forget(partition)
+            self.transfers.forget(partition)
             self.verifications.forget(partition)
         return effects
 
@@ -273,6 +263,7 @@ class Partitions:
             return []
         self._now = now
         effects = partition.handle(node, message, now)
+        self.transfers.look(partition)
         if partition.needs_batch:
             self._dirty.add(partition)
         if isinstance(message, Chunk):
@@ -386,6 +377,7 @@ class Partitions:
         effects: list[Effect] = [*self._leases.pings(now)]
         for partition in self.by_pid.values():
             effects += partition.tick(view, now)
+            self.transfers.look(partition)
             if partition.needs_batch:
                 self._dirty.add(partition)
             if partition.has_laggard:

@@ -86,7 +86,10 @@ class Reads:
     def absence(self, read: ReadOne) -> Absence | None:
         """What tells whether a key that its leader has just found absent was there meanwhile."""
         found = find_leader(self._partitions, read.pid, read.ver)
-        return None if isinstance(found, Fault) else (found[1].epoch, found[1].overlay.removed_seq(read.key))
+        if isinstance(found, Fault):
+            return None
+        leader = found[1]
+        return read.pid, leader.layout, leader.epoch, leader.overlay.removed_seq(read.key)
 
     def wait(self, partition: Partition) -> None:
         """A read of this partition waits for the end of its key, which the next batch holds, or of a transaction."""

@@ -35,7 +35,7 @@ class Truncation:
         self._waiting = self._waiting or list(self._partitions)
         for pid in self._waiting[: -LOGS_MAX - 1 : -1]:
             partition = self._partitions.get(pid)
-            if partition is not None:
+            if partition is not None and not partition.is_quarantined:
                 try:
                     rows -= partition.truncate_log(view, now, retention, rows)
                 except DamagedRow as error:

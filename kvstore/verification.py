@@ -120,7 +120,7 @@ class Verifications:
         mine = partition.copy.name.rid
         rids = one.rids or tuple(rid for rid in leader.followers.entry.in_sync if rid != mine)
         missing = [rid.node for rid in rids if not _is_whole(leader, rid)]
-        if leader.is_passing_on or missing:
+        if leader.closed is not None or missing:
             reason = f"no whole copy follows on {', '.join(missing)}" if missing else "leadership is handed over"
             self._give_up_late(one, reason, now)
             return

@@ -72,7 +72,7 @@ class CopyReads:
             if not self._router.is_placed(get.keyspace):
                 raise
             return unrouted
-        asked = ReadStale(ReadOne(entry.pid, entry.ver, get.key), max_stale_ms)
+        asked = ReadStale(ReadOne(entry.pid, entry.ver, get.key), max_stale_ms, entry.layout)
         error: KvError = NoLeader(f"no copy of partition {entry.pid} can answer; none is in sync")
         nodes = self._order(entry)
         for node in nodes:

@@ -266,7 +266,7 @@ class FastLane:
             if change.value is None:
                 caller.answer_fast(deleted_answer())
             else:
-                version = etag(entry.pid, written.epoch, written.seq)
+                version = etag(written.origin or entry.pid, written.epoch, written.seq)
                 caller.answer_fast(stored_answer(Stored(written.created, version, written.copies)))
 
     def _go_on(self, node: str, group: _Writes, one: _Writing, answer: Body | RpcError) -> None:
@@ -288,8 +288,8 @@ class FastLane:
 def _found(pid: int, row: bytes, now_ms: int) -> Found | None:
     """What a row holds; None where it cannot be read."""
     try:
-        epoch, seq, expiry_ms, content_type, value = split_value(row)
+        epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
     except DamagedRow:
         return None
     ttl_s = max(0, expiry_ms - now_ms) / 1000 if expiry_ms else None
-    return Found(value, content_type, etag(pid, epoch, seq), ttl_s)
+    return Found(value, content_type, etag(origin or pid, epoch, seq), ttl_s)

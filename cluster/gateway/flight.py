@@ -25,7 +25,7 @@ WRONG_LEADERS_MAX = 5
 NO_LANE = Lane(0, 0)
 NOTHING = "nothing is stored under this key"
 # Tells the absence of a tenant's key from no other: a tenant that once had keys is known for ever.
-NEVER_THERE: Absence = (0, 0)
+NEVER_THERE: Absence = (0, 0, 0, 0)
 ANSWER_IS_FULL = "the answer is full: get this key in another batch"
 
 
@@ -161,7 +161,7 @@ class Flight:
         if self.answer_bytes_left < 0:
             self.results[position] = BodyTooLarge(ANSWER_IS_FULL)
             return
-        version = etag(self.entries[position].pid, stored.epoch, stored.seq)
+        version = etag(stored.origin or self.entries[position].pid, stored.epoch, stored.seq)
         ttl_s = max(0, stored.expiry_ms - now_ms) / 1000 if stored.expiry_ms else None
         self.results[position] = Found(stored.value, stored.content_type, version, ttl_s)
 
@@ -171,7 +171,7 @@ class Flight:
         if isinstance(change, Change) and change.value is None:
             self.results[position] = _DELETED
             return
-        version = etag(self.entries[position].pid, written.epoch, written.seq)
+        version = etag(written.origin or self.entries[position].pid, written.epoch, written.seq)
         self.results[position] = Stored(written.created, version, written.copies)
 
 

@@ -287,7 +287,10 @@ class Coordinator:
     def _told(self, exchange: Exchange, told: Transacted, now_s: float) -> bool:
         """The decision; False where it is none on this transaction."""
         asked, name = self._name, told.txn
-        if (name.primary, name.token) != (asked.primary, asked.token) or name.attempt < asked.attempt:
+        # What clients may ask again another primary has decided, if the keys have changed their partition since.
+        is_ours = name.primary == asked.primary and name.attempt >= asked.attempt
+        is_former = name.primary != asked.primary and asked.is_clients
+        if name.token != asked.token or not (is_ours or is_former):
             return False
         if told.commits:
             return self._committed(told, now_s)

@@ -1,4 +1,4 @@
-"""Connections for the data of copies that are filled, beside those of replication.
+"""Connections for the data of copies that are filled, and of transfers, beside those of replication.
 
 Guarantees: a chunk, however large, stands before no row, ack or ping in a socket's queue. The node that pulls dials
 when there is something to ask, and closes what was not used for `IDLE_S`; a chunk goes back on the connection on which
@@ -14,13 +14,16 @@ from collections.abc import Callable
 import structlog
 
 from kvstore.codec import CodecError
-from kvstore.messages import Chunk, Envelope, PackedChunk, PullChunk
+from kvstore.messages import Chunk, Envelope, KeysPiece, PackedChunk, PullChunk, PullKeys
 from kvstore.node.packing import Packer, unpack
 from kvstore.rpc.client import Identity, Link
 from kvstore.rpc.connection import PRIORITY_DATA, Connection
 
 ROLE = "bulk"
 IDLE_S = 30.0
+
+Pull = PullChunk | PullKeys
+Carried = Chunk | KeysPiece
 
 log = structlog.get_logger("node")
 
@@ -30,18 +33,18 @@ class BulkLink:
 
     Args:
         peer: the link of replication to it.
-        take: gets each chunk that comes, with the peer's id.
+        take: gets each chunk or piece that comes, with the peer's id.
     """
 
-    def __init__(self, peer: Link, identity: Identity, take: Callable[[str, Chunk], None]) -> None:
+    def __init__(self, peer: Link, identity: Identity, take: Callable[[str, Carried], None]) -> None:
         self.used_s = 0.0
         self._take = take
-        self._waiting: PullChunk | None = None
+        self._waiting: Pull | None = None
         self._loop = asyncio.get_running_loop()
         self._link = Link(peer.node_id, peer.address, identity, self._handle, on_up=self._on_up)
         self._link.start()
 
-    def ask(self, pull: PullChunk) -> None:
+    def ask(self, pull: Pull) -> None:
         """Ask at once, or when there is a connection; of what waits for one only the last is asked."""
         self.used_s = self._loop.time()
         self._waiting = None if self._link.cast(pull) else pull
@@ -65,7 +68,7 @@ class BulkLink:
                 log.warning("bad_chunk", node=connection.peer, reason=str(error))
                 connection.close(f"bad chunk: {error}")
                 return
-        if isinstance(body, Chunk):
+        if isinstance(body, Carried):
             self._take(connection.peer, body)
         else:
             connection.close(f"unexpected message {type(body).__name__}")
@@ -74,13 +77,13 @@ class BulkLink:
 class BulkLinks:
     """Those of all peers. `identity`: asked at each new one."""
 
-    def __init__(self, identity: Callable[[], Identity], take: Callable[[str, Chunk], None]) -> None:
+    def __init__(self, identity: Callable[[], Identity], take: Callable[[str, Carried], None]) -> None:
         self._identity = identity
         self._take = take
         self._links: dict[str, BulkLink] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def ask(self, peer: Link, pull: PullChunk) -> None:
+    def ask(self, peer: Link, pull: Pull) -> None:
         """Ask that peer for data."""
         link = self._links.get(peer.node_id)
         if link is None:
@@ -124,14 +127,14 @@ class BulkAnswers:
         if known is None or known[0] is not connection:
             self._asking[connection.peer] = (connection, Packer())
 
-    def answer(self, node: str, chunk: Chunk) -> None:
-        """Send the chunk to where that node asked last."""
+    def answer(self, node: str, chunk: Carried) -> None:
+        """Send the chunk, or the piece, to where that node asked last."""
         known = self._asking.get(node)
         if known is None:
             return
         connection, packer = known
         size_bytes = chunk.size_bytes
-        body = packer.pack(chunk, size_bytes)
+        body = packer.pack(chunk, size_bytes) if isinstance(chunk, Chunk) else chunk
         if connection.cast(body, PRIORITY_DATA):
             self._sent(size_bytes, len(body.packed) if isinstance(body, PackedChunk) else size_bytes)
 

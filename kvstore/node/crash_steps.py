@@ -15,7 +15,7 @@ from kvstore.codec import decode_entry
 from kvstore.crash_point import CrashPoint
 from kvstore.leases import PROOF_ROW
 from kvstore.map_values import Entry
-from kvstore.partitions import NODE_ROW
+from kvstore.node_state import NODE_ROW
 from kvstore.replication.copy_rows import BACKFILL, ENTRY, NAME, PROMISE, STATE, Backfill, Promise, State
 from kvstore.replication.gone import GONE_PREFIX
 from kvstore.storage.engine import Batch, Engine, Snapshot, Table, Usage, range_end

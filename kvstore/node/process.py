@@ -28,7 +28,8 @@ from kvstore.node.join import join, stay_joined
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
-from kvstore.partitions import NODE_ROW, NodeState, Partitions, load_node_state
+from kvstore.node_state import NODE_ROW, NodeState, load_node_state
+from kvstore.partitions import Partitions
 from kvstore.replication.pace import Pace
 from kvstore.replication.retention import Retention
 from kvstore.rpc.server import Server

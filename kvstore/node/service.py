@@ -33,11 +33,13 @@ from kvstore.messages import (
     Fault,
     FindSplit,
     Hello,
+    KeysFound,
     ListPrepared,
     MapUpdate,
     Ping,
     Pong,
     PullChunk,
+    PullKeys,
     Read,
     ReadStale,
     Reconcile,
@@ -45,6 +47,7 @@ from kvstore.messages import (
     ResolveTxns,
     Retire,
     Scan,
+    SeekKeys,
     TxnsResolved,
     Verify,
     Welcome,
@@ -58,7 +61,7 @@ from kvstore.node.split_finder import SplitFinder
 from kvstore.replication.answers import LATER, Later
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection
 
-REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused, BeginBackfill)
+REPLICATION = (Reconcile, Append, CutTail, EpochVector, Acked, Refused, BeginBackfill, SeekKeys, KeysFound)
 BETWEEN_NODES = (Ping, Pong, Confirm, Confirmed, AskDigests, Digests)
 # On a connection that this node dialled the other end says no role.
 PEERS = ("node", "")
@@ -124,7 +127,7 @@ class Service:
             self._read_stale(connection, envelope.call, body)
         elif isinstance(body, Scan | CountKeys) and connection.role == "gateway":
             self.scanner.ask(connection, envelope.call, body, envelope.deadline_ms)
-        elif isinstance(body, PullChunk) and connection.role == ROLE:
+        elif isinstance(body, PullChunk | PullKeys) and connection.role == ROLE:
             self.shell.bulk.asked(connection)
             self.shell.receive(connection.peer, body)
         elif isinstance(body, TxnCall) and connection.role == "gateway":

@@ -19,7 +19,7 @@ from kvstore.clock import Clock
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send, SendAll, TakeDigests, Wake
 from kvstore.instant import Instant
 from kvstore.map_values import Entry, NodeInfo, Standing
-from kvstore.messages import Acked, CasResult, Chunk, CompareAndSet, PullChunk
+from kvstore.messages import Acked, CasResult, Chunk, CompareAndSet, KeysPiece, PullChunk, PullKeys
 from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
 from kvstore.node.controls import Controls
 from kvstore.node.digester import Digester
@@ -32,6 +32,7 @@ from kvstore.rpc.client import Identity, Link
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, Handler, RpcError
 from kvstore.storage.engine import Batch, Engine, EngineError, MapFull, Snapshot
 from kvstore.storage.writer import Writer
+from kvstore.transfers import TransferNews
 
 CAS_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
@@ -124,6 +125,8 @@ class Shell:
             self._send(send)
         if partitions.filling.is_due:
             self.perform(partitions.filling.advance(self.view(), self.now()))
+        if partitions.transfers.is_due:
+            self.perform(partitions.transfers.advance(self.view(), self.now(), partitions.is_full))
         if self._has_batch:
             self._form_batch()
         self._close_view()
@@ -217,9 +220,9 @@ class Shell:
         link = self.peers.get(send.node)
         if link is None:
             return
-        if isinstance(send.body, PullChunk):
+        if isinstance(send.body, PullChunk | PullKeys):
             self._bulk_links.ask(link, send.body)
-        elif isinstance(send.body, Chunk):
+        elif isinstance(send.body, Chunk | KeysPiece):
             self.bulk.answer(send.node, send.body)
         else:
             link.cast(send.body)
@@ -252,11 +255,12 @@ class Shell:
 
     # ---- peers --------------------------------------------------------------------------------------------------
 
-    def receive(self, node: str, message: Replicated | PullChunk) -> None:
-        """A message of `node` on replication or on filling came."""
-        effects = self.partitions.handle(node, message, self.now())
-        if effects:
-            self.perform(effects)
+    def receive(self, node: str, message: Replicated | PullChunk | TransferNews) -> None:
+        """A message of `node` on replication, on filling or on a transfer came."""
+        if isinstance(message, TransferNews):
+            self.partitions.transfers.handle(node, message)
+        else:
+            self.perform(self.partitions.handle(node, message, self.now()))
         self.schedule()
 
     def on_nodes(self, nodes: list[NodeInfo]) -> None:

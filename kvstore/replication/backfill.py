@@ -15,6 +15,7 @@ import msgspec
 from kvstore.replication.copy_rows import STATE, State
 from kvstore.replication.outcomes import DATA_POSITION, TOKEN, transferred_rows
 from kvstore.storage.engine import Snapshot, Table, range_end
+from kvstore.transfer.records import PROGRESS, PROGRESS_ROW
 from kvstore.txn import state as txns
 from kvstore.txn.records import PREPARED
 
@@ -53,3 +54,6 @@ def _rows_after(prefix: bytes, cursor: bytes, view: Snapshot) -> Iterator[tuple[
             yield row_key[len(prefix) :], row
     for row_key, row in txns.transferred_rows(prefix, start, view):
         yield row_key[len(prefix) :], row
+    progress = view.get(Table.META, prefix + PROGRESS_ROW) if start <= PROGRESS else None
+    if progress is not None:
+        yield PROGRESS, progress

@@ -2,15 +2,17 @@
 
 Guarantees: what stands in one snapshot is digested in buckets, so that two copies that applied the same have the same
 digests, however their rows came to be there: keys with version, expiry, content type and value in `KEY_BUCKETS` of them
-by the key's hash, the index of expiries in one more, and then one each for what counts of what is remembered of writes
-and of transactions. It is done a bounded piece at a time. Rows of the buckets that are asked for are listed, up to
-`LISTED_MAX`. Leaves to others: which snapshot it is (`node`), comparing (`verification`). Sans-IO. PROTOCOL "Verify".
+by the key's hash, the index of expiries in one more, and then one each for what counts of what is remembered of writes,
+with how far a transfer has come, and of transactions. It is done a bounded piece at a time. Rows of the buckets that
+are asked for are listed, up to `LISTED_MAX`. Leaves to others: which snapshot it is (`node`), comparing
+(`verification`). Sans-IO. PROTOCOL "Verify".
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
+from itertools import chain
 
 import xxhash
 
@@ -18,6 +20,7 @@ from kvstore.replication.copy_rows import STATE, State, decode_row
 from kvstore.replication.outcomes import outcome_rows
 from kvstore.storage.engine import Snapshot, Table, range_end
 from kvstore.storage.records import value_bytes
+from kvstore.transfer.records import PROGRESS_ROW
 from kvstore.txn.state import txn_rows
 
 KEY_BUCKETS = 1024
@@ -80,7 +83,8 @@ class BucketDigests:
                 rows = size_bytes = 0
                 yield True
         yield from self._add(EXPIRIES, _expiries(prefix, view))
-        yield from self._add(OUTCOMES, outcome_rows(prefix, view, state.applied_ms))
+        remembered = chain(outcome_rows(prefix, view, state.applied_ms), _progress(prefix, view))
+        yield from self._add(OUTCOMES, remembered)
         yield from self._add(TXNS, txn_rows(prefix, view, state.applied_ms))
 
     def _add(self, bucket: int, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[bool]:
@@ -97,6 +101,12 @@ def version_of(row: bytes) -> tuple[int, int]:
         return 0, 0
     _, epoch, seq = _VERSION.unpack_from(row)
     return epoch, seq
+
+
+def _progress(prefix: bytes, view: Snapshot) -> Iterator[tuple[bytes, bytes]]:
+    row = view.get(Table.META, prefix + PROGRESS_ROW)
+    if row is not None:
+        yield PROGRESS_ROW, row
 
 
 def _expiries(prefix: bytes, view: Snapshot) -> Iterator[tuple[bytes, bytes]]:

@@ -25,24 +25,21 @@ from kvstore.replication.copy_rows import (
     CopyName,
     Promise,
     State,
-    decode_entry_row,
     decode_row,
     encode_row,
 )
 from kvstore.replication.log import Held, Log
-from kvstore.replication.log_loading import load_log, unapplied_rows
 from kvstore.replication.outcomes import DATA_POSITION, Outcomes
 from kvstore.storage.engine import Batch, Snapshot, Table
 from kvstore.storage.journal import Journal
 from kvstore.storage.records import (
     DamagedRow,
-    LogRow,
-    Record,
     RecordType,
     copy_prefix,
     seq_key,
 )
-from kvstore.txn.records import PREPARED, TXN_TYPES, effects_of, payload_of
+from kvstore.transfer.records import PROGRESS, PROGRESS_ROW, Carried, Progress, carried_in
+from kvstore.txn.records import PREPARED, TXN_TYPES, Effect, effects_of, payload_of
 from kvstore.txn.state import TxnState
 
 # A larger row fills pages of its own wherever it stands.
@@ -72,6 +69,7 @@ class Copy:
         self.log_bytes = 0
         self.log_start = self.prefix
         self.backfill: Backfill | None = None
+        self.progress: Progress | None = None
         self.verify_due: tuple[int, int, bytes] | None = None
         self._chunk: Chunk | None = None
         self._state_changed = False
@@ -278,7 +276,11 @@ class Copy:
                     if cursor is None or DATA_POSITION + record.key <= cursor:
                         change(batch, record.key, row, record.replaced_bytes, record.replaced_expiry_ms)
                 elif record.type in TXN_TYPES:
-                    self._apply_txn(batch, record, head, cursor)
+                    payload = payload_of(record)
+                    self._apply_effects(batch, effects_of(payload), cursor)
+                    self.txns.take(batch, payload, head, cursor)
+                elif record.type == RecordType.TRANSFER:
+                    self._apply_carried(batch, carried_in(record), cursor)
                 if record.origin or record.token:
                     outcomes.take(batch, record, head, seq, cursor)
             outcomes.windows.pass_to(head.time_ms)
@@ -292,12 +294,28 @@ class Copy:
         outcomes.save(batch)
         assert self._saving_applied <= self.commit_seq, "I4: applied is committed"
 
-    def _apply_txn(self, batch: Batch, record: Record, head: LogRow, cursor: bytes | None) -> None:
-        payload = payload_of(record)
-        for effect in effects_of(payload):
+    def _apply_effects(self, batch: Batch, effects: list[Effect], cursor: bytes | None) -> None:
+        for effect in effects:
             if cursor is None or DATA_POSITION + effect.key <= cursor:
                 self.contents.change(batch, effect.key, effect.row, effect.replaced_bytes, effect.replaced_expiry_ms)
-        self.txns.take(batch, payload, head, cursor)
+
+    def _apply_carried(self, batch: Batch, carried: Carried, cursor: bytes | None) -> None:
+        self._apply_effects(batch, carried.effects, cursor)
+        for position, row in carried.remembered:
+            if cursor is None or position <= cursor:
+                self._store(batch, position, row)
+        if carried.progress is not None and (cursor is None or cursor >= PROGRESS):
+            self._store(batch, PROGRESS, encode_row(carried.progress))
+
+    def _store(self, batch: Batch, position: bytes, row: bytes) -> None:
+        """Take over a row behind the data that another copy, or another partition, has at this position."""
+        if position == PROGRESS:
+            batch.put(Table.META, self.prefix + PROGRESS_ROW, row)
+            self.progress = decode_row(row, Progress)
+        elif position < PREPARED:
+            self.outcomes.store(batch, position, row)
+        else:
+            self.txns.store(batch, position, row)
 
     def _store_chunk(self, batch: Batch) -> None:
         """Bring what is here to the seq at which the chunk was read, add the chunk, and move the cursor behind it."""
@@ -310,10 +328,8 @@ class Copy:
         for position, row in chunk.rows:
             if position[:1] == DATA_POSITION:
                 self.contents.change(batch, position[1:], row)
-            elif position < PREPARED:
-                self.outcomes.store(batch, position, row)
             else:
-                self.txns.store(batch, position, row)
+                self._store(batch, position, row)
         self._saving_applied = chunk.as_of
         self.applied_ms = chunk.as_of_ms
         self._state_changed = True
@@ -341,51 +357,4 @@ def begin_backfill(number: int, former: Copy, message: BeginBackfill) -> Copy:
     copy.commit_seq = copy.applied_seq = copy._saving_applied = base
     copy.backfill = Backfill(base, message.base_checksum)
     copy._state_changed = True
-    return copy
-
-
-def load_name(number: int, view: Snapshot) -> CopyName:
-    """What the copy with that number is a copy of.
-
-    Raises:
-        DamagedRow: its name is missing or damaged.
-    """
-    row = view.get(Table.META, copy_prefix(number) + NAME)
-    if row is None:
-        raise DamagedRow(f"copy {number} has no name")
-    return decode_row(row, CopyName)
-
-
-def load_copy(number: int, name: CopyName, view: Snapshot, journaled: list[bytes]) -> Copy:
-    """Read a copy back.
-
-    Args:
-        journaled: the rows of its log in the journal.
-
-    Raises:
-        DamagedRow: a row of its state or of its unapplied log is missing or damaged.
-    """
-    prefix = copy_prefix(number)
-    promise_row = view.get(Table.META, prefix + PROMISE)
-    if promise_row is None:
-        raise DamagedRow(f"copy {number} has no promise")
-    entry = view.get(Table.META, prefix + ENTRY)
-    copy = Copy(number, name, decode_entry_row(entry) if entry is not None else None)
-    promise = decode_row(promise_row, Promise)
-    copy.promised, copy.reconciled, copy.heard_ver = promise.promised, promise.reconciled, promise.heard_ver
-    backfill_row = view.get(Table.META, prefix + BACKFILL)
-    copy.backfill = decode_row(backfill_row, Backfill) if backfill_row is not None else None
-    state_row = view.get(Table.META, prefix + STATE)
-    state = decode_row(state_row, State) if state_row is not None else State(0, 0, 0, 0, 0, 0)
-    copy.commit_seq = copy.applied_seq = copy._saving_applied = state.applied_seq
-    copy.contents.keys, copy.contents.size_bytes = state.keys, state.size_bytes
-    copy.applied_ms = state.applied_ms
-    copy.outcomes.load(view)
-    copy.txns.load(view)
-    rows = unapplied_rows(prefix, state.applied_seq, view, journaled)
-    copy.log = load_log(prefix, promise, state, copy.backfill or Backfill(0, 0), view, rows)
-    copy._journaled = copy.log.held_after(state.applied_seq) if journaled else []
-    copy.log_bytes = state.log_bytes + sum(len(held.row) for held in copy.log.held_after(0))
-    copy.durable_end = copy._saving_end = copy.log.end
-    copy._meta_changed = False
     return copy

@@ -29,13 +29,15 @@ FOR_EVER_MS = 1 << 62
 
 
 class Followers:
-    """Args: copy: the leader's own; entry: the map entry that made it leader."""
+    """Args: copy: the leader's own; entry: the map entry that made it leader. Attributes: pinned_seq: log rows after it
+    are kept for a transfer."""
 
     def __init__(self, copy: Copy, entry: Entry, now: Instant) -> None:
         self.entry = entry
         self.is_blocked = False
         self.counted: list[Peer] = []
         self.lease_end_ms = 0
+        self.pinned_seq: int | None = None
         self._copy = copy
         self._peers: dict[str, Peer] = {}
         self.take_entry(entry, now)
@@ -181,10 +183,12 @@ class Followers:
 
     @property
     def log_floor(self) -> int:
-        """Rows that end below are needed by nobody; a learner is waited for until too much is kept for it."""
+        """Rows that end below are needed by nobody; a learner, or a transfer, is waited for until too much is kept for
+        it."""
         pins = self._copy.log_bytes <= PINNED_LOG_BYTES_MAX
         acked = [peer.acked for peer in self._peers.values() if peer.must_ack or (pins and peer.is_alive)]
-        return min([self._copy.applied_seq, *acked])
+        pinned = [self.pinned_seq + 1] if pins and self.pinned_seq is not None else []
+        return min([self._copy.applied_seq, *acked, *pinned])
 
     # ---- streaming ----------------------------------------------------------------------------------------------
 

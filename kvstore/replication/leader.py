@@ -19,26 +19,25 @@ from kvstore.instant import Instant
 from kvstore.map_values import Entry
 from kvstore.messages import Fault, WriteOne, Written
 from kvstore.replication.answers import (
-    FULL,
+    ELSEWHERE,
     LATER,
     NO_LEADER,
     NO_LEASE,
-    NOT_ENOUGH,
-    OVERLOADED,
-    PASSING_ON,
     UNKNOWN,
     Later,
     R,
     Result,
 )
 from kvstore.replication.copy import Copy
+from kvstore.replication.copy_rows import decode_row
 from kvstore.replication.expiry_index import due_keys
 from kvstore.replication.followers import Followers
+from kvstore.replication.gate import Gate
 from kvstore.replication.log import Change, Held, data_row, slices, weight
 from kvstore.replication.node_leaders import NodeLeaders
+from kvstore.replication.outcomes import TOKEN
 from kvstore.replication.outcomes_at_end import OutcomesAtEnd, outcome_record, told
 from kvstore.replication.overlay import Overlay
-from kvstore.replication.peer import NEVER_MS
 from kvstore.replication.windows import Kind
 from kvstore.replication.write_records import conditions_hold, put, removal
 from kvstore.storage.engine import Snapshot, Table
@@ -48,29 +47,28 @@ from kvstore.storage.records import (
     encode_log_row,
     expiry_of,
 )
-from kvstore.txn.records import TXN_TYPES, Payload, effects_of, payload_of, record_of
+from kvstore.transfer.records import Carried, carried_in, carrying_record
+from kvstore.txn.records import TXN_TYPES, Ended, Payload, effects_of, payload_of, record_of
 from kvstore.txn.transactions import Transactions
 
 SWEEP_MS = 500
 
 
-class Leader:
+class Leader(Gate):
     """Args: copy: the leader's own; entry: the map entry that made it leader; shared: by the node's leaders."""
 
     def __init__(self, copy: Copy, entry: Entry, shared: NodeLeaders, now: Instant) -> None:
+        super().__init__(Followers(copy, entry, now), shared, now)
         self.epoch = entry.epoch
-        self.is_serving = False
-        self.is_passing_on = False
-        self.since_ms = now.mono_ms
-        self.followers = Followers(copy, entry, now)
-        self._shared = shared
+        self.progress = copy.progress
         self._copy = copy
+        self._carried: dict[int, Carried] = {}
         self._queue: list[Change] = []
         self.overlay = Overlay()
         self._uncommitted: deque[list[Change]] = deque()
         self._waiting: deque[tuple[int, object, Result]] = deque()
         self._reading: deque[tuple[int, object, bytes, bool]] = deque()
-        self._outcomes = OutcomesAtEnd(copy)
+        self.outcomes = OutcomesAtEnd(copy)
         self.next_seq = copy.log.end + 1
         self._sweep_ms = now.mono_ms
         self.txns = Transactions(copy, self, shared, now)
@@ -103,7 +101,9 @@ class Leader:
             `LATER` when the key's time is over or a transaction holds it: the answer waits until the end is committed.
         """
         refusal = self.refuses_reads(now)
-        if refusal is not None and (refusal is NO_LEADER or not is_confirmed):
+        if refusal is not None and (refusal is not NO_LEASE or not is_confirmed):
+            return refusal
+        if self.hidden is not None and (refusal := self.refuses_key(key)) is not None:
             return refusal
         txns = self.txns
         name = txns.in_doubt(key)
@@ -123,12 +123,6 @@ class Leader:
             return LATER
         return row
 
-    def refuses_reads(self, now: Instant) -> Fault | None:
-        """Why this leader may not conclude, from its clock alone, that what it sees is the newest state."""
-        if not self.is_serving:
-            return NO_LEADER
-        return NO_LEASE if now.mono_ms >= self.followers.lease_end_ms or self.is_passing_on else None
-
     def captured(self, start: bytes, end: bytes, now: Instant) -> tuple[dict[bytes, bytes | None], int] | Fault:
         """What is committed and perhaps not applied of keys in a range, as for `Overlay.within`, and the partition's
         time; `now` as for `read`."""
@@ -147,14 +141,15 @@ class Leader:
             A fault or answer where nothing was appended and nothing uncommitted was looked at; else `LATER`: the
             answer comes when the record, or the newest one that was looked at, is committed.
         """
-        if not self.is_serving or self.is_passing_on:
-            return PASSING_ON if self.is_serving else NO_LEADER
-        known = self._outcomes.find(write, view, self.time_ms(now))
+        closed = self.closed or self.refuses_key(write.key)
+        if closed is not None:
+            return closed
+        known = self.outcomes.find(write, view, self.time_ms(now))
         if known is not None:
             if isinstance(known, Fault):
                 return known
-            self._shared.stored_results += known[2] != Kind.TOKEN_REUSED
-            return self.answer(ticket, known[1], told(known, self._copies), now)
+            self._shared.stored_results += known.outcome[2] != Kind.TOKEN_REUSED
+            return self.answer(ticket, known.seen, told(known.outcome, self._copies, known.origin), now)
         refusal = self.refusal(write.value is not None, full)
         if refusal is not None:
             return refusal
@@ -186,32 +181,8 @@ class Leader:
         return self.answer(ticket, 0 if seen is None else seen[0], told((0, 0, kind), self._copies), now)
 
     @property
-    def ver(self) -> int:
-        """The version of the map entry that requests must know."""
-        return self.followers.entry.ver
-
-    @property
-    def sole_until_ms(self) -> int:
-        """Until when nobody else can commit anything; long ago where this leader does not serve."""
-        if not self.is_serving:
-            return NEVER_MS
-        end_ms = self.followers.lease_end_ms
-        return min(end_ms, self.since_ms) if self.is_passing_on else end_ms
-
-    @property
     def _copies(self) -> int:
         return 1 + len(self.followers.counted)
-
-    def refusal(self, needs_room: bool, full: bool) -> Fault | None:
-        """Why nothing may be appended for a client now."""
-        followers = self.followers
-        if followers.is_blocked or len(followers.entry.in_sync) < followers.entry.min_in_sync:
-            return NOT_ENOUGH
-        if needs_room and (full or followers.is_full):
-            return FULL
-        if self._shared.used_bytes > self._shared.bytes_max:
-            return OVERLOADED
-        return None
 
     def answer(self, ticket: object, seen: int, result: R, now: Instant) -> R | Fault | Later:
         """An answer that looked at the record `seen` and has none of its own waits for it; if that is committed, it is
@@ -233,7 +204,7 @@ class Leader:
 
     def live_row(self, key: bytes, view: Snapshot, now: Instant) -> bytes | None:
         """The row of a key that is not locked, at the log's end; one whose time is over is ended first."""
-        row = self._end_row(key, view)
+        row = self.end_row(key, view)
         if row is not None:
             expiry_ms = expiry_of(row)
             if expiry_ms and expiry_ms <= self.time_ms(now):
@@ -241,13 +212,14 @@ class Leader:
                 return None
         return row
 
-    def _end_row(self, key: bytes, view: Snapshot) -> bytes | None:
+    def end_row(self, key: bytes, view: Snapshot) -> bytes | None:
+        """The row of a key at the log's end, whatever its time."""
         seen = self.overlay.at_end.get(key)
         return view.get(Table.DATA, self._copy.prefix + key) if seen is None else seen[1]
 
     def _expire(self, key: bytes, view: Snapshot, now: Instant) -> None:
         """Append the end of an overdue key, unless the log's end has already gone past it."""
-        row = self._end_row(key, view)
+        row = self.end_row(key, view)
         if row is not None and 0 < expiry_of(row) <= self.time_ms(now):
             self.propose(removal(RecordType.EXPIRE, key, row), now)
 
@@ -261,7 +233,7 @@ class Leader:
         if record.key:
             self.overlay.at_end[record.key] = (seq, row)
         if record.origin or record.token:
-            self._outcomes.take(record, self.epoch, seq, self.time_ms(now))
+            self.outcomes.take(record, self.epoch, seq, self.time_ms(now))
         return seq
 
     def propose_txn(self, payload: Payload, now: Instant) -> int:
@@ -269,6 +241,24 @@ class Leader:
         seq = self.propose(record_of(payload), now)
         self._take_txn(payload, seq, now, self.time_ms(now))
         return seq
+
+    def propose_carried(self, carried: Carried, now: Instant) -> int:
+        """Append a record of a transfer; returns its seq."""
+        seq = self.propose(carrying_record(carried), now)
+        self._take_carried(carried, seq)
+        return seq
+
+    def _take_carried(self, carried: Carried, seq: int) -> None:
+        self._carried[seq] = carried
+        for effect in carried.effects:
+            self.overlay.at_end[effect.key] = (seq, effect.row)
+        for position, row in carried.remembered:
+            if position[:1] == TOKEN:
+                self.outcomes.take_carried(seq, position[1:], row)
+            else:
+                self.txns.primary.take_carried(seq, decode_row(row, Ended))
+        if carried.progress is not None:
+            self.progress = carried.progress
 
     def _take_txn(self, payload: Payload, seq: int, now: Instant, time_ms: int) -> None:
         self.txns.take(payload, seq, now, time_ms)
@@ -296,7 +286,7 @@ class Leader:
             row, head = encode_log_row(self.epoch, changes[0][0], self.time_ms(now), log.end_checksum, records)
             copy.append(Held(row, head, changes))
             self._uncommitted.append(changes)
-            self._outcomes.windows.pass_to(head.time_ms)
+            self.outcomes.windows.pass_to(head.time_ms)
         self._queue = []
 
     def advance(self) -> list[Effect]:
@@ -338,7 +328,7 @@ class Leader:
 
     def forget_applied(self) -> None:
         """Drop from the overlay what `data` now holds."""
-        self._outcomes.forget_applied()
+        self.outcomes.forget_applied()
         self.txns.primary.forget_applied(self._copy.applied_seq)
         self.overlay.forget(self._copy.applied_seq)
 
@@ -352,7 +342,9 @@ class Leader:
             payload = payload_of(record)
             if payload is not None:
                 self._take_txn(payload, seq, now, held.head.time_ms)
-        self._outcomes.take_row(held)
+            elif record.type == RecordType.TRANSFER:
+                self._take_carried(carried_in(record), seq)
+        self.outcomes.take_row(held)
         if committed:
             self._commit_changes(held.changes)
         else:
@@ -367,18 +359,23 @@ class Leader:
             elif record.type in TXN_TYPES:
                 for effect in self.txns.committed(seq):
                     overlay.commit(seq, effect.key, effect.row)
+            elif record.type == RecordType.TRANSFER:
+                for effect in self._carried.pop(seq).effects:
+                    overlay.commit(seq, effect.key, effect.row)
 
     # ---- time ---------------------------------------------------------------------------------------------------
 
     def tick(self, view: Snapshot, now: Instant) -> None:
         """End overdue keys."""
-        if self.is_serving and now.mono_ms >= self._sweep_ms:
+        if self.closed is None and now.mono_ms >= self._sweep_ms:
             self._sweep_ms = now.mono_ms + SWEEP_MS
             self._sweep(view, now)
 
     def _sweep(self, view: Snapshot, now: Instant) -> None:
         for key, expiry_ms in due_keys(self._copy.prefix, view, self.time_ms(now)):
-            row = self._end_row(key, view)
+            row = self.end_row(key, view)
+            if self.refuses_key(key) is not None:
+                continue
             if row is not None and expiry_of(row) == expiry_ms and key not in self.txns.locks.holders:
                 self._expire(key, view, now)
 
@@ -388,8 +385,16 @@ class Leader:
         for changes in (*self._uncommitted, self._queue):
             self._shared.used_bytes -= sum(weight(record) for _, record, _ in changes)
         waiting = [ticket for _, ticket, _ in self._waiting]
-        reading = [ticket for _, ticket, _, _ in self._reading]
         self._waiting.clear()
+        return [*(Reply(one, UNKNOWN) for one in waiting), *self._send_away(NO_LEADER)]
+
+    def _send_away(self, fault: Fault) -> list[Effect]:
+        """Whoever waits to be looked at again is not: nothing of it was appended."""
+        reading = [ticket for _, ticket, _, _ in self._reading]
         self._reading.clear()
-        unknown, unread = [Reply(one, UNKNOWN) for one in waiting], [Reply(one, NO_LEADER) for one in reading]
-        return [*unknown, *unread, *self.txns.send_away(NO_LEADER)]
+        return [*(Reply(one, fault) for one in reading), *self.txns.send_away(fault)]
+
+    def take_entry(self, entry: Entry, now: Instant) -> list[Effect]:
+        """A newer map entry of this epoch, or the same again; nobody who was routed by another layout is answered."""
+        away = self._send_away(ELSEWHERE) if entry.layout != self.layout else []
+        return [*away, *self.heed(entry, now)]

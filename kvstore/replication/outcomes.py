@@ -21,7 +21,7 @@ import msgspec
 from kvstore.messages import SCOPE_BYTES
 from kvstore.replication.windows import Outcome, Windows, decode_window, encode_window, kind_of
 from kvstore.storage.engine import Batch, Snapshot, Table
-from kvstore.storage.records import ROW_FORMAT, DamagedRow, LogRow, Record
+from kvstore.storage.records import CARRIED_FORMAT, ROW_FORMAT, DamagedRow, LogRow, Record
 
 TOKEN_KEEP_MS = 300_000
 FINGERPRINT_BYTES = 16
@@ -31,14 +31,16 @@ TOKEN, WINDOW, EXPIRED, TOKEN_TIME = b"\x01", b"\x03", b"\x04", b"\x09"
 
 _NUMBER = struct.Struct(">Q")
 _TOKEN = struct.Struct(">BBQQQ16s")
+_CARRIED = struct.Struct(">BBQQQ16sQ")
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """The outcome of a write under a client's token."""
+    """The outcome of a write under a client's token, in the partition `origin` (0: the one where it stands)."""
 
     time_ms: int
     outcome: Outcome
     fingerprint: bytes
+    origin: int = 0
 
     def counts(self, time_ms: int) -> bool:
         """Whether it still does at that log time."""
@@ -57,10 +59,18 @@ def encode_token(record: Record, epoch: int, seq: int, time_ms: int) -> bytes:
 
 def decode_token(row: bytes) -> Remembered:
     """Read the row of a token; raises DamagedRow."""
-    if len(row) != _TOKEN.size or row[0] != ROW_FORMAT:
-        raise DamagedRow(f"token row of {len(row)} bytes")
-    _, kind, time_ms, epoch, seq, fingerprint = _TOKEN.unpack(row)
-    return Remembered(time_ms, (epoch, seq, kind), fingerprint)
+    if len(row) == _TOKEN.size and row[0] == ROW_FORMAT:
+        _, kind, time_ms, epoch, seq, fingerprint = _TOKEN.unpack(row)
+        return Remembered(time_ms, (epoch, seq, kind), fingerprint)
+    if len(row) == _CARRIED.size and row[0] == CARRIED_FORMAT:
+        _, kind, time_ms, epoch, seq, fingerprint, origin = _CARRIED.unpack(row)
+        return Remembered(time_ms, (epoch, seq, kind), fingerprint, origin)
+    raise DamagedRow(f"token row of {len(row)} bytes")
+
+
+def carried_token(row: bytes, pid: int) -> bytes:
+    """The row of a token of the partition `pid` as it stands in any other."""
+    return row if row[0] == CARRIED_FORMAT else bytes((CARRIED_FORMAT,)) + row[1:] + _NUMBER.pack(pid)
 
 
 def outcome_rows(prefix: bytes, view: Snapshot, time_ms: int) -> Iterator[tuple[bytes, bytes]]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from kvstore.messages import SCOPE_BYTES, Fault, WriteOne, Written
 from kvstore.replication.answers import FAILED_CONDITION, REUSED
 from kvstore.replication.copy import Copy
 from kvstore.replication.log import Held
-from kvstore.replication.outcomes import FINGERPRINT_BYTES, decode_token, token_key
+from kvstore.replication.outcomes import FINGERPRINT_BYTES, Remembered, decode_token, token_key
 from kvstore.replication.windows import WINDOW_MAX, Kind, Outcome, kind_of
 from kvstore.storage.engine import Snapshot, Table
 from kvstore.storage.records import Record, RecordType
@@ -23,20 +25,30 @@ WINDOW_FULL = Fault("locked", "too many writes of the gateway to this partition 
 BAD_TOKEN = Fault("bad_request", "a token is a scope and a fingerprint")
 
 
+class Known(msgspec.Struct, frozen=True):
+    """How a write ended that was sent before: what `told` is asked. `seen`: the record that says so, 0 where that is
+    applied."""
+
+    outcome: Outcome
+    seen: int
+    origin: int = 0
+
+
 class OutcomesAtEnd:
     """Args: copy: the leader's own. Its unapplied records are to be taken next."""
 
     def __init__(self, copy: Copy) -> None:
         self.windows = copy.outcomes.windows.clone()
         self._copy = copy
-        self._tokens: dict[bytes, tuple[Outcome, bytes]] = {}
+        self._tokens: dict[bytes, tuple[int, Remembered]] = {}
         self._unapplied: deque[tuple[int, bytes]] = deque()
 
-    def find(self, write: WriteOne, view: Snapshot, time_ms: int) -> Outcome | Fault | None:
+    def find(self, write: WriteOne, view: Snapshot, time_ms: int) -> Known | Fault | None:
         """The outcome of this very write, None where it is to be carried out, or why it never is."""
-        if write.origin:
-            return self._find_number(write)
-        return self._find_token(write.token, view, time_ms) if write.token else None
+        if not write.origin:
+            return self._find_token(write.token, view, time_ms) if write.token else None
+        found = self._find_number(write)
+        return Known(found, found[1]) if isinstance(found, tuple) else found
 
     def _find_number(self, write: WriteOne) -> Outcome | Fault | None:
         number, floor = write.number, write.floor
@@ -53,19 +65,28 @@ class OutcomesAtEnd:
                 return STALE
         return WINDOW_FULL if number - floor >= WINDOW_MAX else None
 
-    def _find_token(self, token: bytes, view: Snapshot, time_ms: int) -> Outcome | Fault | None:
+    def _find_token(self, token: bytes, view: Snapshot, time_ms: int) -> Known | Fault | None:
         if len(token) != SCOPE_BYTES + FINGERPRINT_BYTES:
             return BAD_TOKEN
-        scope, fingerprint = token[:SCOPE_BYTES], token[SCOPE_BYTES:]
-        seen = self._tokens.get(scope)
-        if seen is None:
-            row = view.get(Table.IDEMPOTENCY, token_key(self._copy.prefix, token))
-            remembered = None if row is None else decode_token(row)
-            if remembered is None or not remembered.counts(time_ms):
-                return None
-            seen = remembered.outcome, remembered.fingerprint
-        (epoch, seq, kind), first = seen
-        return epoch, seq, kind if first == fingerprint else Kind.TOKEN_REUSED
+        seen, remembered = self._seen(token[:SCOPE_BYTES], view)
+        if remembered is None or (not seen and not remembered.counts(time_ms)):
+            return None
+        epoch, seq, kind = remembered.outcome
+        kind = kind if remembered.fingerprint == token[SCOPE_BYTES:] else Kind.TOKEN_REUSED
+        return Known((epoch, seq, kind), seen, remembered.origin)
+
+    def _seen(self, scope: bytes, view: Snapshot) -> tuple[int, Remembered | None]:
+        """What is remembered under a token, and the record that says so, 0 where that is applied."""
+        at_end = self._tokens.get(scope)
+        if at_end is not None:
+            return at_end
+        row = view.get(Table.IDEMPOTENCY, token_key(self._copy.prefix, scope))
+        return 0, None if row is None else decode_token(row)
+
+    def lacks(self, scope: bytes, row: bytes, view: Snapshot) -> bool:
+        """Whether nothing as new is remembered under a token as what another partition has."""
+        _, remembered = self._seen(scope, view)
+        return remembered is None or remembered.time_ms < decode_token(row).time_ms
 
     def take_row(self, held: Held) -> None:
         """A row that a former leader left in the log. The windows may have it already: a batch under way applies it."""
@@ -81,9 +102,16 @@ class OutcomesAtEnd:
         if record.origin:
             self.windows.take(record, epoch, seq, time_ms)
         else:
-            scope = record.token[:SCOPE_BYTES]
-            self._tokens[scope] = (epoch, seq, kind_of(record)), record.token[SCOPE_BYTES:]
-            self._unapplied.append((seq, scope))
+            outcome = epoch, seq, kind_of(record)
+            self._remember(seq, record.token[:SCOPE_BYTES], Remembered(time_ms, outcome, record.token[SCOPE_BYTES:]))
+
+    def take_carried(self, seq: int, scope: bytes, row: bytes) -> None:
+        """The record `seq`, which joined the log's end, brings what another partition remembers under a token."""
+        self._remember(seq, scope, decode_token(row))
+
+    def _remember(self, seq: int, scope: bytes, remembered: Remembered) -> None:
+        self._tokens[scope] = seq, remembered
+        self._unapplied.append((seq, scope))
 
     def forget_applied(self) -> None:
         """Drop what the copy's own state now holds."""
@@ -91,15 +119,15 @@ class OutcomesAtEnd:
         while unapplied and unapplied[0][0] <= applied:
             seq, scope = unapplied.popleft()
             seen = self._tokens.get(scope)
-            if seen is not None and seen[0][1] == seq:
+            if seen is not None and seen[0] == seq:
                 del self._tokens[scope]
 
 
-def told(outcome: Outcome, copies: int) -> Written | Fault:
-    """How a write is told that ended so, durable on so many copies."""
+def told(outcome: Outcome, copies: int, origin: int = 0) -> Written | Fault:
+    """How a write is told that ended so in the partition `origin` (0: this one), durable on so many copies."""
     epoch, seq, kind = outcome
     if kind <= Kind.CREATED:
-        return Written(kind == Kind.CREATED, epoch, seq, copies)
+        return Written(kind == Kind.CREATED, epoch, seq, copies, origin)
     if kind == Kind.FOUND_NOTHING:
         return Written(False, 0, 0, copies)
     return FAILED_CONDITION if kind == Kind.FAILED_CONDITION else REUSED

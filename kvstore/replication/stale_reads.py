@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from kvstore.instant import Instant
 from kvstore.messages import Fault, ReadStale, StaleResult
-from kvstore.replication.answers import Later
+from kvstore.replication.answers import ELSEWHERE, Later
 from kvstore.replication.copy import Copy
 from kvstore.replication.leader import Leader
 from kvstore.replication.peer import NEVER_MS
@@ -28,18 +28,25 @@ TOO_STALE = Fault("no_leader", "this copy may be further behind than asked for")
 class StaleReads:
     """What a copy was told of its leader's commit seq: the newest that is applied, and at most two that are not yet."""
 
-    __slots__ = ("_last", "_next", "_since_ms")
+    __slots__ = ("_last", "_layout", "_next", "_since_ms")
 
     def __init__(self) -> None:
+        self._layout = 0
         self._since_ms = NEVER_MS
         self._next: tuple[int, int] | None = None
         self._last: tuple[int, int] | None = None
 
-    def learn(self, commit_seq: int, asked_ms: int, applied_seq: int) -> None:
-        """The leader, asked at `asked_ms`, knew for sure that nothing beyond `commit_seq` was committed.
+    def learn(self, commit_seq: int, asked_ms: int, applied_seq: int, layout: int = 0) -> None:
+        """The leader, asked at `asked_ms`, knew for sure that nothing beyond `commit_seq` was committed, in this
+        layout. What was told in an earlier one tells nothing of keys that have come since.
 
         The oldest that waits stays, however fast others come: so a copy that applies late still gets on.
         """
+        if layout < self._layout:
+            return
+        if layout > self._layout:
+            self._layout, self._since_ms = layout, NEVER_MS
+            self._next = self._last = None
         self.since_ms(applied_seq)
         newest_ms = self._last[1] if self._last else self._next[1] if self._next else self._since_ms
         if asked_ms <= newest_ms:
@@ -69,7 +76,12 @@ class StaleReads:
         if entry is None or copy.name.rid not in entry.in_sync or copy.is_backfilling:
             newer = entry if entry is not None and entry.ver > asked.read.ver else None
             return Fault("no_leader", "this copy is not in sync", newer)
-        since_ms = self.since_ms(copy.applied_seq)
+        if entry.layout != asked.layout:
+            newer = entry if entry.layout > asked.layout else None
+            return Fault("no_leader", "this copy knows of other keys than were asked for", newer)
+        if entry.hidden is not None and entry.hidden.takes(key):
+            return ELSEWHERE
+        since_ms = self.since_ms(copy.applied_seq) if self._layout == entry.layout else NEVER_MS
         if leader is not None:
             if now.mono_ms < leader.sole_until_ms:
                 row = leader.read(ticket, key, view, now)

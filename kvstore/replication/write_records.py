@@ -6,14 +6,10 @@ others. Leaves to others: whether it is made (`leader`). Sans-IO. PROTOCOL "Writ
 
 from __future__ import annotations
 
-import struct
-
 from kvstore.messages import WriteOne
 from kvstore.replication.log import replaced
-from kvstore.storage.records import Record, RecordType
+from kvstore.storage.records import Record, RecordType, version_of
 from kvstore.versions import etag, matches
-
-_VERSION = struct.Struct(">BQQ")
 
 
 def put(write: WriteOne, row: bytes | None, expiry_ms: int) -> Record:
@@ -46,8 +42,8 @@ def conditions_hold(write: WriteOne, row: bytes | None, pid: int) -> bool:
         return True
     version = ""
     if row is not None:
-        _, epoch, seq = _VERSION.unpack_from(row)
-        version = etag(pid, epoch, seq)
+        epoch, seq, origin = version_of(row)
+        version = etag(origin or pid, epoch, seq)
     if write.if_match is not None and not matches(write.if_match, version):
         return False
     return write.if_none_match is None or not matches(write.if_none_match, version)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from kvstore.instant import Instant
+from kvstore.map_values import Transfer
 from kvstore.messages import Fault
 from kvstore.partition import Partition
 from kvstore.reads import find_leader
@@ -21,7 +22,8 @@ from kvstore.txn.fences import is_within
 class CapturedPart(msgspec.Struct, frozen=True):
     """One partition as it stood: its rows from `prefix` to `prefix_end` in the view, but for the keys in `overlay`,
     whose rows (None: absent) are newer. Keys whose time was over at `time_ms` are overdue. `hidden` are those that a
-    transaction may change, or has changed, for it may have been decided elsewhere."""
+    transaction may change, or has changed, for it may have been decided elsewhere. Keys that `away` takes are not of
+    this partition, whatever rows of them are here."""
 
     pid: int
     ver: int
@@ -30,6 +32,7 @@ class CapturedPart(msgspec.Struct, frozen=True):
     overlay: Mapping[bytes, bytes | None]
     time_ms: int
     hidden: Sequence[bytes] = ()
+    away: Transfer | None = None
 
     def hides(self, start: bytes, end: bytes) -> bool:
         """Whether a hidden key is within; an empty `end` is none."""
@@ -75,5 +78,6 @@ def capture(
             overlay, time_ms = state
             time_ms = times.setdefault(pid, time_ms)
             hidden = found[1].txns.hidden_within(start, end)
-            captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms, hidden))
+            away = found[1].hidden
+            captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms, hidden, away))
     return captured, faults

@@ -35,6 +35,7 @@ class KeyCount:
         self._view = view
         self._end = end
         self._left = KEYS_MAX
+        self._away = 0
         self._steps = self._count(parts)
 
     def step(self) -> bool:
@@ -45,9 +46,9 @@ class KeyCount:
         for part, start in parts:
             if self._left <= 0 or len(self.overdue) >= OVERDUE_MAX:
                 return
-            before = self._left
+            before, self._away = self._left, 0
             next_start = yield from (self._all(part, start) if self._has_overdue(part) else self._keys(part, start))
-            count = before - self._left + self._newer(part, start, next_start)
+            count = before - self._left - self._away + self._newer(part, start, next_start)
             self.counts.append((part.pid, count, next_start))
             end = self._end if next_start is None else next_start
             if part.hides(start, end):
@@ -64,6 +65,8 @@ class KeyCount:
         while True:
             keys = self._view.keys(Table.DATA, row_start, row_end, PIECE_KEYS)
             self._left -= len(keys)
+            if part.away is not None:
+                self._away += sum(part.away.takes(key[head:]) for key in keys)
             if len(keys) < PIECE_KEYS:
                 return None
             row_start = keys[-1] + b"\x00"
@@ -79,7 +82,9 @@ class KeyCount:
             self._left -= 1
             piece_bytes += len(row)
             key, expiry_ms = row_key[head:], expiry_of(row)
-            if expiry_ms and expiry_ms <= part.time_ms and key not in part.overlay:
+            if part.away is not None and part.away.takes(key):
+                self._away += 1
+            elif expiry_ms and expiry_ms <= part.time_ms and key not in part.overlay:
                 self.overdue.append((part, key))
             if self._left <= 0 or len(self.overdue) >= OVERDUE_MAX:
                 return key + b"\x00"
@@ -93,6 +98,8 @@ class KeyCount:
         more = 0
         for key, row in part.overlay.items():
             if key < start or (end is not None and key >= end):
+                continue
+            if part.away is not None and part.away.takes(key):
                 continue
             more += (row is not None) - (self._view.get(Table.DATA, part.prefix + key) is not None)
             if row is not None and 0 < expiry_of(row) <= part.time_ms:

@@ -59,14 +59,14 @@ def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
         return encode(_Item(*_text(key)) if is_text else _Item(key))
 
     def encode_whole(pid: int, time_ms: int, key: bytes, row: bytes) -> bytes | None:
-        epoch, seq, expiry_ms, content_type, value = split_value(row)
+        epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
         ttl = None
         if expiry_ms:
             if expiry_ms <= time_ms:
                 return None
             # Never 0, which an import would refuse: by the partition's time there is some left.
             ttl = max(1, expiry_ms - now_ms) / 1000
-        version = etag(pid, epoch, seq)
+        version = etag(origin or pid, epoch, seq)
         if not is_text:
             return encode(_Item(key, None, value, None, version, content_type, ttl))
         try:

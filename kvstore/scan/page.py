@@ -77,7 +77,7 @@ class ScanPage:
     def _make(self, parts: Sequence[CapturedPart]) -> Iterator[bool]:
         """Yields whenever a piece is done."""
         asked, keys, items, encode = self._asked, self.keys, self.items, self._encode
-        reverse, limit, left_bytes, piece_bytes = asked.reverse, asked.limit, asked.bytes_max, 0
+        reverse, limit, left_bytes, piece_bytes, skipped = asked.reverse, asked.limit, asked.bytes_max, 0, 0
         heads: list[Head] = []
         yield from self._open(parts, heads)
         while heads:
@@ -86,8 +86,11 @@ class ScanPage:
             if row is None:
                 row = part.overlay.get(key) or self._view.get(Table.DATA, part.prefix + key) or b""
             piece_bytes += len(row)
-            item = encode(part.pid, part.time_ms, key, row)
-            if item is None:
+            is_away = part.away is not None and part.away.takes(key)
+            item = None if is_away else encode(part.pid, part.time_ms, key, row)
+            if is_away:
+                skipped += 1
+            elif item is None:
                 self.overdue.append((part, key))
             else:
                 keys.append(key)
@@ -105,7 +108,7 @@ class ScanPage:
                 break
             else:
                 heappop(heads)
-            if piece_bytes >= PIECE_BYTES or not len(keys) % PIECE_ROWS:
+            if piece_bytes >= PIECE_BYTES or not (len(keys) + skipped) % PIECE_ROWS:
                 piece_bytes = 0
                 yield True
         self.is_done = True

@@ -6,7 +6,8 @@ rows are written together (`partition`). Sans-IO. PROTOCOL "Log".
 
 Layout, all numbers big endian, every key prefixed with the copy's local number (4 bytes, never reused):
 
-- data   key                                  → format, epoch, seq, expiry_ms, content type, value
+- data   key                                  → format, epoch, seq, expiry_ms, content type, value; of format 2, which
+                                                 came from another partition, whose uid is before the content type
 - log    first seq (8 bytes)                  → format, epoch, first seq, count, time_ms, previous checksum, records,
                                                  checksum
 - expiry expiry_ms (8 bytes), key             → nothing
@@ -21,11 +22,14 @@ import msgspec
 import xxhash
 
 ROW_FORMAT = 1
+CARRIED_FORMAT = 2
 
 _COPY = struct.Struct(">I")
 _SEQ = struct.Struct(">Q")
 _DATA = struct.Struct(">BQQQH")
 _DATA_BYTES = _DATA.size
+_CARRIED_BYTES = _DATA_BYTES + _SEQ.size
+_VERSION = struct.Struct(">BQQ")
 _LOG = struct.Struct(">BQQIQQ")
 _CHECKSUM = struct.Struct(">Q")
 
@@ -35,7 +39,7 @@ class DamagedRow(ValueError):
 
 
 class RecordType(IntEnum):
-    """What a log record does. Five is reserved for moves."""
+    """What a log record does."""
 
     PUT = 1
     DELETE = 2
@@ -73,13 +77,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoredValue(msgspec.Struct, frozen=True):
-    """A committed value: `expiry_ms` is 0 for one without a time to live."""
+    """A committed value: `expiry_ms` is 0 for one without a time to live, `origin` the partition in which its version
+    was made, 0 for the one where it stands."""
 
     epoch: int
     seq: int
     expiry_ms: int
     content_type: str
     value: bytes
+    origin: int = 0
 
 
 class LogRow(msgspec.Struct, frozen=True):
@@ -148,14 +154,17 @@ def decode_value(row: bytes) -> StoredValue:
     return StoredValue(*split_value(row))
 
 
-def split_value(row: bytes) -> tuple[int, int, int, str, bytes]:
+def split_value(row: bytes) -> tuple[int, int, int, str, bytes, int]:
     """The parts of a data row, in the order of `StoredValue`; raises as `decode_value`."""
     try:
         row_format, epoch, seq, expiry_ms, length = _DATA.unpack_from(row)
-        start = _DATA_BYTES + length
-        if row_format != ROW_FORMAT or len(row) < start:
+        begin, origin = _DATA_BYTES, 0
+        if row_format == CARRIED_FORMAT:
+            begin, origin = _CARRIED_BYTES, _SEQ.unpack_from(row, _DATA_BYTES)[0]
+        start = begin + length
+        if row_format not in (ROW_FORMAT, CARRIED_FORMAT) or len(row) < start:
             raise DamagedRow(f"data row of format {row_format}, {len(row)} bytes")
-        return epoch, seq, expiry_ms, str(row[_DATA_BYTES:start], "utf-8"), row[start:]
+        return epoch, seq, expiry_ms, str(row[begin:start], "utf-8"), row[start:], origin
     except (struct.error, UnicodeDecodeError) as error:
         raise DamagedRow(f"data row of {len(row)} bytes: {error}") from error
 
@@ -167,7 +176,21 @@ def expiry_of(row: bytes) -> int:
 
 def value_bytes(row: bytes) -> int:
     """The size of the value in a data row."""
-    return len(row) - _DATA.size - int.from_bytes(row[25:27], "big")
+    begin = _CARRIED_BYTES if row[0] == CARRIED_FORMAT else _DATA_BYTES
+    return len(row) - begin - int.from_bytes(row[25:27], "big")
+
+
+def version_of(row: bytes) -> tuple[int, int, int]:
+    """The epoch, seq and origin in a data row, as in `StoredValue`, without decoding the rest."""
+    row_format, epoch, seq = _VERSION.unpack_from(row)
+    return epoch, seq, _SEQ.unpack_from(row, _DATA_BYTES)[0] if row_format == CARRIED_FORMAT else 0
+
+
+def carried(row: bytes, pid: int) -> bytes:
+    """A data row of the partition `pid` as it stands in any other: its version stays the same."""
+    if row[0] == CARRIED_FORMAT:
+        return row
+    return bytes((CARRIED_FORMAT,)) + row[1:_DATA_BYTES] + _SEQ.pack(pid) + row[_DATA_BYTES:]
 
 
 def encode_log_row(

@@ -73,7 +73,7 @@ class Evaluation:
             return False
         if condition.value is not None:
             return condition.value == stored.value
-        return condition.etag == etag(self._pid, stored.epoch, stored.seq)
+        return condition.etag == self._etag_of(stored)
 
     def _carry_out(self, op: TxnOp, rows: dict[bytes, bytes | None]) -> TxnResult | Fault:
         row = rows[op.key] if op.key in rows else self._look(op.key)
@@ -91,8 +91,7 @@ class Evaluation:
         if stored is None:
             return TxnResult(op.index, 404)
         ttl_ms = max(0, stored.expiry_ms - self._time_ms) if stored.expiry_ms else None
-        version = etag(self._pid, stored.epoch, stored.seq)
-        return TxnResult(op.index, 200, version, stored.value, stored.content_type, ttl_ms)
+        return TxnResult(op.index, 200, self._etag_of(stored), stored.value, stored.content_type, ttl_ms)
 
     def _increase(self, op: TxnOp, stored: StoredValue | None, rows: dict[bytes, bytes | None]) -> TxnResult | Fault:
         """An absent key counts from 0, and ends as asked; one that is there keeps its content type and its end."""
@@ -120,6 +119,9 @@ class Evaluation:
             if row is not None or before is not None:
                 effects.append(Effect(key, row, *replaced(key, before)))
         return effects
+
+    def _etag_of(self, stored: StoredValue) -> str:
+        return etag(stored.origin or self._pid, stored.epoch, stored.seq)
 
     def _stored(self, row: bytes | None) -> StoredValue | None:
         return None if row is None else decode_value(row)

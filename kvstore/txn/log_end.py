@@ -23,6 +23,7 @@ class LogEnd(Protocol):
 
     epoch: int
     next_seq: int
+    is_draining: bool
 
     def time_ms(self, now: Instant) -> int:
         """The partition's time."""

@@ -113,8 +113,9 @@ class Participant:
         for former in [one for one in self.held if one.token == name.token]:
             if former.attempt > name.attempt:
                 return HAS_ENDED
-            # Whoever makes an attempt has seen that the one before is durably aborted.
-            if not self.held[former].finish_seq:
+            # Whoever makes an attempt has seen that the one before is durably aborted. One under another primary, from
+            # before keys changed their partition, may be committed: its locks have to be waited for.
+            if former.primary == name.primary and not self.held[former].finish_seq:
                 self._finish(former, False, False, now)
         return None
 

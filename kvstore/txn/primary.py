@@ -66,6 +66,18 @@ class Primary:
         if not ended.until_ms:
             self._undone[token] = now.mono_ms, ended
 
+    def take_carried(self, seq: int, ended: Ended) -> None:
+        """The record `seq`, which joined the log's end, brings what another partition has decided."""
+        self._at_end[ended.txn.token] = seq, ended
+        self._unapplied.append((seq, ended.txn.token))
+
+    def lacks(self, ended: Ended, view: Snapshot, now: Instant) -> bool:
+        """Whether nothing as late is known of a transaction as what another partition has decided."""
+        _, known = self._at_end.get(ended.txn.token, (0, None))
+        known = known or self._copy.txns.ended(ended.txn.token, view, self._end.time_ms(now))
+        is_later = known is None or ended.commits or ended.txn.attempt > known.txn.attempt
+        return is_later and not (known is not None and known.commits)
+
     def take_forgotten(self, forgotten: Forgotten) -> None:
         """A forget record joined the log's end."""
         for token in forgotten.tokens:

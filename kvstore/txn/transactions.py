@@ -15,7 +15,7 @@ import msgspec
 from kvstore.effects import Effect, Reply
 from kvstore.instant import Instant
 from kvstore.messages import Fault, Prepare, Transact, Transacted, TxnName, Voted, WriteOne, Written
-from kvstore.replication.answers import LATER, Later
+from kvstore.replication.answers import FROZEN, LATER, Later
 from kvstore.replication.copy import Copy
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.storage.engine import Snapshot
@@ -104,6 +104,8 @@ class Transactions:
         known = self.participant.known(ticket, asked, view, now)
         if known is not None:
             return known
+        if self._end.is_draining:
+            return FROZEN
         keys = keys_of(asked.part)
         if not self.locks.may_be_prepared(keys):
             return self._wait(ticket, asked, keys, now.mono_ms + LOCK_WAIT_MS)

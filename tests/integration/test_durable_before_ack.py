@@ -24,7 +24,8 @@ from shim.iolog import Call, Event, Message
 
 from kvstore.effects import Alarm
 from kvstore.messages import Acked, Write, WriteResult, Written
-from kvstore.partitions import Partitions, load_node_state
+from kvstore.node_state import load_node_state
+from kvstore.partitions import Partitions
 from kvstore.storage.engine import Table, range_end
 from kvstore.storage.journal import Journal
 from kvstore.storage.lmdb_engine import LmdbEngine

@@ -14,7 +14,8 @@ from kvstore.node.metrics import NodeMetrics
 from kvstore.node.process import raise_boot
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
-from kvstore.partitions import NodeState, Partitions, load_node_state
+from kvstore.node_state import NodeState, load_node_state
+from kvstore.partitions import Partitions
 from kvstore.rpc.client import Identity, dial
 from kvstore.rpc.connection import Connection, RpcError
 from kvstore.rpc.server import Server

@@ -18,7 +18,7 @@ import msgspec
 
 from cluster.control.map_store.embedded import EmbeddedMapStore
 from kvstore.messages import Failed, Verified, Verify
-from kvstore.partitions import NODE_ROW, NodeState
+from kvstore.node_state import NODE_ROW, NodeState
 from kvstore.rpc.client import Identity, dial
 from kvstore.rpc.connection import Connection
 from kvstore.storage.engine import Table

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kvstore.effects import Alarm
-from kvstore.partitions import Partitions, load_node_state
+from kvstore.node_state import load_node_state
+from kvstore.partitions import Partitions
 from kvstore.replication.copy import Copy
 from kvstore.storage.engine import Snapshot, Table, range_end
 from kvstore.storage.journal import Journal

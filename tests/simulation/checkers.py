@@ -23,7 +23,8 @@ from kvstore.replication.outcomes import TOKEN, WINDOW, decode_token, outcome_ro
 from kvstore.replication.windows import decode_window
 from kvstore.storage.engine import Table, range_end
 from kvstore.storage.records import LogRow, Record, RecordType, decode_value
-from kvstore.txn.records import effects_of, payload_of
+from kvstore.transfer.records import PROGRESS_ROW, carried_in, effects_in
+from kvstore.txn.records import payload_of
 from kvstore.txn.state import txn_rows
 
 
@@ -140,7 +141,7 @@ class Invariants:
             for seq, record, _ in held.changes:
                 if (partition.pid, seq) not in self.records:
                     self.records[partition.pid, seq] = record
-                    self.timeline.committed(head.epoch, seq, record)
+                    self.timeline.committed(partition.pid, head.epoch, seq, record)
                     self.txns.committed(partition.pid, head, seq, record)
 
     def _check_everywhere(self, node: SimNode, partition: Partition) -> None:
@@ -208,7 +209,8 @@ class Invariants:
             *outcome_rows(copy.prefix, view, state.applied_ms),
             *txn_rows(copy.prefix, view, state.applied_ms),
         )
-        digest = hash((tuple((key[4:], row) for key, row in rows), index, remembered))
+        progress = view.get(Table.META, copy.prefix + PROGRESS_ROW)
+        digest = hash((tuple((key[4:], row) for key, row in rows), index, remembered, progress))
         first = self._states.setdefault((partition.pid, applied), digest)
         if first != digest:
             raise Violation(f"I12: {node.node_id} differs from another copy of {partition.pid} at seq {applied}")
@@ -221,7 +223,7 @@ class Invariants:
         """I10: what a copy remembers is what its log says, no more and no less."""
         prefix = partition.copy.prefix
         state = self._state_of(CopyOnDisk(node.disk.snapshot(), prefix))
-        model = RememberedModel()
+        model = RememberedModel(partition.pid)
         seq = 1
         while seq <= state.applied_seq:
             head = self.rows[partition.pid, seq]
@@ -230,7 +232,8 @@ class Invariants:
         found: dict[object, object] = {}
         for position, row in outcome_rows(prefix, node.disk.snapshot(), state.applied_ms):
             if position[:1] == TOKEN:
-                found[position[1:]] = decode_token(row).outcome[:2]
+                remembered = decode_token(row)
+                found[position[1:]] = remembered.origin or partition.pid, *remembered.outcome[:2]
             elif position[:1] == WINDOW:
                 origin = int.from_bytes(position[1:], "big")
                 found |= {(origin, number): one[:2] for number, one in decode_window(row).outcomes.items()}
@@ -244,9 +247,10 @@ class Invariants:
 class RememberedModel:
     """What a partition should remember, said in the plainest way."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
         self._time_ms = 0
-        self._tokens: dict[bytes, tuple[int, tuple[int, int]]] = {}
+        self._tokens: dict[bytes, tuple[int, tuple[int, int, int]]] = {}
         self._numbers: dict[int, dict[int, tuple[int, int]]] = {}
         self._floors: dict[int, int] = {}
         self._last_ms: dict[int, int] = {}
@@ -255,11 +259,15 @@ class RememberedModel:
         self._time_ms = head.time_ms
         for seq, record in enumerate(records, head.first_seq):
             if record.token:
-                self._tokens[record.token[:16]] = head.time_ms, (head.epoch, seq)
+                self._tokens[record.token[:16]] = head.time_ms, (self._pid, head.epoch, seq)
             elif record.origin:
                 self._numbers.setdefault(record.origin, {})[record.number] = head.epoch, seq
                 self._floors[record.origin] = max(self._floors.get(record.origin, 0), record.floor)
                 self._last_ms[record.origin] = head.time_ms
+            for position, row in carried_in(record).remembered if record.type == RecordType.TRANSFER else ():
+                if position[:1] == TOKEN:
+                    known = decode_token(row)
+                    self._tokens[position[1:]] = known.time_ms, (known.origin, *known.outcome[:2])
         for origin in [one for one, last_ms in self._last_ms.items() if head.time_ms >= last_ms + windows.KEEP_MS]:
             del self._numbers[origin], self._floors[origin], self._last_ms[origin]
 
@@ -279,7 +287,8 @@ def replay(records: Iterable[Record]) -> dict[bytes, bytes]:
             state[record.key] = record.value
         elif record.type in (RecordType.DELETE, RecordType.EXPIRE):
             state.pop(record.key, None)
-        for effect in effects_of(payload_of(record)):
+        payload = carried_in(record) if record.type == RecordType.TRANSFER else payload_of(record)
+        for effect in effects_in(payload):
             if effect.row is None:
                 state.pop(effect.key, None)
             else:

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from simulation.checkers import Invariants
 from simulation.control import SimControl, run_now
-from simulation.history import History
+from simulation.history import History, token_of
+from simulation.layouts import Layouts
 from simulation.reads import Reads
 from simulation.sim_node import SimNode
-from simulation.txn_clients import counters_of
 from simulation.violation import Violation
 from simulation.world import World
 
@@ -57,6 +57,7 @@ class Client:
         history: History,
         invariants: Invariants,
         reads: Reads,
+        layouts: Layouts,
     ) -> None:
         self.is_loading = True
         self.world = world
@@ -66,6 +67,8 @@ class Client:
         self._control = control
         self._invariants = invariants
         self._reads = reads
+        self.layouts = layouts
+        self._layout: int | None = None
         self._known: dict[int, Entry] = {}
         self._numbers = Numbers(run_now(control.store.draw_incarnation()))
 
@@ -74,33 +77,50 @@ class Client:
         if not self.is_loading:
             return
         rng = self.world.rng
-        pid = rng.randint(1, PARTITIONS)
-        key = key_of(pid, rng.randrange(KEYS_PER_PARTITION))
+        home = rng.randint(1, PARTITIONS)
+        key = key_of(home, rng.randrange(KEYS_PER_PARTITION))
         if rng.random() < (0.3 if self._number < WRITERS else 0.9):
-            self._read(pid, key)
+            self._read(key)
         else:
-            Writing(self, self._random_write(pid, key), self.ended).send()
+            Writing(self, self._random_write(home, key), self.ended).send()
 
     def ended(self) -> None:
         """Go on with the next request."""
         self.world.at(self.world.rng.uniform(1, 20), self.begin)
 
-    def route(self, pid: int, again: bool = False) -> tuple[Entry, SimNode]:
+    def route(self, key: bytes, again: bool = False) -> tuple[Entry, SimNode]:
         """The entry that this client goes by, an old one until it does not work any more, and who leads by it.
 
-        Args: again: not the first attempt; it goes by the newest entry.
+        Args: again: not the first attempt; it goes by the newest map.
         """
-        newest = self._control.map.entries[pid]
-        entry = newest if again else self._known.setdefault(pid, newest)
+        entries, layouts = self._control.map.entries, self.layouts
+        layouts.follow(entries)
+        if again:
+            entry = entries[layouts.pid_of(key)]
+        else:
+            layout = layouts.newest if self._layout is None else self._layout
+            pid = layouts.pid_of(key, layout)
+            entry = self._known.setdefault(pid, entries[pid])
+            if entry.layout > layout:
+                # Other keys have come there, or left it: nobody goes by that before it knows which.
+                self._known.clear()
+                entry = entries[layouts.pid_of(key)]
+                layout = layouts.newest
+            self._layout = layout
         return entry, self._nodes[(entry.leader or entry.replicas[0]).node]
 
     def forget_route(self, pid: int) -> None:
+        """Go by what the map says now of this partition, or of all."""
+        if self.world.rng.random() < 0.5:
+            self._layout = None
+            self._known.clear()
         self._known.pop(pid, None)
 
     # ---- reads --------------------------------------------------------------------------------------------------
 
-    def _read(self, pid: int, key: bytes) -> None:
-        entry, node = self.route(pid)
+    def _read(self, key: bytes) -> None:
+        entry, node = self.route(key)
+        pid = entry.pid
         done: list[object] = []
 
         def answered(row: Any) -> None:
@@ -119,33 +139,36 @@ class Client:
 
         if self._reads.is_stale_next():
             copy = self.world.rng.choice(entry.replicas)
-            self._reads.read_stale(self._nodes[copy.node], ReadOne(pid, entry.ver, key), answered)
+            self._reads.read_stale(self._nodes[copy.node], ReadOne(pid, entry.ver, key), entry.layout, answered)
         else:
-            node, ver = self._believer(pid, node, entry.ver)
+            node, entry = self._believer(key, node, entry)
+            ver = entry.ver
             if self._reads.is_scan_next():
-                self._reads.scan_led(node, pid, ver, [*keys_of(pid), *counters_of(pid)], answered)
+                self._reads.scan_led(node, pid, ver, self.layouts.keys_of(pid, entry.layout), answered)
                 self.world.at(ANSWER_MS, give_up)
                 return
             self._reads.read_led(node, ReadOne(pid, ver, key), answered)
         self.world.at(ANSWER_MS, give_up)
 
-    def _believer(self, pid: int, node: SimNode, ver: int) -> tuple[SimNode, int]:
+    def _believer(self, key: bytes, node: SimNode, entry: Entry) -> tuple[SimNode, Entry]:
         """A node that was deposed and does not know it, where there is one, asked by the entry that it knows: as a
         gateway with an old map asks it."""
-        leader = self._control.map.entries[pid].leader
+        leader = self._control.map.entries[entry.pid].leader
         for one in self._nodes.values():
-            partition = one.partitions.get(pid) if one.partitions is not None else None
-            is_deposed = partition is not None and partition.leader is not None
+            partition = one.partitions.get(entry.pid) if one.partitions is not None else None
+            known = None if partition is None or partition.leader is None else partition.copy.entry
+            is_deposed = known is not None and self.layouts.pid_of(key, known.layout) == entry.pid
             if is_deposed and (leader is None or one.node_id != leader.node) and self.world.rng.random() < 0.5:
-                return one, partition.ver
-        return node, ver
+                return one, known
+        return node, entry
 
     # ---- writes -------------------------------------------------------------------------------------------------
 
-    def _random_write(self, pid: int, key: bytes) -> WriteOne:
+    def _random_write(self, home: int, key: bytes) -> WriteOne:
+        """A write that is routed when it is sent; its key belonged to the partition `home` at first."""
         rng = self.world.rng
         name = self.history.new_write()
-        token = b"%016d" % name * 2 if rng.random() < 0.4 else b""
+        token = token_of(home, name) if rng.random() < 0.4 else b""
         value: bytes | None = b"%s=%d." % (key, name)
         conditions: dict[str, Any] = {}
         kind = rng.random()
@@ -154,13 +177,13 @@ class Client:
         elif kind < 0.25:
             conditions = {"if_none_match": "*"}
         elif kind < 0.35:
-            conditions = {"if_match": etag(pid, *self.history.floor(key))}
+            conditions = {"if_match": etag(*self.history.floor(key))}
         elif kind < 0.45:
             conditions = {"ttl_ms": rng.randint(50, 2000)}
         else:
             assert value is not None
             value += b"x" * rng.choice((0, 0, 0, 500))
-        return WriteOne(pid, 0, key, value, token=token, **conditions)
+        return WriteOne(0, 0, key, value, token=token, **conditions)
 
     def draw(self, pid: int) -> Drawn:
         lane = self._numbers.lane(pid)
@@ -204,10 +227,13 @@ class Writing:
 
     def send(self) -> None:
         """Make an attempt."""
-        client, pid = self._client, self._write.pid
+        client = self._client
         self._attempt += 1
         attempt = self._attempt
-        entry, node = client.route(pid, again=not self._is_first)
+        entry, node = client.route(self._write.key, again=not self._is_first)
+        if entry.pid != self._write.pid and not self._moves_to(entry.pid):
+            self._end("unknown")
+            return
         write = self.marked(entry.ver)
         is_doubled = self._write.token and client.world.rng.random() < 0.1
         # A token may be forgotten while a request under it is held up for longer than clients try; a number never is.
@@ -218,6 +244,14 @@ class Writing:
                 lambda: node.write(write, lambda result: self._answered(attempt, write, result)),
             )
         client.world.at(ANSWER_MS, lambda: self._lost(attempt))
+
+    def _moves_to(self, pid: int) -> bool:
+        """The key belongs to another partition; False where a number that may have been used means nothing there."""
+        if self._drawn is not None and self._is_unknown:
+            return False
+        self._settle()
+        self._write = msgspec.structs.replace(self._write, pid=pid)
+        return True
 
     def marked(self, ver: int) -> WriteOne:
         """The write as this attempt says it."""

@@ -104,7 +104,7 @@ class SimControl:
         before = self.map.entries
         self.store.land_late()
         for entry in self.map.entries.values():
-            if entry != before[entry.pid]:
+            if entry != before.get(entry.pid):
                 for rid in (*entry.replicas, *entry.adding):
                     self.push(rid.node)
 

@@ -26,8 +26,8 @@ class History:
             ),
             0,
         )
-        self._newest: dict[bytes, tuple[int, int]] = {}
-        self._told: dict[Name, tuple[bool, int, int]] = {}
+        self._newest: dict[bytes, tuple[int, int, int]] = {}
+        self._told: dict[Name, tuple[bool, int, int, int]] = {}
         self._refused: set[object] = set()
         self._writes = 0
 
@@ -41,7 +41,9 @@ class History:
 
     def check_same(self, write: WriteOne, written: Written) -> None:
         """Every answer to attempts of one write tells the same."""
-        told = (written.created, written.epoch, written.seq)
+        told = (written.created, written.origin or write.pid, written.epoch, written.seq)
+        if not written.seq:
+            told = (written.created, 0, 0, 0)
         first = self._told.setdefault(name_in(write.pid, write), told)
         if first != told:
             raise Violation(f"{write.key!r}: one write was told {first}, then {told}")
@@ -66,22 +68,25 @@ class History:
                     )
                 seen[name] = seq
 
-    def floor(self, key: bytes) -> tuple[int, int]:
-        """The newest version of `key` that a client knew of when it asked."""
-        return self._newest.get(key, (0, 0))
+    def floor(self, key: bytes) -> tuple[int, int, int]:
+        """The newest version of `key` that a client knew of when it asked: partition, epoch and seq."""
+        return self._newest.get(key, (0, 0, 0))
 
     def wrote(self, write: WriteOne, written: Written) -> None:
         """A write was acknowledged."""
         if written.seq:
-            self.acked[write.pid, written.seq] = write.key
-            self.saw(write.key, (written.epoch, written.seq))
+            pid = written.origin or write.pid
+            self.acked[pid, written.seq] = write.key
+            self.saw(write.key, (pid, written.epoch, written.seq))
 
-    def saw(self, key: bytes, version: tuple[int, int]) -> None:
-        self._newest[key] = max(self._newest.get(key, (0, 0)), version)
+    def saw(self, key: bytes, version: tuple[int, int, int]) -> None:
+        known = self._newest.get(key, version)
+        self._newest[key] = max(known, version) if known[0] == version[0] else version
 
     @staticmethod
     def check_acked_now(pid: int, written: Written, records: Records) -> None:
         """An answer leaves only after its record is committed."""
+        pid = written.origin or pid
         if written.seq and (pid, written.seq) not in records:
             raise Violation(f"I6: {pid}/{written.seq} was acknowledged before it was committed")
 
@@ -102,8 +107,18 @@ class History:
 
 
 def name_in(pid: int, write: WriteOne | Record) -> Name:
-    """What tells a write from all others of its partition."""
-    return (pid, write.token) if write.token else (pid, write.origin, write.number)
+    """What tells a write from all others: a token goes with its key to another partition, a number does not."""
+    return (home_of(write.token), write.token) if write.token else (pid, write.origin, write.number)
+
+
+def token_of(home: int, name: int) -> bytes:
+    """The token of the write of that number, of a key that belongs to the partition `home` at first."""
+    return b"%d%015d" % (home, name) * 2
+
+
+def home_of(token: bytes) -> int:
+    """The partition to which the key of a token belonged at first."""
+    return int(token[:1])
 
 
 def name_of(value: bytes) -> bytes:

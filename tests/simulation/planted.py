@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
-from simulation import planted_txns
+from simulation import planted_transfers, planted_txns
 from simulation.clients import Writing
 from simulation.disk import SimDisk
 from simulation.sim_node import SimNode
@@ -236,6 +236,7 @@ PLANTED: Mapping[str, Planted] = {
     "promotion_uncounted": Planted(_promotion_uncounted, "forced"),
     "promoted_beside_leader": Planted(_promoted_beside_leader, "forced"),
     **{name: Planted(broken, script) for name, (broken, script) in planted_txns.BROKEN.items()},
+    **{name: Planted(broken, script) for name, (broken, script) in planted_transfers.BROKEN.items()},
 }
 
 

@@ -19,7 +19,7 @@ from simulation.world import World
 from kvstore.messages import Fault, ReadOne, ReadStale, Scan, StaleResult
 from kvstore.scan.items import ItemForm
 from kvstore.scan.page import ScanPage
-from kvstore.storage.records import decode_value, encode_value
+from kvstore.storage.records import carried, decode_value, encode_value
 
 MAX_STALE_MS = (None, None, 20, 700, 2000, 8000)
 
@@ -44,7 +44,7 @@ class Reads:
 
         def check(row: bytes | Fault | None) -> None:
             if not isinstance(row, Fault):
-                self._check(kind, read.key, row, asked_ms)
+                self._check(kind, read.key, read.pid, row, asked_ms)
             answered(row)
 
         node.read(read, check, is_quorum)
@@ -72,18 +72,19 @@ class Reads:
             raise Violation(f"a page is not in order: {page.keys}")
         rows: dict[bytes, bytes | None] = {}
         for item in map(msgpack.unpackb, page.items):
-            _, epoch, seq = (int(part, 16) for part in item["etag"].split("."))
-            rows[item["key"]] = encode_value(epoch, seq, 0, item["content_type"], item["value"])
+            origin, epoch, seq = (int(part, 16) for part in item["etag"].split("."))
+            row = encode_value(epoch, seq, 0, item["content_type"], item["value"])
+            rows[item["key"]] = carried(row, origin)
         last = page.keys[-1] if page.keys else b""
         for key in keys:
             if page.is_done or (key >= last if scan.reverse else key <= last):
-                self._check("scan", key, rows.pop(key, None), asked_ms)
+                self._check("scan", key, 0, rows.pop(key, None), asked_ms)
         if rows:
             raise Violation(f"a page has what is not in its partition: {sorted(rows)}")
 
-    def read_stale(self, node: SimNode, read: ReadOne, answered: Any) -> None:
+    def read_stale(self, node: SimNode, read: ReadOne, layout: int, answered: Any) -> None:
         """Ask a node that has a copy."""
-        asked = ReadStale(read, self._world.rng.choice(MAX_STALE_MS))
+        asked = ReadStale(read, self._world.rng.choice(MAX_STALE_MS), layout)
 
         def check(answer: StaleResult | Fault | bytes | None) -> None:
             if isinstance(answer, StaleResult):
@@ -98,14 +99,15 @@ class Reads:
         if asked.max_stale_ms is not None and answer.lag_ms > asked.max_stale_ms:
             raise Violation(f"{answer.lag_ms} ms behind, where {asked.max_stale_ms} were allowed")
         self._history.counts["behind"] += answer.lag_ms > 0
-        self._check("stale", asked.read.key, answer.row, self._world.now_ms - answer.lag_ms / node.rate)
+        from_ms = self._world.now_ms - answer.lag_ms / node.rate
+        self._check("stale", asked.read.key, asked.read.pid, answer.row, from_ms)
 
-    def _check(self, kind: str, key: bytes, row: bytes | None, from_ms: float) -> None:
+    def _check(self, kind: str, key: bytes, pid: int, row: bytes | None, from_ms: float) -> None:
         self._history.counts[kind] += 1
-        if not self._timeline.was(key, row, from_ms, self._world.now_ms):
+        if not self._timeline.was(key, pid, row, from_ms, self._world.now_ms):
             span = f"{from_ms:.1f} to {self._world.now_ms:.1f}"
             seq = None if row is None else decode_value(row).seq
             raise Violation(f"{kind} read of {key!r}: {seq} from {span}, committed: {self._timeline.history(key)}")
         if row is not None and kind != "stale":
             stored = decode_value(row)
-            self._history.saw(key, (stored.epoch, stored.seq))
+            self._history.saw(key, (stored.origin or pid, stored.epoch, stored.seq))

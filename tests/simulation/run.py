@@ -20,6 +20,7 @@ from simulation.moves import Moves
 from simulation.planted import PLANTED, breaker
 from simulation.scenario import Scenario
 from simulation.scripts import CutOffLeader, OldRows
+from simulation.transfers import Transfers
 from simulation.txn_crashes import InDoubt, TxnCrashes
 
 SCRIPTS: Mapping[str, type[Scenario]] = {
@@ -27,6 +28,7 @@ SCRIPTS: Mapping[str, type[Scenario]] = {
     "old_rows": OldRows,
     "forced": Forced,
     "moves": Moves,
+    "transfers": Transfers,
     "txn_crashes": TxnCrashes,
     "in_doubt": InDoubt,
 }

@@ -10,11 +10,13 @@ from simulation.clients import CLIENTS, PARTITIONS, Client, keys_of
 from simulation.control import CONTROL, SimControl
 from simulation.disk import SimDisk
 from simulation.history import History
+from simulation.layouts import Layouts
 from simulation.network import Faults, Network
 from simulation.reads import Reads
 from simulation.sim_node import STOPS_MS, SimNode
 from simulation.timeline import Timeline
 from simulation.transacting import Transacting
+from simulation.txn_clients import counters_of
 from simulation.verifying import Verifying
 from simulation.violation import Violation
 from simulation.world import World
@@ -68,6 +70,8 @@ class Scenario:
         }
         for name, node in self.nodes.items():
             node.peers = [other for other in NODES if other != name]
+        keys = {pid: keys_of(pid) for pid in range(1, PARTITIONS + 1)}
+        self.layouts = Layouts({pid: [*of_pid, *counters_of(pid)] for pid, of_pid in keys.items()})
         self.transacting = Transacting(
             self.world,
             self.network,
@@ -75,16 +79,26 @@ class Scenario:
             self.control,
             self.history,
             self.timeline,
-            {pid: keys_of(pid) for pid in range(1, PARTITIONS + 1)},
+            keys,
+            self.layouts,
         )
         self.invariants = Invariants(self.nodes, self.control, self.timeline, self.transacting.watch)
         self.transacting.watch.look = self.invariants.check
         self.invariants.on_given_up = self.history.give_up
         self.clients = [
-            Client(number, self.world, self.nodes, self.control, self.history, self.invariants, self.reads)
+            Client(
+                number,
+                self.world,
+                self.nodes,
+                self.control,
+                self.history,
+                self.invariants,
+                self.reads,
+                self.layouts,
+            )
             for number in range(CLIENTS)
         ]
-        self.verifying = Verifying(self.world, self.nodes, self.control, self.history, range(1, PARTITIONS + 1))
+        self.verifying = Verifying(self.world, self.nodes, self.control, self.history)
         self._loading = True
 
     def _new_control(self) -> SimControl:
@@ -240,8 +254,13 @@ class Scenario:
 
     def _is_dispensable(self, partition: Partition) -> bool:
         """Whether another node leads, knows the newest entry, and nothing that this copy asked can still land."""
-        entry = self.control.map.entries[partition.pid]
-        if entry.leader is None or entry.leader == partition.copy.name.rid or partition._candidate.is_closed:
+        entry = self.control.map.entries.get(partition.pid)
+        if (
+            entry is None
+            or entry.leader is None
+            or entry.leader == partition.copy.name.rid
+            or partition._candidate.is_closed
+        ):
             return False
         partitions = self.nodes[entry.leader.node].partitions
         leading = partitions.get(partition.pid) if partitions is not None else None
@@ -302,9 +321,8 @@ class Scenario:
         self.history.check_acked(self.invariants.records)
         self.history.check_once(self.invariants.records)
         self.verifying.check()
-        for pid in range(1, PARTITIONS + 1):
+        for pid, entry in self.control.map.entries.items():
             copies = []
-            entry = self.control.map.entries[pid]
             if len(entry.in_sync) < self.copies:
                 raise Violation(f"liveness: partition {pid} has {len(entry.in_sync)} copies in sync after healing")
             for name in (rid.node for rid in entry.in_sync):
@@ -328,7 +346,8 @@ class Scenario:
         """Every copy of an idle cluster is nearly up to date, and knows it."""
         for node in nodes:
             answers: list[Any] = []
-            node.read_stale(ReadStale(ReadOne(pid, 0, b"p%d-k0" % pid), FRESH_MS), answers.append)
+            asked = ReadOne(pid, 0, b"any")
+            node.read_stale(ReadStale(asked, FRESH_MS, self.control.map.entries[pid].layout), answers.append)
             if not isinstance(answers[0], StaleResult):
                 raise Violation(f"liveness: {node.node_id} is not fresh in partition {pid}: {answers[0]}")
 

@@ -23,6 +23,7 @@ from kvstore.replication.bucket_digests import BucketDigests
 from kvstore.replication.peer import LEASE_MS
 from kvstore.replication.retention import Retention
 from kvstore.storage.memory import MemorySnapshot
+from kvstore.transfers import TransferNews
 
 TICK_MS = 100
 APPLY_CHANCE = 0.5
@@ -171,7 +172,10 @@ class SimNode:
         if self._sleeps(lambda: self.receive(source, body)):
             return
         if self.partitions is not None:
-            self._perform(self.partitions.handle(source, body, self.now()))  # type: ignore[arg-type]
+            if isinstance(body, TransferNews):
+                self.partitions.transfers.handle(source, body)
+            else:
+                self._perform(self.partitions.handle(source, body, self.now()))  # type: ignore[arg-type]
             self._schedule()
 
     def on_entries(self, entries: list[Entry]) -> None:
@@ -331,6 +335,8 @@ class SimNode:
             self._network.send(self.node_id, send.node, send.body)
         if partitions.filling.is_due:
             self._perform(partitions.filling.advance(self.disk.snapshot(), self.now()))
+        if partitions.transfers.is_due:
+            self._perform(partitions.transfers.advance(self.disk.snapshot(), self.now(), partitions.is_full))
         if self._in_batch or not (partitions.needs_batch or self._apply_due or self._after_batch):
             return
         turn = partitions.collect(self.disk.snapshot(), self.now(), self._apply_due)

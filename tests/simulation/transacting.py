@@ -8,6 +8,7 @@ from functools import partial
 from simulation.control import SimControl
 from simulation.gateway_calls import Call, GatewayCalls
 from simulation.history import History
+from simulation.layouts import Layouts
 from simulation.network import Network
 from simulation.sim_node import SimNode
 from simulation.timeline import Timeline
@@ -18,9 +19,10 @@ from simulation.txn_requests import TxnRequests
 from simulation.violation import Violation
 from simulation.world import World
 
-from kvstore.messages import ResolveTxns
+from kvstore.messages import Prepare, ResolveTxns, Transact
 from kvstore.replication.leader import Leader
 from kvstore.txn import primary
+from kvstore.txn.evaluate import keys_of
 
 TIMEOUTS_S = (1.0, 3.0, 5.0)
 LOOK_MS = 250
@@ -40,9 +42,10 @@ class Transacting:
         history: History,
         timeline: Timeline,
         keys: dict[int, list[bytes]],
+        layouts: Layouts,
     ) -> None:
         self.requests = TxnRequests(world, history)
-        self.watch = TxnWatch(world, timeline, self.requests)
+        self.watch = TxnWatch(world, timeline, self.requests, layouts)
         self.calls = GatewayCalls(world, nodes, self.watch)
         self.on_told: Callable[[], None] = lambda: None
         self.clients = TxnClients(world, timeline, self.calls, self.new_gateway, keys)
@@ -51,13 +54,13 @@ class Transacting:
         self._nodes = nodes
         self._control = control
         self._history = history
-        self._pids = sorted(keys)
+        self._layouts = layouts
         self._timeout_s = 0.0
         self._unwell_ms: dict[int, float] = dict.fromkeys(keys, 0.0)
         self._led: dict[int, Leader] = {}
 
     def new_gateway(self) -> SimGateway:
-        gateway = SimGateway(self._world, self._control, self.calls, self.requests, self._timeout_s)
+        gateway = SimGateway(self._world, self._control, self.calls, self.requests, self._layouts, self._timeout_s)
         gateway.on_told = self.on_told
         return gateway
 
@@ -79,7 +82,10 @@ class Transacting:
         pid = question.asks[0].txn.primary if isinstance(question, ResolveTxns) else question.pid
         entry = self._control.map.entries[pid]
         if entry.leader is not None:
-            self.calls.arrive_again(entry.leader.node, call, entry)
+            # Nobody asks by a newer entry for keys that have gone elsewhere.
+            keys = keys_of(question.part) if isinstance(question, Prepare | Transact) else []
+            is_same = all(self._layouts.pid_of(key) == pid for key in keys)
+            self.calls.arrive_again(entry.leader.node, call, entry if is_same else None)
 
     # ---- locks in time ------------------------------------------------------------------------------------------
 
@@ -89,12 +95,12 @@ class Transacting:
         partitions = None if entry.leader is None else self._nodes[entry.leader.node].partitions
         partition = None if partitions is None else partitions.get(pid)
         leader = None if partition is None else partition.leader
-        return leader if leader is not None and leader.is_serving and not leader.is_passing_on else None
+        return leader if leader is not None and leader.closed is None else None
 
     def _look(self) -> None:
         """No lock is old while the primary and its own partition are led and messages flow."""
         now_ms = self._world.now_ms
-        for pid in self._pids:
+        for pid in self._control.map.entries:
             leader = self._leader(pid)
             is_well = self._network.is_whole and not any(node.is_stopped for node in self._nodes.values())
             if leader is None or self._led.get(pid) is not leader or not is_well:
@@ -102,7 +108,7 @@ class Transacting:
             if leader is not None:
                 self._led[pid] = leader
         for (pid, name), (prepared, since_ms) in self.watch.prepared.items():
-            well_ms = max(since_ms, self._unwell_ms[pid], self._unwell_ms[name.primary])
+            well_ms = max(since_ms, *(self._unwell_ms.get(one, now_ms) for one in (pid, name.primary)))
             if now_ms - well_ms > LOCKED_MS_MAX:
                 raise Violation(f"locks: partition {pid} holds {prepared.keys} for {name} since {since_ms:.0f}")
         self._world.at(LOOK_MS, self._look)
@@ -113,7 +119,7 @@ class Transacting:
         """Nothing is prepared, locked or hidden, and no decision is kept for somebody who has heard of it long ago."""
         if self.watch.prepared:
             raise Violation(f"liveness: prepared after healing: {self.watch.prepared}")
-        for pid in self._pids:
+        for pid in self._control.map.entries:
             leader = self._leader(pid)
             assert leader is not None, "who leads was looked at before"
             txns, copy = leader.txns, leader.txns.participant._copy

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from simulation.layouts import Layouts
 from simulation.timeline import Timeline
-from simulation.txn_model import Expected, Model, keys_of, pid_of, seen
+from simulation.txn_model import Expected, Model, keys_of, seen
 from simulation.txn_requests import TxnRequests
 from simulation.violation import Violation
 from simulation.world import World
@@ -42,7 +43,7 @@ class TxnWatch:
         look: has what was committed in this very step come here.
     """
 
-    def __init__(self, world: World, timeline: Timeline, requests: TxnRequests) -> None:
+    def __init__(self, world: World, timeline: Timeline, requests: TxnRequests, layouts: Layouts) -> None:
         self.prepared: dict[tuple[int, TxnName], tuple[Prepared, float]] = {}
         self.decided: dict[TxnName, Decided] = {}
         self.undone: dict[bytes, Decided] = {}
@@ -52,6 +53,7 @@ class TxnWatch:
         self._world = world
         self._timeline = timeline
         self._requests = requests
+        self._pid_of = layouts.pid_of
         self._committed: dict[bytes, TxnName] = {}
         self._records: dict[At, Prepared] = {}
         self._locks: dict[bytes, TxnName] = {}
@@ -85,7 +87,8 @@ class TxnWatch:
         if at != (prepared.vote.pid, *prepared.at) or (pid, name) in self.prepared:
             raise Violation(f"{name} is prepared at {at}, its vote says {prepared.at}")
         asked = self._requests.find(name).transaction
-        if {key for key in keys_of(asked) if pid_of(key) == pid} != set(prepared.keys):
+        # One that was cut into parts by an older layout may lack keys that came here since: it cannot be committed.
+        if not {key for key in keys_of(asked) if self._pid_of(key) == pid}.issuperset(prepared.keys):
             raise Violation(f"{name} locks {prepared.keys} in partition {pid}")
         self._check_turn(name)
         self._check_unlocked(f"{at}: {name}", set(prepared.keys))
@@ -95,13 +98,18 @@ class TxnWatch:
 
     def _check_turn(self, name: TxnName) -> None:
         """An attempt begins when the one before is durably aborted."""
-        former = None if name.attempt == 1 else self.decided.get(TxnName(name.primary, name.token, name.attempt - 1))
-        if name.attempt > 1 and (former is None or former.commits):
-            raise Violation(f"{name} began, and the attempt before is {former}")
+        if name.attempt == 1:
+            return
+        formers = [one for one in self.decided if (one.token, one.attempt) == (name.token, name.attempt - 1)]
+        if not formers or any(self.decided[one].commits for one in formers):
+            raise Violation(f"{name} began, and the attempt before is {formers}")
 
     def _decide(self, at: At, decided: Decided) -> None:
         name = decided.txn
-        if name in self.decided or name.token in self._committed:
+        known = self._committed.get(name.token)
+        # A primary that the key left does not hear of what the next one commits, and may abort what was asked of it.
+        is_other = known is not None and (decided.commits or known.primary == name.primary)
+        if name in self.decided or is_other:
             raise Violation(f"{name} was decided twice: {self.decided.get(name)}, then {decided}")
         self.decided[name] = decided
         if decided.commits:
@@ -114,17 +122,20 @@ class TxnWatch:
         """The moment of a transaction."""
         name = decided.txn
         request = self._requests.find(name)
-        pids = {pid_of(key) for key in keys_of(request.transaction)}
+        pids = {self._pid_of(key) for key in keys_of(request.transaction)}
         parts = self._parts(decided)
         if {at[0], *parts} != pids or at[0] != name.primary:
             raise Violation(f"{name} is committed in {at[0]} with votes of {sorted(parts)}; it is about {sorted(pids)}")
-        own = {key for key in keys_of(request.transaction) if pid_of(key) == at[0]}
+        own = {key for key in keys_of(request.transaction) if self._pid_of(key) == at[0]}
+        if own.union(*(one.keys for one in parts.values())) != keys_of(request.transaction):
+            raise Violation(f"{name} is committed without locks on all of its keys: {parts}")
         self._check_unlocked(f"{at}: {name}", own)
         versions = {at[0]: at[1:], **{pid: one.at for pid, one in parts.items()}}
-        expected = Model(request.transaction, self._timeline.newest, versions).expected()
+        expected = Model(request.transaction, self._timeline.newest, versions, self._pid_of).expected()
         self._check_effects(at, decided, parts, expected)
         for key, value in expected.writes.items():
-            self._timeline.changed(key, *versions[pid_of(key)], value)
+            pid = self._pid_of(key)
+            self._timeline.changed(key, pid, *versions[pid], value)
         self._committed[name.token] = name
         if decided.prepares:
             self.undone[name.token] = decided
@@ -140,14 +151,13 @@ class TxnWatch:
             parts[prepare[0]] = prepared
         return parts
 
-    @staticmethod
-    def _check_effects(at: At, decided: Decided, parts: dict[int, Prepared], expected: Expected) -> None:
+    def _check_effects(self, at: At, decided: Decided, parts: dict[int, Prepared], expected: Expected) -> None:
         """What all partitions do, and tell, is what the model says."""
         name, then = decided.txn, decided.then
-        effects = [*_seen(at, decided.effects)]
+        effects = [*self._seen(at, decided.effects)]
         results = seen(decided.results)
         for pid, prepared in parts.items():
-            effects += _seen((pid, *prepared.at), prepared.effects(then))
+            effects += self._seen((pid, *prepared.at), prepared.effects(then))
             results += seen(prepared.vote.branch(then).results)
         if then != expected.then or dict(effects) != expected.writes or len(effects) != len(expected.writes):
             raise Violation(f"{name} does {effects}, then={then}, where {expected} was to be done")
@@ -173,9 +183,11 @@ class TxnWatch:
             del self._locks[key]
 
     def _is_anothers(self, name: TxnName) -> bool:
-        """Whether its client's token stands for another request, so that nobody can ever commit it."""
+        """Whether its client's token stands for another request or attempt, so that nobody can ever commit it."""
         scope = name.token[:SCOPE_BYTES]
-        return name.is_clients and any(token[:SCOPE_BYTES] == scope for token in self._committed)
+        is_others = name.is_clients and any(token[:SCOPE_BYTES] == scope for token in self._committed)
+        # Or what another primary decided, before the keys changed their partition, is known to its own.
+        return is_others or any(one.token == name.token and one.attempt >= name.attempt for one in self.decided)
 
     def _forget(self, forgotten: Forgotten) -> None:
         for token in forgotten.tokens:
@@ -190,7 +202,12 @@ class TxnWatch:
     def known(self, asked: Body) -> TxnName | None:
         """What is committed under the token in a question to a primary that is put now."""
         self.look()
-        return self._committed.get(asked.txn.token) if isinstance(asked, AbortTxn | Transact) else None
+        known = self._committed.get(asked.txn.token) if isinstance(asked, AbortTxn | Transact) else None
+        if known is None or known.primary == asked.pid:
+            return known
+        # Who the smallest key has left since does not hear of it; who has it now does.
+        keys = keys_of(self._requests.find(known).transaction)
+        return known if self._pid_of(min(keys)) == asked.pid else None
 
     def told(self, asked: Body, answer: Body, known: TxnName | None) -> None:
         """A node answers a coordinator: what it says is so durably, and no attempt is told of in the place of another
@@ -212,13 +229,12 @@ class TxnWatch:
         if (vote.pid, vote.epoch, vote.seq) not in self._records:
             raise Violation(f"{vote} was told before its record was committed")
 
-
-def _seen(at: At, effects: list[Effect]) -> list[tuple[bytes, bytes | None]]:
-    """Effects as the model tells them; each row bears the version of its record."""
-    told: list[tuple[bytes, bytes | None]] = []
-    for effect in effects:
-        stored = None if effect.row is None else decode_value(effect.row)
-        if pid_of(effect.key) != at[0] or (stored is not None and (stored.epoch, stored.seq) != at[1:]):
-            raise Violation(f"{effect.key!r} gets {stored} by {at}")
-        told.append((effect.key, None if stored is None else stored.value))
-    return told
+    def _seen(self, at: At, effects: list[Effect]) -> list[tuple[bytes, bytes | None]]:
+        """Effects as the model tells them; each row bears the version of its record."""
+        told: list[tuple[bytes, bytes | None]] = []
+        for effect in effects:
+            stored = None if effect.row is None else decode_value(effect.row)
+            if self._pid_of(effect.key) != at[0] or (stored is not None and (stored.epoch, stored.seq) != at[1:]):
+                raise Violation(f"{effect.key!r} gets {stored} by {at}")
+            told.append((effect.key, None if stored is None else stored.value))
+        return told

@@ -150,7 +150,7 @@ class TxnClients:
             return TxnIf(key, exists=rng.random() < 0.5)
         if kind < 0.7:
             return TxnIf(key, value=newest.value)
-        return TxnIf(key, etag=etag(int(key[1:2]), newest.epoch, newest.seq))
+        return TxnIf(key, etag=etag(newest.pid, newest.epoch, newest.seq))
 
     def _operation(self, index: int, key: bytes) -> TxnOp:
         rng = self._world.rng

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from simulation.control import SimControl, run_now
 from simulation.gateway_calls import GatewayCalls
-from simulation.txn_model import pid_of
+from simulation.layouts import Layouts
 from simulation.txn_requests import TxnRequests, TxnSend
 from simulation.world import World
 
@@ -48,7 +48,13 @@ class SimGateway:
     """Args: timeout_s: how long a transaction may take."""
 
     def __init__(
-        self, world: World, control: SimControl, calls: GatewayCalls, requests: TxnRequests, timeout_s: float
+        self,
+        world: World,
+        control: SimControl,
+        calls: GatewayCalls,
+        requests: TxnRequests,
+        layouts: Layouts,
+        timeout_s: float,
     ) -> None:
         self.is_alive = True
         self.on_told: Callable[[], None] = lambda: None
@@ -58,7 +64,9 @@ class SimGateway:
         self._requests = requests
         self._timeout_s = timeout_s
         self._names = Names(run_now(control.store.draw_incarnation()))
-        self._entries: dict[int, Entry] = dict(control.map.entries)
+        self._layouts = layouts
+        self._entries: dict[int, Entry] = {}
+        self._layout = 0
         self._breakers: dict[str, Breaker] = {}
         self._runs: dict[_Run, None] = {}
         self._finished: list[TxnName] = []
@@ -71,13 +79,16 @@ class SimGateway:
 
     def transact(self, transaction: Transaction, told: Told) -> None:
         """Carry a transaction out; `told` is called unless the gateway dies before."""
-        smallest = smallest_key(transaction)
-        name = self._names.first(transaction, pid_of(smallest), smallest)
-        exchanges = Exchanges(self._entries.get, self._is_away, self._world.rng.random, {})
+        if any(entry.layout > self._layout for entry in self._entries.values()):
+            self._learn()
+        layout, smallest = self._layout, smallest_key(transaction)
+        name = self._names.first(transaction, self._layouts.pid_of(smallest, layout), smallest)
+        layouts = {pid: entry.layout for pid, entry in self._entries.items()}
+        exchanges = Exchanges(self._entries.get, self._is_away, self._world.rng.random, layouts)
         coordinator = Coordinator(
             transaction,
             name,
-            parts_of(transaction, lambda _, key: self._entries[pid_of(key)]),
+            parts_of(transaction, lambda _, key: self._entries[self._layouts.pid_of(key, layout)]),
             exchanges,
             timeout_s=self._timeout_s,
             answer_bytes_max=ANSWER_BYTES_MAX,
@@ -95,9 +106,16 @@ class SimGateway:
     def _hear(self) -> None:
         """Control tells what the map is, now and then."""
         if self.is_alive:
-            for entry in self._control.map.entries.values():
-                self._take(entry)
+            self._learn()
             self._world.at(self._world.rng.uniform(*NEWS_MS), self._hear)
+
+    def _learn(self) -> None:
+        """The whole map, whose entries and layout belong together."""
+        entries = self._control.map.entries
+        self._layouts.follow(entries)
+        self._layout = self._layouts.newest
+        for entry in entries.values():
+            self._take(entry)
 
     def _take(self, entry: Entry) -> None:
         known = self._entries.get(entry.pid)

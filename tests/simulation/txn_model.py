@@ -14,11 +14,6 @@ from kvstore.versions import etag
 Result = tuple[int, int, str, bytes | None]
 
 
-def pid_of(key: bytes) -> int:
-    """The partition of a key of the simulation: the number after its first letter."""
-    return int(key[1 : key.index(b"-")])
-
-
 def keys_of(transaction: Transaction) -> set[bytes]:
     operations = (*transaction.then, *transaction.otherwise)
     return {one.key for one in transaction.conditions} | {one.key for one in operations}
@@ -44,14 +39,20 @@ class Model:
     transaction: all that was asked for.
     newest: what a key is.
     versions: of each partition that has a part, the (epoch, seq) of what is written there.
+    pid_of: the partition of a key.
     """
 
     def __init__(
-        self, transaction: Transaction, newest: Callable[[bytes], Version], versions: dict[int, tuple[int, int]]
+        self,
+        transaction: Transaction,
+        newest: Callable[[bytes], Version],
+        versions: dict[int, tuple[int, int]],
+        pid_of: Callable[[bytes], int],
     ) -> None:
         self._transaction = transaction
         self._newest = newest
         self._versions = versions
+        self._pid_of = pid_of
         self._writes: dict[bytes, bytes | None] = {}
 
     def expected(self) -> Expected:
@@ -75,14 +76,15 @@ class Model:
             return (version.value is not None) == condition.exists
         if condition.value is not None:
             return version.value == condition.value
-        return version.value is not None and condition.etag == self._etag(condition.key, version)
+        return version.value is not None and condition.etag == self._etag(version)
 
     @staticmethod
-    def _etag(key: bytes, version: Version) -> str:
-        return etag(pid_of(key), version.epoch, version.seq)
+    def _etag(version: Version) -> str:
+        return etag(version.pid, version.epoch, version.seq)
 
     def _new_etag(self, key: bytes) -> str:
-        return etag(pid_of(key), *self._versions[pid_of(key)])
+        pid = self._pid_of(key)
+        return etag(pid, *self._versions[pid])
 
     def _carry_out(self, operation: TxnOp) -> Result | None:
         index, key = operation.index, operation.key
@@ -102,4 +104,4 @@ class Model:
             return index, 200, self._new_etag(key), self._writes[key]
         if value is None:
             return index, 404, "", None
-        return index, 200, self._new_etag(key) if is_written else self._etag(key, self._newest(key)), value
+        return index, 200, self._new_etag(key) if is_written else self._etag(self._newest(key)), value

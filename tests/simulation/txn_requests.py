@@ -22,6 +22,7 @@ class TxnRequest:
     def __init__(self, name: TxnName, transaction: Transaction) -> None:
         self.name = name
         self.transaction = transaction
+        self.primaries: set[int] = set()
         self.sends = 0
         self.open = 0
         self.committed_ms: float | None = None
@@ -45,13 +46,14 @@ class TxnRequests:
     def find(self, name: TxnName) -> TxnRequest:
         """The request of that name."""
         request = self._requests.get(name.token)
-        if request is None or request.name.primary != name.primary:
+        if request is None or name.primary not in request.primaries:
             raise Violation(f"nobody asked for {name}")
         return request
 
     def begin(self, name: TxnName, transaction: Transaction) -> TxnSend:
         """A client sends a transaction, under the name of its first attempt."""
         request = self._requests.setdefault(name.token, TxnRequest(name, transaction))
+        request.primaries.add(name.primary)
         request.sends += 1
         request.open += 1
         self._history.count("txn_asked")
@@ -87,7 +89,8 @@ class TxnSend:
         request, expected = self.request, self.request.expected
         if expected is None:
             raise Violation(f"{outcome} was told, and {request.name} is not committed")
-        ids = txn_id(request.name).rpartition("-")[0], outcome.id.rpartition("-")[0]
+        # Its primary is the one by which it was asked for first, and it may have taken several attempts.
+        ids = txn_id(request.name).split("-")[1], outcome.id.split("-")[1]
         if ids[0] != ids[1] or (outcome.then, seen(outcome.results)) != (expected.then, expected.results):
             raise Violation(f"{request.name}: {outcome} was told, it came to {expected}")
 

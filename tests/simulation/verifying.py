@@ -20,15 +20,12 @@ PAUSE_MS = 1500
 class Verifying:
     """Asks for one partition after the other. A difference is an alarm, and so a violation at once."""
 
-    def __init__(
-        self, world: World, nodes: dict[str, SimNode], control: SimControl, history: History, pids: range
-    ) -> None:
+    def __init__(self, world: World, nodes: dict[str, SimNode], control: SimControl, history: History) -> None:
         self.clean: dict[int, float] = {}
         self._world = world
         self._nodes = nodes
         self._control = control
         self._history = history
-        self._pids = pids
         self._healed_ms: float | None = None
 
     def heal(self) -> None:
@@ -44,7 +41,8 @@ class Verifying:
     def _unclean(self) -> list[int]:
         """The partitions to choose from."""
         healed_ms = self._healed_ms
-        return [pid for pid in self._pids if healed_ms is None or self.clean.get(pid, 0) < healed_ms]
+        pids = self._control.map.entries
+        return [pid for pid in pids if healed_ms is None or self.clean.get(pid, 0) < healed_ms]
 
     def _ask(self, pid: int, name: bytes) -> None:
         entry = self._control.map.entries[pid]

@@ -25,6 +25,7 @@ from kvstore.storage.engine import Table
 from kvstore.storage.journal import Journal
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import decode_log_row, decode_value, seq_key
+from kvstore.transfers import TransferNews
 
 PID = 1
 PENDING_BYTES_MAX = 1 << 20
@@ -136,6 +137,13 @@ class StoryNode:
         """Data that others asked for leaves, and the next is asked for, as far as the pace allows."""
         self.perform(self.partitions.filling.advance(self.engine.snapshot(), self._story.now))
 
+    def carry(self) -> bool:
+        """Transfers go on; returns whether they will again at once."""
+        partitions = self.partitions
+        effects = partitions.transfers.advance(self.engine.snapshot(), self._story.now, partitions.is_full)
+        self.perform(effects)
+        return Wake(0) in effects
+
     # ---- requests -----------------------------------------------------------------------------------------------
 
     def write(self, ticket: str, write: WriteOne) -> Any:
@@ -173,13 +181,15 @@ class StoryNode:
 
     def read_stale(self, key: bytes, max_stale_ms: int | None = None, ticket: str = "stale") -> Any:
         """(value, lag), a fault or LATER."""
-        asked = ReadStale(ReadOne(PID, self.partition.ver, key), max_stale_ms)
+        asked = ReadStale(ReadOne(PID, self.partition.ver, key), max_stale_ms, self._story.entry.layout)
         result = self.partitions.reads.stale(ticket, asked, self.engine.snapshot(), self._story.now)
         return (plain(result.row), result.lag_ms) if isinstance(result, StaleResult) else result
 
     def receive(self, source: str, body: Body) -> None:
         if isinstance(body, TxnNews):
             self.perform(self.partitions.doubts.on_news(source, body, self.engine.snapshot(), self._story.now))
+        elif isinstance(body, TransferNews):
+            self.partitions.transfers.handle(source, body)
         else:
             self.perform(self.partitions.handle(source, body, self._story.now))  # type: ignore[arg-type]
         self.retry()
@@ -296,6 +306,7 @@ class Story:
                     busy = True
                 node.fill()
                 node.digest()
+                busy = node.carry() or busy
                 busy = bool(self.deliver(node)) or busy
             if not busy:
                 return

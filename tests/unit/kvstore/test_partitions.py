@@ -11,7 +11,7 @@ from unit.kvstore.test_partition import damage
 
 from kvstore.map_values import Entry, Rid
 from kvstore.messages import CopyReport, NodeReport, ReadOne, WriteOne
-from kvstore.partitions import load_node_state
+from kvstore.node_state import load_node_state
 from kvstore.replication.answers import LATER
 from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE
 from kvstore.replication.retention import Retention

@@ -123,7 +123,7 @@ def test_a_leader_that_hands_over_tells_followers_nothing(story: Story, n2: Stor
 def test_an_answer_that_grants_nothing_waits_for_no_disk(story: Story, n2: StoryNode) -> None:
     story.pass_ms(PROOF_MS + 1)
     story.n1.receive("n2", Ping(7, []))
-    assert [send.body for send in story.n1.sent] == [Pong(7, [], [(PID, story.n1.partition.copy.commit_seq)])]
+    assert [send.body for send in story.n1.sent] == [Pong(7, [], [(PID, story.n1.partition.copy.commit_seq, 0)])]
 
 
 def test_an_answer_to_another_nodes_question_is_no_bound(story: Story, n1: StoryNode) -> None:

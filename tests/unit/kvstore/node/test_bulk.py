@@ -18,7 +18,8 @@ from kvstore.node.metrics import NodeMetrics
 from kvstore.node.packing import Packer
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
-from kvstore.partitions import NodeState, Partitions
+from kvstore.node_state import NodeState
+from kvstore.partitions import Partitions
 from kvstore.rpc.client import Identity
 from kvstore.rpc.connection import Connection
 from kvstore.rpc.server import Server

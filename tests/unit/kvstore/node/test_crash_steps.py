@@ -10,7 +10,7 @@ from kvstore.crash_point import CrashPoint
 from kvstore.leases import PROOF_ROW
 from kvstore.map_values import Entry, Rid
 from kvstore.node.crash_steps import CrashingEngine, StepFinder
-from kvstore.partitions import NODE_ROW
+from kvstore.node_state import NODE_ROW
 from kvstore.replication.copy_rows import BACKFILL, ENTRY, NAME, PROMISE, STATE, Backfill, CopyName, Promise, State
 from kvstore.replication.gone import GONE_PREFIX
 from kvstore.storage.engine import Batch, Table

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kvstore.node.metrics import NodeMetrics
-from kvstore.partitions import NodeState, Partitions
+from kvstore.node_state import NodeState
+from kvstore.partitions import Partitions
 from kvstore.storage.engine import Usage
 
 

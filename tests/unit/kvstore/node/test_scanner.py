@@ -65,7 +65,7 @@ def engine() -> Views:
 async def scanner(engine: Views, monkeypatch: pytest.MonkeyPatch) -> Scanner:
     monkeypatch.setattr(scanner_module, "SLICE_S", 0.0)
     txns = SimpleNamespace(hidden_within=lambda _start, _end: [])
-    leader = SimpleNamespace(ver=1, captured=lambda _start, _end, _now: ({}, 0), txns=txns)
+    leader = SimpleNamespace(ver=1, captured=lambda _start, _end, _now: ({}, 0), txns=txns, hidden=None)
     copy = SimpleNamespace(prefix=copy_prefix(1), prefix_end=copy_prefix(2))
     partitions = SimpleNamespace(by_pid={1: SimpleNamespace(leader=leader, copy=copy)})
     turns: Any = SimpleNamespace(

@@ -39,5 +39,5 @@ async def test_only_where_it_is_asked_for_and_only_of_what_is_not_there() -> Non
     story.settle()
     told = await answer(story, b"there", b"gone")
     assert told.results[1] is None
-    assert told.absences == [None, (n1.leader.epoch, n1.partition.copy.log.end)]
+    assert told.absences == [None, (PID, 0, n1.leader.epoch, n1.partition.copy.log.end)]
     assert (await answer(story, b"there", b"gone", tells_absences=False)).absences == []

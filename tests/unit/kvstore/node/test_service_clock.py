@@ -12,7 +12,8 @@ from kvstore.messages import Body, Envelope, Fault, Ping, Read, ReadOne, ReadSta
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
-from kvstore.partitions import NodeState, Partitions
+from kvstore.node_state import NodeState
+from kvstore.partitions import Partitions
 from kvstore.storage.memory import MemoryEngine
 
 STOPPED_MS = 5000

@@ -12,7 +12,8 @@ from kvstore.messages import AskHeat, CopyReport, Envelope, Failed, FindSplit, G
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
-from kvstore.partitions import NodeState, Partitions
+from kvstore.node_state import NodeState
+from kvstore.partitions import Partitions
 from kvstore.storage.memory import MemoryEngine
 
 ASK = AskHeat([5, 99], GroupBy.KEY, 3)

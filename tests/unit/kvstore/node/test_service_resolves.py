@@ -11,7 +11,8 @@ from kvstore.messages import Envelope, InDoubt, Resolved, ResolveTxns, TxnName, 
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
-from kvstore.partitions import NodeState, Partitions
+from kvstore.node_state import NodeState
+from kvstore.partitions import Partitions
 from kvstore.storage.memory import MemoryEngine
 
 NAME = TxnName(1, b"t" * 32, 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kvstore.map_values import Entry, Rid
-from kvstore.replication.copy import Copy, load_copy, load_name
+from kvstore.replication.copy import Copy
+from kvstore.replication.copy_loading import load_copy, load_name
 from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE, CopyName
 from kvstore.replication.log import Held
 from kvstore.storage.engine import Batch, Table

@@ -6,7 +6,7 @@ import pytest
 from unit.kvstore.story import Story, StoryNode
 
 from kvstore.replication.answers import LATER
-from kvstore.replication.outcomes_at_end import OutcomesAtEnd
+from kvstore.replication.outcomes_at_end import Known, OutcomesAtEnd
 from kvstore.storage.records import Record, RecordType
 
 SCOPE, ASKED = b"scope...........", b"fingerprint....."
@@ -40,7 +40,7 @@ def test_a_token_that_a_batch_under_way_applies_is_known(story: Story, n1: Story
     outcomes = OutcomesAtEnd(n2.partition.copy)
     for held in n2.partition.copy.log.held_after(0):
         outcomes.take_row(held)
-    assert outcomes._find_token(SCOPE + ASKED, n2.engine.snapshot(), 0) == (1, 2, 1)
+    assert outcomes._find_token(SCOPE + ASKED, n2.engine.snapshot(), 0) == Known((1, 2, 1), 2)
 
 
 def test_of_two_uses_of_a_token_that_wait_to_be_applied_the_later_one_counts_on(story: Story, n1: StoryNode) -> None:
@@ -51,8 +51,8 @@ def test_of_two_uses_of_a_token_that_wait_to_be_applied_the_later_one_counts_on(
     copy.applied_seq += 1
     outcomes.forget_applied()
     found = outcomes._find_token(SCOPE + ASKED, n1.engine.snapshot(), 0)
-    assert isinstance(found, tuple)
-    assert found[1] == copy.applied_seq + 1
+    assert isinstance(found, Known)
+    assert found.seen == found.outcome[1] == copy.applied_seq + 1
 
 
 def test_an_outcome_that_changed_nothing_raises_the_floor_as_any_write_does(story: Story, n1: StoryNode) -> None:

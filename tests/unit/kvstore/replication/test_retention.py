@@ -6,7 +6,8 @@ import pytest
 
 from kvstore.instant import Instant
 from kvstore.map_values import Rid
-from kvstore.replication.copy import Copy, load_copy
+from kvstore.replication.copy import Copy
+from kvstore.replication.copy_loading import load_copy
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.log import Held
 from kvstore.replication.retention import Retention, old_rows

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvstore.map_values import Transfer, TransferState
 from kvstore.messages import Scan
 from kvstore.scan import page as page_module
 from kvstore.scan.capture import CapturedPart
@@ -118,6 +119,33 @@ def test_a_count_is_how_many_keys_a_scan_finds(data: Rows, newer: Rows, start: b
         pass
     assert sum(number for _, number, _ in count.counts) == len(page_of(data, newer, scan).keys)
     assert all(next_start is None for _, _, next_start in count.counts)
+
+
+@given(DATA, NEWER, SCANS, KEYS)
+def test_keys_that_are_of_another_partition_are_not_there(data: Rows, newer: Rows, scan: Scan, first: bytes) -> None:
+    away = Transfer(1, 1, 9, TransferState.SWITCHED, start=first)
+    parts, view = captured(data, newer, scan)
+    page = ScanPage([msgspec.structs.replace(part, away=away) for part in parts], view, scan, NOW_MS)
+    while not page.step():
+        pass
+    mine = [{key: row for key, row in rows.items() if key < first} for rows in (data, newer)]
+    expected = page_of(mine[0], mine[1], scan)
+    assert (page.keys, page.items) == (expected.keys, expected.items)
+    count = KeyCount([(msgspec.structs.replace(part, away=away), scan.start) for part in parts], view, scan.end)
+    while not count.step():
+        pass
+    everything = msgspec.structs.replace(ALL, start=scan.start, end=scan.end)
+    assert sum(number for _, number, _ in count.counts) == len(page_of(mine[0], mine[1], everything).keys)
+
+
+def test_a_count_of_rows_that_are_read_leaves_out_what_is_of_another_partition() -> None:
+    rows: Rows = {b"a": row_of(b"over", NOW_MS - 1), b"b": row_of(b""), b"c": row_of(b""), b"d": row_of(b"over", 1)}
+    parts, view = captured(rows, {})
+    away = Transfer(1, 1, 9, TransferState.SWITCHED, start=b"c")
+    count = KeyCount([(msgspec.structs.replace(part, away=away), b"") for part in parts], view, b"")
+    while not count.step():
+        pass
+    assert [key for _, key in count.overdue] == [b"a"]
 
 
 def test_a_count_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

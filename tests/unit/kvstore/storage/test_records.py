@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from kvstore.storage.records import (
     DamagedRow,
     Record,
     RecordType,
+    carried,
     copy_prefix,
     decode_log_row,
     decode_value,
@@ -20,6 +22,7 @@ from kvstore.storage.records import (
     seq_key,
     split_expiry_key,
     value_bytes,
+    version_of,
 )
 
 NUMBERS = st.integers(0, 2**64 - 1)
@@ -46,6 +49,18 @@ def test_a_value_comes_out_as_it_went_in(epoch: int, seq: int, expiry_ms: int, c
     assert value_bytes(row) == len(value)
 
 
+@given(st.integers(1, 2**63), NUMBERS, NUMBERS, st.text(max_size=40), st.binary(max_size=100))
+def test_a_value_of_another_partition_keeps_all_and_says_whose_its_version_is(
+    pid: int, seq: int, expiry_ms: int, content_type: str, value: bytes
+) -> None:
+    row = encode_value(7, seq, expiry_ms, content_type, value)
+    there = carried(row, pid)
+    assert decode_value(there) == msgspec.structs.replace(decode_value(row), origin=pid)
+    assert (version_of(row), version_of(there)) == ((7, seq, 0), (7, seq, pid))
+    assert (expiry_of(there), value_bytes(there)) == (expiry_ms, len(value))
+    assert carried(there, 99) == there, "it goes on under the version that it has"
+
+
 @pytest.mark.parametrize("length", range(27 + len("text/plain")))
 def test_a_value_cut_short_in_its_head_is_found(length: int) -> None:
     with pytest.raises(DamagedRow):
@@ -53,8 +68,8 @@ def test_a_value_cut_short_in_its_head_is_found(length: int) -> None:
 
 
 def test_a_value_of_another_format_is_refused() -> None:
-    with pytest.raises(DamagedRow, match="format 2"):
-        decode_value(b"\x02" + encode_value(1, 2, 3, "", b"value")[1:])
+    with pytest.raises(DamagedRow, match="format 3"):
+        decode_value(b"\x03" + encode_value(1, 2, 3, "", b"value")[1:])
 
 
 def test_a_value_whose_content_type_is_no_text_is_found() -> None:
