@@ -46,7 +46,8 @@ help:
 	@echo 'make kill-all  the second part of it alone'
 	@echo 'make probe   tests with real processes that are killed, and with an etcd that stands still for a minute; here and in all'
 	@echo '             that follow WORKERS=2 has gateways of two workers'
-	@echo 'make soak    nemeses in pairs under load, judged by checkers, for $(MINUTES) minutes (MINUTES=); ONLY=NAME,NAME: these; SINGLE=1: one at a time'
+	@echo 'make soak    nemeses in pairs under load, judged by checkers, for $(MINUTES) minutes (MINUTES=); ONLY=NAME,NAME: these; SINGLE=1: one at a time;'
+	@echo '             KEYSPACES=range,directory: on these keyspaces too, while they are split, merged and tenants moved'
 	@echo 'make power-loss  the disks of a cluster after a loss of power, $(IMAGES) times (IMAGES=), judged'
 	@echo 'make first-write  seconds from kill -9 of a leader to the first write, $(KILLS) times (KILLS=)'
 	@echo 'make stopped  a leader that stands still for 0.5 to 15 times its lease'
@@ -112,7 +113,8 @@ probe: .venv/dev.stamp
 	STANDSTILL_S=60 $(PY) -m pytest tests/integration/test_two_gateways.py -k stands_still
 
 soak: .venv/dev.stamp
-	$(PY) tests/probe/soak.py --minutes $(MINUTES) $(if $(ONLY),--only '$(ONLY)') $(if $(SINGLE),--single)
+	$(PY) tests/probe/soak.py --minutes $(MINUTES) $(if $(ONLY),--only '$(ONLY)') $(if $(SINGLE),--single) \
+	  $(if $(KEYSPACES),--keyspaces '$(KEYSPACES)')
 
 power-loss: .venv/dev.stamp
 	$(PY) tests/probe/power_loss.py --images $(IMAGES)

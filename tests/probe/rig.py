@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from etcd.members import ETCD, Etcd
+from probe.keyspace import KEYSPACES, RESHAPING, Keyspace, NotBuilt, pids_of
 from probe.network import Network
 from probe.processes import Process, ask
 from probe.proxy import Proxy
@@ -29,23 +30,28 @@ LOOPBACK = "127.0.0.1"
 READY_S_MAX = 60.0
 POLL_S = 0.1
 ADMIN_S = 5.0
+JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """`gateways` above one share an etcd of three members; `links` says what is between the processes: `loopback`,
-    `proxies` (to delay and hold) or `network` (to cut and lose). A gateway has one worker, or KVSTORE_WORKERS."""
+    `proxies` (to delay and hold) or `network` (to cut and lose). A gateway has one worker, or KVSTORE_WORKERS.
+    `keyspaces` are made beside the default one (`KEYSPACES`); `zones` are those of the first nodes, in order."""
 
     gateways: int = 1
     links: str = "loopback"
     nodes: int = 3
     partitions: int = 16
     workers: int = field(default_factory=lambda: int(os.environ.get("KVSTORE_WORKERS", "1")))
+    keyspaces: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         store = "an embedded map" if self.gateways == 1 else "etcd of three"
         workers = "" if self.workers == 1 else f" of {self.workers} workers"
-        return f"{self.nodes} nodes, {self.gateways} gateways{workers} on {store}, {self.links}"
+        keyspaces = "".join(f", keyspace {name}" for name in self.keyspaces)
+        return f"{self.nodes} nodes, {self.gateways} gateways{workers} on {store}, {self.links}{keyspaces}"
 
 
 def why_not(layout: Layout) -> str:
@@ -73,16 +79,21 @@ class Rig:
         self.leaving: set[str] = set()
         # Members have come or gone since copies were last at rest: some will move, though perhaps none does yet.
         self.has_changed = False
+        self.tenant_moves = 0
         self._seized: set[str] = set()
         self._rng = rng
         self._ports = dict.fromkeys(self.gateway_names, 0)
-        self._settings = {"KVSTORE_PARTITIONS": str(layout.partitions), **settings}
+        reshaping = RESHAPING if layout.keyspaces else {}
+        self._settings = {"KVSTORE_PARTITIONS": str(layout.partitions), **reshaping, **settings}
 
     async def __aenter__(self) -> Rig:
         try:
             await self.begin()
             for name in self.names:
                 await self.start_node(name)
+            await self.wait_ready()
+            for name in self.layout.keyspaces:
+                await self.make_keyspace(KEYSPACES[name])
             await self.wait_ready()
         except BaseException:
             await self.close()
@@ -137,6 +148,7 @@ class Rig:
             *("node", "--id", name, "--listen", f"{self._host(name)}:0", "--data", str(self.data / name)),
             *("--gateway", ",".join(self.urls), "--with-parent", str(os.getpid()), *self._bind()),
             *(() if proxy is None else ("--advertise", proxy.address)),
+            *self._zone(name),
             before=self._enter(name),
             **{**self._settings, **settings},
         )
@@ -235,6 +247,10 @@ class Rig:
         """Destroy the disk of a node or a gateway that is down."""
         shutil.rmtree(self.data / name)
 
+    def _zone(self, name: str) -> tuple[str, ...]:
+        zones = dict(zip((f"n{number}" for number in itertools.count(1)), self.layout.zones, strict=False))
+        return ("--zone", zones[name]) if name in zones else ()
+
     def _host(self, name: str) -> str:
         return LOOPBACK if self.network is None else self.network.add(name)
 
@@ -271,6 +287,56 @@ class Rig:
                 document: dict[str, Any] = json.loads(answer.body)
                 return document
         return None
+
+    # ---- keyspaces ----------------------------------------------------------------------------------------------
+
+    async def make_keyspace(self, keyspace: Keyspace) -> None:
+        """Make it, and wait until every gateway knows it.
+
+        Raises:
+            NotBuilt: these gateways have no keyspaces.
+        """
+        deadline = asyncio.get_running_loop().time() + READY_S_MAX
+        body = json.dumps(dict(keyspace.document)).encode()
+        paths = [f"{url}/v1/keyspaces/{keyspace.name}" for url in self.urls]
+        for method, url in (("PUT", paths[0]), *(("GET", url) for url in paths)):
+            while True:
+                answer = await asyncio.to_thread(ask, url, method, body if method == "PUT" else None, JSON)
+                if answer.status in (200, 201):
+                    break
+                if answer.status == 501:
+                    raise NotBuilt(answer.body.decode())
+                may_come = answer.status in (404, 503) and asyncio.get_running_loop().time() < deadline
+                assert may_come, f"{method} {url}: {answer.status} {answer.body!r}"
+                await asyncio.sleep(POLL_S)
+
+    async def keyspace(self, name: str) -> dict[str, Any] | None:
+        """`GET /v1/keyspaces/NAME` of the first gateway that answers, None where none does."""
+        return await self._ask_any(f"/v1/keyspaces/{name}")
+
+    async def partition_of(self, keyspace: str, key: str) -> int | None:
+        """The partition of a key as the first gateway that answers says; None where none does, or none has it."""
+        found = await self._ask_any(f"/v1/keyspaces/{keyspace}/locate/{key}")
+        return None if found is None else found["partition"]
+
+    async def begin_tenant_move(self, keyspace: str, tenant: str) -> int | None:
+        """Have a tenant moved to another partition, by the first gateway that answers; the partition, None where that
+        was not taken."""
+        found = await self.keyspace(keyspace)
+        source = await self.partition_of(keyspace, f"{tenant}/")
+        others = [pid for pid in (pids_of(found) if found else ()) if pid != source]
+        if source is None or not others:
+            return None
+        target = self._rng.choice(others)
+        body = json.dumps({"partition": target}).encode()
+        for url in self.urls:
+            with contextlib.suppress(OSError):
+                path = f"{url}/v1/keyspaces/{keyspace}/directory/{tenant}"
+                answer = await asyncio.to_thread(ask, path, "PUT", body, JSON, timeout_s=ADMIN_S)
+                return target if answer.status in (200, 202) else None
+        return None
+
+    # ---- who leads ----------------------------------------------------------------------------------------------
 
     async def leader(self) -> str:
         """The node that leads most."""

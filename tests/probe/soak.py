@@ -1,11 +1,14 @@
 """Nemeses in pairs under all workloads, in a random order from a seed: `soak.py --minutes 40`.
 
-With `--only NAME,NAME` there are only these nemeses, with `--single` one at a time instead of two.
+With `--only NAME,NAME` there are only these nemeses, with `--single` one at a time instead of two. With `--keyspaces
+range,directory` the workloads are spread over the default keyspace and these, partitions are split and merged all the
+time, and one nemesis more moves tenants.
 
 Phases of some minutes each have a cluster of their own: one gateway with an embedded map, or two on etcd, where that is
 installed; with networks that are cut, where there can be any, or with proxies. At the end of each phase everything is
-read back and judged. A run that had too little load is void, and one of all nemeses that had too few failovers. The
-last line is `N faults passed, N failed`.
+read back and judged. A run that had too little load is void, one of all nemeses that had too few failovers, and one in
+whose keyspaces nothing was split, merged or moved, as each of them is there for. The last line is `N faults passed, N
+failed`.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from probe.keyspace import KEYSPACES
 from probe.nemeses.catalogue import NEMESES
 from probe.network import Network, why_no_network
 from probe.rig import Layout, why_not
@@ -35,6 +39,8 @@ from probe.trial import Measured, Void, run_trial
 PHASE_S = 240.0
 FAILOVERS_MIN = 3
 FAILOVERS_PER_S = 300.0
+# What has to happen in a keyspace of that strategy, or nothing is shown of it.
+WANTED: dict[str, tuple[str, ...]] = {"range": ("splits", "merges"), "directory": ("tenant_moves",)}
 LAYOUTS = (
     *(Layout(links="network"), Layout(gateways=2, links="network")),
     *(Layout(links="proxies"), Layout(gateways=2, links="proxies")),
@@ -47,10 +53,11 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True)
 class Choice:
-    """Which nemeses there are, and how many at a time."""
+    """Which nemeses there are, how many at a time, and which keyspaces beside the default one."""
 
     names: tuple[str, ...] = tuple(NEMESES)
     at_once: int = 2
+    keyspaces: tuple[str, ...] = ()
 
     @property
     def is_all(self) -> bool:
@@ -63,13 +70,19 @@ class Choice:
         return list(itertools.combinations(fitting, self.at_once))
 
 
-def choose(only: str, is_single: bool) -> Choice:
+def choose(only: str, is_single: bool, keyspaces: str = "") -> Choice:
     """Raises `Unfit` where a name is none."""
-    names = tuple(dict.fromkeys(name.strip() for name in only.split(","))) if only else tuple(NEMESES)
-    unknown = [name for name in names if name not in NEMESES]
+    names = _named("nemesis", only, NEMESES) if only else tuple(NEMESES)
+    others = _named("keyspace", keyspaces, KEYSPACES) if keyspaces else ()
+    return Choice(names, 1 if is_single else 2, others)
+
+
+def _named(what: str, text: str, known: Collection[str]) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise Unfit(f"no such nemesis: {', '.join(map(repr, unknown))}; there are {', '.join(NEMESES)}")
-    return Choice(names, 1 if is_single else 2)
+        raise Unfit(f"no such {what}: {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+    return names
 
 
 def possible_layouts(choice: Choice) -> list[Layout]:
@@ -80,7 +93,8 @@ def possible_layouts(choice: Choice) -> list[Layout]:
     """
     found = []
     no_network = why_no_network()
-    for layout in LAYOUTS:
+    for plain in LAYOUTS:
+        layout = replace(plain, keyspaces=choice.keyspaces)
         reason = why_not(layout) or (no_network if layout.links == "network" else "")
         if reason:
             print(f"left out: {layout}: {reason}", flush=True)
@@ -127,6 +141,10 @@ def soak(seconds: float, seed: int, data: Path, layouts: list[Layout], choice: C
 def check(total: Measured, choice: Choice) -> None:
     """Raises `Void` where the whole proves nothing."""
     total.check()
+    wanted = dict(WANTED) | ({} if "move_tenant" in choice.names else {"directory": ()})
+    idle = [name for keyspace in choice.keyspaces for name in wanted.get(keyspace, ()) if not getattr(total, name)]
+    if idle:
+        raise Void(f"no {', no '.join(name.replace('_', ' ') for name in idle)}")
     if choice.is_all and total.failovers * FAILOVERS_PER_S < FAILOVERS_MIN * total.seconds:
         raise Void(
             f"{total.failovers} failovers in {total.seconds:.0f} s, {FAILOVERS_MIN} are needed in each 5 minutes"
@@ -139,9 +157,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of nemeses, victims and moments")
     parser.add_argument("--only", default="", help="names of nemeses, separated by commas, instead of all")
     parser.add_argument("--single", action="store_true", help="one nemesis at a time instead of two")
+    parser.add_argument(
+        "--keyspaces", default="", help="strategies, separated by commas, of keyspaces beside the default"
+    )
     arguments = parser.parse_args()
     try:
-        choice = choose(arguments.only, arguments.single)
+        choice = choose(arguments.only, arguments.single, arguments.keyspaces)
         layouts = possible_layouts(choice)
     except Unfit as error:
         print(error, file=sys.stderr)

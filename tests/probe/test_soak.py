@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+from dataclasses import replace
 
 import pytest
 from probe import soak
@@ -54,6 +55,32 @@ def test_a_bad_name_is_one_line_and_exit_code_2(
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.splitlines() == [f"no such nemesis: 'kill_everybody'; there are {', '.join(NEMESES)}"]
+
+
+def test_tenants_are_moved_only_where_there_is_a_directory() -> None:
+    choice = choose("move_tenant", is_single=True, keyspaces="range,directory")
+    assert choice.groups(Layout(keyspaces=choice.keyspaces)) == [("move_tenant",)]
+    assert choice.groups(Layout(keyspaces=("range",))) == []
+
+
+def test_a_keyspace_that_no_trial_makes_is_refused() -> None:
+    with pytest.raises(Unfit, match="no such keyspace: 'flat'"):
+        choose("", is_single=False, keyspaces="range,flat")
+
+
+@pytest.mark.parametrize("short", ["splits", "merges", "tenant_moves"])
+def test_a_run_on_keyspaces_is_void_where_one_of_its_changes_never_came(short: str) -> None:
+    enough = Measured(seconds=10.0, asked=6000, succeeded=6000, failovers=9, splits=1, merges=1, tenant_moves=1)
+    choice = choose("", is_single=False, keyspaces="range,directory")
+    check(enough, choice)
+    with pytest.raises(Void):
+        check(replace(enough, **{short: 0}), choice)
+
+
+def test_no_change_is_asked_of_a_keyspace_that_is_not_there() -> None:
+    calm = Measured(seconds=10.0, asked=6000, succeeded=6000, failovers=9, splits=1, merges=1)
+    check(calm, choose("", is_single=False, keyspaces="range"))
+    check(calm, choose("kill_leader", is_single=True, keyspaces="range,directory"))
 
 
 def test_failovers_are_asked_of_a_run_of_all_nemeses() -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from probe.at_rest import compare, stop_and_verify, wait_decided, wait_healed, wait_settled
-from probe.crowd import Crowd
+from probe.crowd import Crowds, clients_on
 from probe.nemeses.catalogue import NEMESES, Nemesis
 from probe.network import Network
 from probe.rig import Layout, Rig
@@ -26,6 +26,8 @@ OPERATIONS_PER_S_MIN = 100
 SUCCEEDED_MIN = 0.8
 CALM_S = 1.0
 FOR_EVER_S = 1e9
+ADDED = ("seconds", "faults", "failovers", "leaders", "in_sync", "asked", "succeeded", "unknown")
+RESHAPES = ("splits", "merges", "tenant_moves")
 
 
 class Void(AssertionError):
@@ -47,13 +49,23 @@ class Measured:
     healed_s_max: float = 0.0
     locked_s_max: float = 0.0
     unexcused_s_max: float = 0.0
+    splits: int = 0
+    merges: int = 0
+    tenant_moves: int = 0
+    keyspaces: tuple[str, ...] = ()
     counted: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counted = "".join(f", {number} {name}" for name, number in sorted(self.counted.items()))
+        reshaped = (
+            f"keyspaces default, {', '.join(self.keyspaces)}: {self.splits} splits, {self.merges} merges, "
+            f"{self.tenant_moves} tenants moved; "
+            if self.keyspaces
+            else ""
+        )
         return (
             f"{self.seconds:.0f} s, {self.faults} faults, {self.failovers} of them with failovers; "
-            f"leaders changed {self.leaders} times, in-sync sets {self.in_sync} times; "
+            f"leaders changed {self.leaders} times, in-sync sets {self.in_sync} times; {reshaped}"
             f"{self.asked} operations ({self.asked / max(self.seconds, 1):.0f}/s), "
             f"{self.succeeded / max(self.asked, 1):.1%} succeeded, {self.unknown} unknown; "
             f"in sync again after {self.healed_s_max:.1f} s at most; oldest lock {self.locked_s_max:.1f} s, "
@@ -62,8 +74,9 @@ class Measured:
 
     def add(self, other: Measured) -> None:
         """Take another trial in."""
-        for name in ("seconds", "faults", "failovers", "leaders", "in_sync", "asked", "succeeded", "unknown"):
+        for name in (*ADDED, *RESHAPES):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.keyspaces = tuple(dict.fromkeys((*self.keyspaces, *other.keyspaces)))
         for name in ("healed_s_max", "locked_s_max", "unexcused_s_max"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
         for name, number in other.counted.items():
@@ -80,7 +93,7 @@ class Measured:
 class Trial:
     """One run of nemeses against a cluster and its clients; `measured` tells what it came to."""
 
-    def __init__(self, rig: Rig, crowd: Crowd, watch: Watch, rng: random.Random, hold_s_max: float) -> None:
+    def __init__(self, rig: Rig, crowd: Crowds, watch: Watch, rng: random.Random, hold_s_max: float) -> None:
         self._hold_s_max = hold_s_max
         self.measured = Measured()
         self._rig = rig
@@ -105,8 +118,11 @@ class Trial:
         await wait_healed(self._rig)
         await wait_settled(self._rig)
         decided_s = await wait_decided(self._rig)
+        await self._watch.look_at_keyspaces()
         self._watch.check()
         locks = self._watch.locks
+        measured.keyspaces, measured.tenant_moves = self._rig.layout.keyspaces, self._rig.tenant_moves
+        measured.splits, measured.merges = self._watch.reshaped.splits, self._watch.reshaped.merges
         measured.locked_s_max, measured.unexcused_s_max = locks.oldest_s, locks.unexcused_s
         verdicts = await self._crowd.judge()
         copied = await compare(self._rig)
@@ -151,16 +167,19 @@ async def run_trial(
     seed: int,
     faults: Iterable[Sequence[str]],
     hold_s_max: float = FOR_EVER_S,
+    clients: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Measured:
     """A whole trial on a cluster of its own; prints its verdicts.
 
     Args:
+        clients: as for `Crowds`; by default all workloads on all keyspaces of the layout.
         faults: names of nemeses that are to be at the same time, one group after the other; `NAME:SECONDS` is one that
             lasts so long.
         hold_s_max: how long a nemesis lasts at most, where it can be as short as that.
     """
     rng = random.Random(seed)
-    async with Rig(data, layout, network, rng) as rig, Crowd(rig.urls, rng) as crowd, Watch(rig) as watch:
+    counts = clients_on(layout.keyspaces) if clients is None else clients
+    async with Rig(data, layout, network, rng) as rig, Crowds(rig.urls, rng, counts) as crowd, Watch(rig) as watch:
         trial = Trial(rig, crowd, watch, rng, hold_s_max)
         for verdict in await trial.run(faults):
             print(f"  {verdict}", flush=True)

@@ -1,5 +1,5 @@
-"""What happens to a cluster while it is harmed: leaders and in-sync sets that change, locks that stay, and what its
-nodes count.
+"""What happens to a cluster while it is harmed: leaders and in-sync sets that change, partitions that are split and
+merged, locks that stay, and what its nodes count.
 
 Guarantees: each change that stands for as long as a look takes is counted once. Leaves to others: judging (`locks`).
 """
@@ -13,8 +13,10 @@ import urllib.error
 from collections import Counter
 from typing import Any
 
+from probe.keyspace import pids_of
 from probe.locks import LockAges
 from probe.processes import ask
+from probe.reshaped import Reshaped
 from probe.rig import Rig
 
 LOOK_S = 0.3
@@ -39,6 +41,7 @@ class Watch:
         self.in_sync = 0
         self.moves: set[int] = set()
         self.locks = LockAges()
+        self.reshaped = Reshaped()
         self.is_link_harmed = False
         self._rig = rig
         self._entries: dict[int, tuple[str, frozenset[str]]] = {}
@@ -46,7 +49,7 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Watch:
-        watching = (self._look(), self._count(), self._look_at_locks())
+        watching = (self._look(), self._count(), self._look_at_locks(), self._look_at_keyspaces())
         self._tasks = [asyncio.create_task(one) for one in watching]
         return self
 
@@ -97,6 +100,18 @@ class Watch:
             if found is not None:
                 self.locks.see(found["prepared"], found["missing"], now_s)
             await asyncio.sleep(LOCKS_S)
+
+    async def look_at_keyspaces(self) -> None:
+        """See which partitions each keyspace has now."""
+        for name in self._rig.layout.keyspaces:
+            found = await self._rig.keyspace(name)
+            if found is not None:
+                self.reshaped.see(name, pids_of(found))
+
+    async def _look_at_keyspaces(self) -> None:
+        while True:
+            await self.look_at_keyspaces()
+            await asyncio.sleep(LOOK_S)
 
     async def _count(self) -> None:
         while True:

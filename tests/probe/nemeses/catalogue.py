@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from probe.nemeses import cut, kill, link, members, rolling, stop, wipe
+from probe.nemeses import cut, kill, link, members, rolling, stop, tenants, wipe
 from probe.rig import Layout, Rig
 
 LEASE_S = 2.0
@@ -20,19 +20,22 @@ PAUSES_S = tuple(LEASE_S * times for times in (0.5, 1.0, 1.5, 3.0, 6.0, 15.0))
 
 @dataclass(frozen=True, slots=True)
 class Nemesis:
-    """`links`, `gateways_min` and `workers_min` say where it can be; `holds_s` are lengths to choose from."""
+    """`links`, `gateways_min`, `workers_min` and `keyspace` say where it can be; `holds_s` are lengths to choose
+    from."""
 
     harm: Callable[[Rig, random.Random], AbstractAsyncContextManager[str]]
     links: str = ""
     gateways_min: int = 1
     workers_min: int = 1
+    keyspace: str = ""
     holds_s: tuple[float, ...] = SHORT_S
     goes_first: bool = False
 
     def fits(self, layout: Layout) -> bool:
         """Whether it can be where this is the layout."""
         is_enough = layout.gateways >= self.gateways_min and layout.workers >= self.workers_min
-        return self.links in ("", layout.links) and is_enough
+        is_there = self.keyspace in ("", *layout.keyspaces)
+        return self.links in ("", layout.links) and is_enough and is_there
 
 
 NEMESES = {
@@ -48,6 +51,7 @@ NEMESES = {
     "wipe": Nemesis(wipe.wipe, goes_first=True),
     "rolling_restart": Nemesis(rolling.rolling_restart, holds_s=(0.0,), goes_first=True),
     "join_or_leave": Nemesis(members.join_or_leave, holds_s=(0.5, 2.0, 4.0), goes_first=True),
+    "move_tenant": Nemesis(tenants.move_tenant, keyspace="directory", holds_s=(2.0, 4.0, 8.0)),
     "isolate_leader": Nemesis(cut.isolate_leader, links="network", holds_s=(2.0, 4.0, 8.0)),
     "cut_one_way": Nemesis(cut.cut_one_way, links="network", holds_s=(2.0, 4.0, 8.0)),
     "cut_leader_from_followers": Nemesis(cut.cut_leader_from_followers, links="network", holds_s=(2.0, 4.0, 8.0)),

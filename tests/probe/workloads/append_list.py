@@ -7,6 +7,7 @@ from collections import Counter
 
 from checkers.append_list import check_lists
 from checkers.history import Kind
+from probe.workloads.names import key_name
 from probe.workloads.recorder import NOTHING, Recorder
 
 from kvstore.client import Client
@@ -26,7 +27,7 @@ class AppendLists:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self._numbers = itertools.count(1)
-        self._live = [f"list-{next(self._numbers)}" for _ in range(LIVE_KEYS)]
+        self._live = [key_name("list", next(self._numbers)) for _ in range(LIVE_KEYS)]
         self._keys = list(self._live)
 
     async def step(self, who: int) -> None:
@@ -41,7 +42,7 @@ class AppendLists:
         text = " ".join([*items, item])
         await self.recorder.write(who, Kind.APPEND, key, item, text, version=seen.version or NOTHING)
         if len(items) >= ITEMS_EACH and self._live[place] == key:
-            self._live[place] = f"list-{next(self._numbers)}"
+            self._live[place] = key_name("list", next(self._numbers))
             self._keys.append(self._live[place])
 
     def tally(self) -> Counter[str]:

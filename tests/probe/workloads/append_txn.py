@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from checkers.history import Anomaly, Outcome
 from checkers.transaction_history import Append, Items, Read, Transaction
 from checkers.transactions import check_transactions
+from probe.workloads.names import key_name
 from probe.workloads.recorder import REFUSED_PAUSE_S
 from probe.workloads.txn_sender import Document, Told, TxnSender
 
@@ -53,7 +54,7 @@ class AppendTxns:
         self._sender = sender
         self._rng = rng
         self._numbers = itertools.count(1)
-        self._live = [f"txn-list-{next(self._numbers)}" for _ in range(LIVE_KEYS)]
+        self._live = [key_name("txn-list", next(self._numbers)) for _ in range(LIVE_KEYS)]
         self._keys = list(self._live)
 
     async def step(self, who: int) -> None:
@@ -133,7 +134,7 @@ class AppendTxns:
     def _rotate(self, keys: Sequence[str], seen: Mapping[str, Seen]) -> None:
         for key in keys:
             if len(seen[key].items) >= ITEMS_EACH and key in self._live:
-                new = f"txn-list-{next(self._numbers)}"
+                new = key_name("txn-list", next(self._numbers))
                 self._live[self._live.index(key)] = new
                 self._keys.append(new)
 

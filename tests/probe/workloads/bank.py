@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from checkers.bank import Snapshot, Transfer, check_bank
 from checkers.history import Anomaly, Outcome
 from probe.reading import read_all
+from probe.workloads.names import key_name
 from probe.workloads.txn_sender import CONFLICT, NO_OUTCOMES, OK, Document, TxnSender
 
 from kvstore.client import Client
@@ -38,8 +39,8 @@ class Bank:
         self.unread = 0
         self._sender = sender
         self._rng = rng
-        self._accounts = [f"account-{number}" for number in range(1, ACCOUNTS + 1)]
-        self._receipts = (f"receipt-{number}" for number in itertools.count(1))
+        self._accounts = [key_name("account", number) for number in range(1, ACCOUNTS + 1)]
+        self._receipts = (key_name("receipt", number) for number in itertools.count(1))
         self._is_open = False
         self._opening = asyncio.Lock()
         self._turns = itertools.cycle((BY_TXN, BY_BATCH))

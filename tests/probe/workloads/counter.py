@@ -12,12 +12,13 @@ from collections import Counter, deque
 
 from checkers.counter import check_counters, number
 from checkers.history import FOR_EVER, Anomaly, Kind, Op, Outcome
+from probe.workloads.names import key_name
 from probe.workloads.recorder import NOTHING, Recorder, rest
 from probe.workloads.tokens import Sender, Sent
 
 from kvstore.client import Client
 
-SHARED = ("shared-1", "shared-2")
+SHARED = (key_name("shared", 1), key_name("shared", 2))
 REMEMBERED_S = 200.0
 REPLAY_CHANCE = 0.1
 
@@ -47,7 +48,9 @@ class Counters:
             await self._replay()
             return
         is_shared = rng.random() < 0.5
-        key = rng.choice(SHARED) if is_shared else self._own.setdefault(who, f"own-{who}-{next(self._numbers)}")
+        key = (
+            rng.choice(SHARED) if is_shared else self._own.setdefault(who, key_name(f"own-{who}", next(self._numbers)))
+        )
         self._keys.add(key)
         seen = await self.recorder.read(who, key)
         if seen is None:

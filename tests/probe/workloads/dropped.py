@@ -76,7 +76,7 @@ class Dropping(Sender):
         body = sent.body or b""
         headers = {"Host": host, "Content-Length": str(len(body)), **self._headers(sent)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        return f"{sent.method} {sent.path} HTTP/1.1\r\n{lines}\r\n".encode() + body
+        return f"{sent.method} {sent.path(self._root)} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
 class RetriedRecorder(Recorder):

@@ -7,6 +7,7 @@ from collections import Counter
 
 from checkers.element_set import check_set
 from checkers.history import Kind
+from probe.workloads.names import key_name
 from probe.workloads.recorder import NOTHING, Recorder
 
 from kvstore.client import Client
@@ -29,7 +30,7 @@ class ElementSet:
         rng = self.recorder.rng
         chance = rng.random()
         if chance < 0.5 or not self._undeleted:
-            key = f"element-{next(self._numbers)}"
+            key = key_name("element", next(self._numbers))
             self._added.append(key)
             added = await self.recorder.write(who, Kind.WRITE, key, key, key, version=NOTHING)
             self._undeleted.append((key, added.version or None))
@@ -44,7 +45,9 @@ class ElementSet:
 
     async def read_back(self, patient: Client) -> None:
         """Look for every element, and for some that nobody added."""
-        await self.recorder.read_back(patient, [*self._added, *(f"never-{n}" for n in range(NEVER_ADDED))])
+        await self.recorder.read_back(
+            patient, [*self._added, *(key_name("never", number) for number in range(NEVER_ADDED))]
+        )
 
     def judge(self) -> str:
         """Raises `Anomaly`; else tells what was judged."""

@@ -7,6 +7,7 @@ from collections import Counter
 
 from checkers.history import Kind, Op, check_versions
 from checkers.register import check_registers
+from probe.workloads.names import key_name
 from probe.workloads.recorder import NOTHING, Recorder
 
 from kvstore.client import Client
@@ -26,7 +27,7 @@ class Registers:
         self._latest: dict[str, Op] = {}
 
     def _new_key(self) -> str:
-        return f"register-{next(self._numbers)}"
+        return key_name("register", next(self._numbers))
 
     async def step(self, who: int) -> None:
         """One operation."""

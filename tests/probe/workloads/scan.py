@@ -18,11 +18,14 @@ from typing import Any, Self
 import aiohttp
 from checkers.history import Anomaly, Kind, Op, Outcome
 from checkers.scan import Count, Page, Scan, check_scans
+from probe.keyspace import VERSION_ROOT
 from probe.workloads.recorder import REFUSED_PAUSE_S, Recorder
 
 from kvstore.client import Client
 
-PREFIX = "scan/"
+PREFIX = "scan"
+# Keys of so many places are one tenant's.
+PLACES_EACH = 30
 NDJSON = "application/x-ndjson"
 STEADY, CHANGING = 60, 60
 LIMITS = (7, 25, 60)
@@ -38,10 +41,11 @@ class NoAnswer(Exception):
 
 
 class Ranges:
-    """Requests on ranges; use it as `async with Ranges(urls) as ranges`. Gateways have their turns."""
+    """Requests on ranges; use it as `async with Ranges(urls, root) as ranges`. Gateways have their turns."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], root: str = VERSION_ROOT) -> None:
         self._urls = itertools.cycle(urls)
+        self._root = root
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,7 +63,7 @@ class Ranges:
         assert self._session is not None
         headers = {"Accept": NDJSON} if as_lines else {}
         timeout = aiohttp.ClientTimeout(total=STREAM_S if as_lines else PAGE_S)
-        url = f"{next(self._urls)}/v1/kv"
+        url = f"{next(self._urls)}{self._root}/kv"
         try:
             async with self._session.get(url, params=query, headers=headers, timeout=timeout) as answer:
                 body = await answer.read()
@@ -85,7 +89,7 @@ class Scans:
         self._unwritten = list(self._keys)
 
     def _name(self, place: int) -> str:
-        return f"{PREFIX}{place:03}-{next(self._numbers)}"
+        return f"{PREFIX}{place // PLACES_EACH}/{place:03}-{next(self._numbers)}"
 
     async def step(self, who: int) -> None:
         """One write, delete, scan or count; first of all each key is written once."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 from checkers.history import Anomaly, Outcome
+from probe.keyspace import VERSION_ROOT
 
 ATTEMPT_S = 1.0
 ATTEMPTS_MAX = 10
@@ -36,9 +37,9 @@ class Sent:
     def method(self) -> str:
         return "DELETE" if self.body is None else "PUT"
 
-    @property
-    def path(self) -> str:
-        return f"/v1/kv/{quote(self.key)}"
+    def path(self, root: str) -> str:
+        """In the keyspace whose paths begin with `root`."""
+        return f"{root}/kv/{quote(self.key)}"
 
     def headers(self, has_tokens: bool) -> dict[str, str]:
         """Its conditions and its token."""
@@ -49,13 +50,15 @@ class Sent:
 
 
 class Sender:
-    """Use it as `async with Sender(urls, rng) as sender`. `repeated` counts answers beyond the first of each token."""
+    """Use it as `async with Sender(urls, rng, root) as sender`. `repeated` counts answers beyond the first of each
+    token."""
 
-    def __init__(self, urls: Sequence[str], rng: random.Random) -> None:
+    def __init__(self, urls: Sequence[str], rng: random.Random, root: str = VERSION_ROOT) -> None:
         self.has_tokens = False
         self.repeated = 0
         self._urls = urls
         self._rng = rng
+        self._root = root
         self._prefix = f"{rng.getrandbits(48):x}-"
         self._session: aiohttp.ClientSession | None = None
 
@@ -104,9 +107,9 @@ class Sender:
     async def _attempt(self, sent: Sent, url: str, has_tokens: bool = True) -> tuple[int, str]:
         """The status, 0 where there was none, and the version."""
         assert self._session is not None
-        headers = self._headers(sent, has_tokens)
+        headers, target = self._headers(sent, has_tokens), url + sent.path(self._root)
         try:
-            async with self._session.request(sent.method, url + sent.path, data=sent.body, headers=headers) as answer:
+            async with self._session.request(sent.method, target, data=sent.body, headers=headers) as answer:
                 return answer.status, answer.headers.get("ETag", "").strip('"')
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 0, ""

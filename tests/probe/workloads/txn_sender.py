@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import aiohttp
 from checkers.history import FOR_EVER, Anomaly, Outcome
+from probe.keyspace import VERSION_ROOT
 from probe.workloads.recorder import REFUSED_PAUSE_S
 
 ATTEMPT_S = 1.0
@@ -45,12 +46,13 @@ class Told:
 
 
 class TxnSender:
-    """Use it as `async with TxnSender(urls, rng) as sender`. `counts` says how often what was told."""
+    """Use it as `async with TxnSender(urls, rng, root) as sender`. `counts` says how often what was told."""
 
-    def __init__(self, urls: Sequence[str], rng: random.Random) -> None:
+    def __init__(self, urls: Sequence[str], rng: random.Random, root: str = VERSION_ROOT) -> None:
         self.counts: Counter[str] = Counter()
         self._urls = urls
         self._rng = rng
+        self._root = root
         self._numbers = itertools.count(1)
         self._prefix = f"txn-{rng.getrandbits(48):x}"
         self._settled: deque[tuple[float, str, Document, Document]] = deque(maxlen=200)
@@ -128,7 +130,7 @@ class TxnSender:
     async def snapshot(self, keys: Sequence[str]) -> tuple[int, tuple[Document, ...]]:
         """The status and the results of a batch that reads one state."""
         body = {"ops": [{"op": "get", "key": key} for key in keys]}
-        status, document = await self._post("/v1/batch?consistent=true", body, {})
+        status, document = await self._post("batch?consistent=true", body, {})
         return status, tuple(document.get("results", ()))
 
     def _compare(self, token: str, body: Document, first: Document, again: Document) -> None:
@@ -138,14 +140,14 @@ class TxnSender:
 
     async def _attempt(self, token: str, body: Document) -> tuple[int, Document]:
         """The status, 0 where there was none, and what was told."""
-        status, document = await self._post("/v1/txn", body, {"Idempotency-Key": token})
+        status, document = await self._post("txn", body, {"Idempotency-Key": token})
         if status not in (OK, *NO_OUTCOMES):
             raise Anomaly(f"{token} ({body}) was answered with {status}: {document}")
         return status, document
 
     async def _post(self, path: str, body: Document, headers: dict[str, str]) -> tuple[int, Document]:
         assert self._session is not None
-        url = self._rng.choice(self._urls) + path
+        url = f"{self._rng.choice(self._urls)}{self._root}/{path}"
         timeout = aiohttp.ClientTimeout(total=ATTEMPT_S)
         try:
             async with self._session.post(url, json=body, headers=headers, timeout=timeout) as answer:
