@@ -59,6 +59,17 @@ KEYSPACES = {
     )
 }
 
+# Where nodes have the zones `east` and `west`.
+GEO = Keyspace(
+    "geo",
+    {
+        "strategy": "geo",
+        "partitions": 4,
+        **COPIES,
+        "regions": {"t0": "east", "t1": "west", "t2": "west"},
+        "default_zone": "east",
+    },
+)
 # So small that a range keyspace is split and merged all the time.
 RESHAPING = {
     "KVSTORE_SPLIT_BYTES": str(192 * 1024),

@@ -310,6 +310,16 @@ class Rig:
                 assert may_come, f"{method} {url}: {answer.status} {answer.body!r}"
                 await asyncio.sleep(POLL_S)
 
+    async def delete_keyspace(self, name: str) -> None:
+        """Delete it with all that is in it, and wait until no gateway knows it."""
+        deadline = asyncio.get_running_loop().time() + READY_S_MAX
+        for url in self.urls:
+            target = f"{url}/v1/keyspaces/{name}?confirm={name}"
+            while (answer := await asyncio.to_thread(ask, target, "DELETE")).status != 404:
+                may_come = answer.status in (202, 204, 503) and asyncio.get_running_loop().time() < deadline
+                assert may_come, f"{name} cannot be deleted: {answer.status} {answer.body!r}"
+                await asyncio.sleep(POLL_S)
+
     async def keyspace(self, name: str) -> dict[str, Any] | None:
         """`GET /v1/keyspaces/NAME` of the first gateway that answers, None where none does."""
         return await self._ask_any(f"/v1/keyspaces/{name}")
