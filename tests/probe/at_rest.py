@@ -12,6 +12,7 @@ from probe.rig import Rig
 HEALED_S_MAX = 30.0
 SETTLED_S_MAX = 240.0
 DECIDED_S_MAX = 15.0
+TRANSFERRED_S_MAX = 60.0
 # Longer than control waits after a change of members before it plans.
 QUIET_S = 6.0
 POLL_S = 0.2
@@ -56,6 +57,25 @@ async def wait_settled(rig: Rig) -> None:
             return
         if loop.time() > deadline:
             raise Different(f"moves go on after {SETTLED_S_MAX:.0f} s: {status and status['moves'][:3]}, {rig.leaving}")
+        await asyncio.sleep(POLL_S)
+
+
+async def wait_transferred(rig: Rig) -> None:
+    """Wait until no keys are on their way from one partition to another.
+
+    Raises:
+        Different: some are for longer than `TRANSFERRED_S_MAX`.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while True:
+        rig.check_running()
+        found = await rig.rebalance()
+        transfers = None if found is None else found.get("transfers", [])
+        if transfers == []:
+            return
+        if loop.time() - started > TRANSFERRED_S_MAX:
+            raise Different(f"transfers go on after {TRANSFERRED_S_MAX:.0f} s: {transfers and transfers[:3]}")
         await asyncio.sleep(POLL_S)
 
 

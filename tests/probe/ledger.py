@@ -49,6 +49,10 @@ class Ledger:
         self.refused += 1
         self.unknown -= 1
 
+    def has_unknown(self, key: str) -> bool:
+        """Whether a write of it may still turn up."""
+        return bool(self._open.get(key))
+
     def check(self, found: Mapping[str, Stored]) -> None:
         """Compare what is read while nothing is under way, which from then on is what is expected.
 

@@ -277,6 +277,10 @@ class Rig:
         """`GET /v1/cluster/transactions`, alike."""
         return await self._ask_any("/v1/cluster/transactions")
 
+    async def rebalance(self) -> dict[str, Any] | None:
+        """`GET /v1/cluster/rebalance`, alike."""
+        return await self._ask_any("/v1/cluster/rebalance")
+
     async def _ask_any(self, path: str) -> dict[str, Any] | None:
         for url in self.urls:
             try:

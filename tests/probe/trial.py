@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from probe.at_rest import compare, stop_and_verify, wait_decided, wait_healed, wait_settled
+from probe.at_rest import compare, stop_and_verify, wait_decided, wait_healed, wait_settled, wait_transferred
 from probe.crowd import Crowds, clients_on
 from probe.nemeses.catalogue import NEMESES, Nemesis
 from probe.network import Network
@@ -118,6 +118,7 @@ class Trial:
         await wait_healed(self._rig)
         await wait_settled(self._rig)
         decided_s = await wait_decided(self._rig)
+        await wait_transferred(self._rig)
         await self._watch.look_at_keyspaces()
         self._watch.check()
         locks = self._watch.locks
