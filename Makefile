@@ -31,7 +31,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest examples
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale advice bench-micro ratio clean
+.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine isolation geo rising tenant bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale advice bench-micro ratio clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=, WORKERS=)'
@@ -57,6 +57,10 @@ help:
 	@echo 'make retried  $(WRITES) writes whose answers are dropped, sent again through another gateway over three failovers (WRITES=)'
 	@echo 'make state-machine  the whole HTTP API against a plain dict under kills and moves, until $(OPERATIONS) answers'
 	@echo '             were judged (OPERATIONS=, SEED=)'
+	@echo 'make isolation  the same keys in keyspaces of every strategy, none of which may see the others'
+	@echo 'make geo     one of two zones is cut off: the other serves its keys, and no copy leaves its zone'
+	@echo 'make rising  rising keys at full speed into a keyspace of ranges, for 4 minutes (MINUTES=): it splits by itself'
+	@echo 'make tenant  a tenant of $(RECORDS) keys moves to another partition and back under its own load (RECORDS=)'
 	@echo 'make compose-test  docker-compose.yml for real, with an engine that runs or one started for it (6 minutes)'
 	@echo 'make bench   this cluster beside etcd and Redis under the same load, as a report in docs/benchmarks (25 minutes);'
 	@echo "             BENCH='--quick': to try it, BENCH='--only kvstore,etcd': these, BENCH=--help: all options"
@@ -139,6 +143,19 @@ retried: .venv/dev.stamp
 
 state-machine: .venv/dev.stamp
 	$(PY) tests/probe/state_machine.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
+
+isolation: .venv/dev.stamp
+	$(PY) tests/probe/isolation.py
+
+geo: .venv/dev.stamp
+	$(PY) tests/probe/geo.py
+
+rising: MINUTES = 4
+rising: .venv/dev.stamp
+	$(PY) loadtest/rising.py --minutes $(MINUTES)
+
+tenant: .venv/dev.stamp
+	$(PY) loadtest/tenant.py --records $(RECORDS)
 
 bench-recovery: .venv/dev.stamp
 	$(PY) tests/probe/recovery.py away

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 from latencies import rounded_ms
@@ -51,10 +51,18 @@ class Request:
     wire: bytes
 
 
+class Loop(Protocol):
+    """What is told of its connections."""
+
+    def on_idle(self, connection: Connection) -> None: ...
+    def on_answer(self, request: Request, failure: str) -> None: ...
+    def on_lost(self, connection: Connection) -> None: ...
+
+
 class Connection(asyncio.Protocol):
     """One kept connection with at most one request on its way."""
 
-    def __init__(self, loop: OpenLoop) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.request: Request | None = None
         self._loop = loop
         self._transport: asyncio.Transport | None = None
