@@ -142,8 +142,7 @@ async def put(gateway: str, rising: Rising, options: argparse.Namespace) -> Tall
         tally = loop.take()
         whole.add(tally)
         partitions = len((await asyncio.to_thread(told, f"{gateway}/v1/keyspaces/{NAME}"))["partitions"])
-        counts = tally.latencies.get("PUT", {})
-        latencies = " ".join(f"{percentile_ms(counts, share):>6.1f}" for share in (0.5, 0.99))
+        latencies = " ".join(f"{percentile_ms(tally.latencies.get('PUT', {}), share):>6.1f}" for share in (0.5, 0.99))
         rate = tally.ok / options.window
         failed = dict(tally.failed) or 0
         print(f"{time.monotonic() - began_s:>7.0f} {rate:>6.0f} {latencies} {partitions:>11}  {failed}", flush=True)

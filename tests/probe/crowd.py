@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
-from probe.keyspace import DEFAULT, KEYSPACES, Keyspace
+from probe.keyspace import DEFAULT, DEFAULT_KEYSPACE, KEYSPACES, Keyspace
 from probe.load import Load
 from probe.workloads.append_list import AppendLists, decode_list
 from probe.workloads.append_txn import AppendTxns
@@ -58,7 +58,7 @@ class Crowd:
         urls: Sequence[str],
         rng: random.Random,
         counts: Mapping[str, int] = CLIENTS,
-        keyspace: Keyspace = Keyspace(),  # noqa: B008 it cannot change
+        keyspace: Keyspace = DEFAULT_KEYSPACE,
     ) -> None:
         self._urls = urls
         self._rng = rng
@@ -147,7 +147,7 @@ class Crowds:
 
     def __init__(self, urls: Sequence[str], rng: random.Random, counts: Mapping[str, Mapping[str, int]]) -> None:
         self._crowds = {
-            name: Crowd(urls, rng, clients, KEYSPACES.get(name, Keyspace())) for name, clients in counts.items()
+            name: Crowd(urls, rng, clients, KEYSPACES.get(name, DEFAULT_KEYSPACE)) for name, clients in counts.items()
         }
         self._stack = AsyncExitStack()
 

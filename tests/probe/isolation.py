@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from checkers.history import Anomaly
 from checkers.isolation import check_count, check_items, check_value, value_in
-from probe.keyspace import GEO, KEYSPACES, Keyspace
+from probe.keyspace import DEFAULT_KEYSPACE, GEO, KEYSPACES
 from probe.rig import Layout, Rig
 from probe.workloads.names import TENANTS, key_name, tenant_name
 
@@ -163,7 +163,7 @@ async def run(data: Path, seconds: float, seed: int) -> str:
     async with Rig(data, LAYOUT, None, rng) as rig, AsyncExitStack() as stack:
         await rig.make_keyspace(GEO)
         owners = {}
-        for keyspace in (Keyspace(), *KEYSPACES.values(), GEO):
+        for keyspace in (DEFAULT_KEYSPACE, *KEYSPACES.values(), GEO):
             client = await stack.enter_async_context(keyspace.client(rig.urls[0], CALL_S))
             owners[keyspace.name] = Owner(keyspace.name, client, rng)
         is_over, rounds = asyncio.Event(), Counter[str]()

@@ -48,6 +48,7 @@ class Keyspace:
         return self.root + inner if _OF_KEYS.match(inner) else path
 
 
+DEFAULT_KEYSPACE = Keyspace()
 COPIES: Mapping[str, Any] = {"replicas": 2, "min_in_sync": 1}
 # Those that a trial can make, by the strategy, which is their name too. A `range` one begins with one partition.
 KEYSPACES = {

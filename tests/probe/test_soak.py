@@ -6,6 +6,7 @@ import itertools
 import random
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from probe import soak
@@ -68,13 +69,13 @@ def test_a_keyspace_that_no_trial_makes_is_refused() -> None:
         choose("", is_single=False, keyspaces="range,flat")
 
 
-@pytest.mark.parametrize("short", ["splits", "merges", "tenant_moves"])
-def test_a_run_on_keyspaces_is_void_where_one_of_its_changes_never_came(short: str) -> None:
+@pytest.mark.parametrize("short", [{"splits": 0}, {"merges": 0}, {"tenant_moves": 0}], ids=str)
+def test_a_run_on_keyspaces_is_void_where_one_of_its_changes_never_came(short: dict[str, Any]) -> None:
     enough = Measured(seconds=10.0, asked=6000, succeeded=6000, failovers=9, splits=1, merges=1, tenant_moves=1)
     choice = choose("", is_single=False, keyspaces="range,directory")
     check(enough, choice)
     with pytest.raises(Void):
-        check(replace(enough, **{short: 0}), choice)
+        check(replace(enough, **short), choice)
 
 
 def test_no_change_is_asked_of_a_keyspace_that_is_not_there() -> None:
