@@ -155,8 +155,8 @@ def items_of(gateway: str) -> Iterator[tuple[str, str]]:
 
 
 def partition_of(gateway: str) -> int:
-    """Which partition has the tenant that moves."""
-    return int(told(f"{gateway}/v1/keyspaces/{NAME}/locate/{MOVING}/0")["partition"])
+    """Which partition has the tenant that moves, by the map as it stands."""
+    return int(told(f"{gateway}/v1/keyspaces/{NAME}/directory/{MOVING}")["partition"])
 
 
 def move(gateway: str, target: int) -> tuple[float, float]:

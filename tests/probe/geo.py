@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from probe.at_rest import compare, stop_and_verify, wait_healed, wait_settled
-from probe.geo_judge import astray, zones_of
+from probe.geo_judge import astray, homes_of, zones_of
 from probe.keyspace import GEO
 from probe.network import Network, why_no_network
 from probe.regional import Regional
@@ -59,9 +59,10 @@ class Trial:
         await self._rig.wait_ready()
         await wait_healed(self._rig)
         status = await self._status()
-        self._homes = zones_of(status, GEO.name)
-        if set(self._homes.values()) != set(REGIONS):
-            raise Wrong(f"the keyspace has partitions in {sorted(set(self._homes.values()))}")
+        described = await self._rig.keyspace(GEO.name)
+        self._homes = homes_of(described or {"partitions": []})
+        if set(self._homes.values()) != set(REGIONS) or zones_of(status, GEO.name) != self._homes:
+            raise Wrong(f"the partitions belong to {self._homes} and are in {zones_of(status, GEO.name)}")
         for zone, regions in REGIONS.items():
             for region in regions:
                 partition = await self._rig.partition_of(GEO.name, f"{region}/1")

@@ -10,8 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def homes_of(document: Mapping[str, Any]) -> dict[int, str]:
+    """The zone to which each partition belongs, as `GET /v1/keyspaces/NAME` tells."""
+    return {one["id"]: one["zone"] for one in document["partitions"]}
+
+
 def zones_of(status: Mapping[str, Any], keyspace: str) -> dict[int, str]:
-    """The zone of each partition of the keyspace: that of its first copy."""
+    """The zone in which each partition of the keyspace is: that of its first copy."""
     zone = {node["id"]: node["zone"] for node in status["nodes"]}
     return {one["id"]: zone[one["replicas"][0]] for one in status["partitions"] if one["keyspace"] == keyspace}
 

@@ -320,7 +320,7 @@ class Rig:
         for url in self.urls:
             target = f"{url}/v1/keyspaces/{name}?confirm={name}"
             while (answer := await asyncio.to_thread(ask, target, "DELETE")).status != 404:
-                may_come = answer.status in (202, 204, 503) and asyncio.get_running_loop().time() < deadline
+                may_come = answer.status in (204, 503) and asyncio.get_running_loop().time() < deadline
                 assert may_come, f"{name} cannot be deleted: {answer.status} {answer.body!r}"
                 await asyncio.sleep(POLL_S)
 
@@ -333,11 +333,16 @@ class Rig:
         found = await self._ask_any(f"/v1/keyspaces/{keyspace}/locate/{key}")
         return None if found is None else found["partition"]
 
+    async def partition_of_tenant(self, keyspace: str, tenant: str) -> int | None:
+        """The partition of a tenant's keys, as control says; None where it does not, or the tenant has none."""
+        found = await self._ask_any(f"/v1/keyspaces/{keyspace}/directory/{tenant}")
+        return None if found is None else found["partition"]
+
     async def begin_tenant_move(self, keyspace: str, tenant: str) -> int | None:
         """Have a tenant moved to another partition, by the first gateway that answers; the partition, None where that
         was not taken."""
         found = await self.keyspace(keyspace)
-        source = await self.partition_of(keyspace, f"{tenant}/")
+        source = await self.partition_of_tenant(keyspace, tenant)
         others = [pid for pid in (pids_of(found) if found else ()) if pid != source]
         if source is None or not others:
             return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from probe import geo
-from probe.geo_judge import astray, zones_of
+from probe.geo_judge import astray, homes_of, zones_of
 from probe.keyspace import NotBuilt
 from probe.network import Network, why_no_network
 
@@ -22,6 +22,10 @@ def status(**changes: Any) -> dict[str, Any]:
     other = {"id": 1, "keyspace": "default", "leader": "n1", "in_sync": ["n1", "n3"], "replicas": ["n1", "n3"]}
     nodes = [{"id": node, "zone": zone} for node, zone in zones.items()]
     return {"nodes": nodes, "partitions": [first, second, other], "moves": []}
+
+
+def test_where_partitions_belong_is_told_by_the_keyspace() -> None:
+    assert homes_of({"partitions": [{"id": 7, "zone": "east"}, {"id": 8, "zone": "west"}]}) == HOMES
 
 
 def test_the_zone_of_a_partition_is_that_of_its_copies() -> None:

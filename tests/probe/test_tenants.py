@@ -30,7 +30,7 @@ class FakeRig:
             return None
         return 2
 
-    async def partition_of(self, keyspace: str, key: str) -> int | None:
+    async def partition_of_tenant(self, keyspace: str, tenant: str) -> int | None:
         return self._seen.pop(0) if len(self._seen) > 1 else self._seen[0]
 
 
@@ -62,7 +62,7 @@ async def test_a_tenant_that_stays_where_it_is_does_not_count(monkeypatch: pytes
 
 async def test_what_goes_wrong_meanwhile_is_raised_at_the_end() -> None:
     class Broken(FakeRig):
-        async def partition_of(self, keyspace: str, key: str) -> int | None:
+        async def partition_of_tenant(self, keyspace: str, tenant: str) -> int | None:
             self.is_idle.set()
             raise AssertionError("a gateway ended")
 

@@ -43,7 +43,7 @@ async def _move_on(rig: Rig, rng: random.Random) -> None:
 async def _wait_moved(rig: Rig, tenant: str, target: int) -> None:
     deadline = asyncio.get_running_loop().time() + MOVED_S_MAX
     while asyncio.get_running_loop().time() < deadline:
-        if await rig.partition_of("directory", f"{tenant}/") == target:
+        if await rig.partition_of_tenant("directory", tenant) == target:
             rig.tenant_moves += 1
             return
         await asyncio.sleep(POLL_S)
