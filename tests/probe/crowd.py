@@ -34,7 +34,7 @@ REQUEST_S = 1.0
 READ_BACK_S = 15.0
 CLIENTS = {"values": 2, "register": 5, "set": 3, "append": 2, "counter": 2, "scan": 2, "bank": 3, "append_txn": 3}
 # On each of several keyspaces.
-FEWER = {"values": 1, "register": 3, "set": 1, "append": 1, "counter": 1, "scan": 1, "bank": 2, "append_txn": 2}
+FEWER = {"values": 1, "register": 3, "set": 1, "append": 1, "counter": 1, "scan": 2, "bank": 2, "append_txn": 2}
 TIDE = {"tide": 3}
 KEYS_EACH = 200
 PAUSE_S = 0.03
