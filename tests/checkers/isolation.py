@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from checkers.history import Anomaly
 
 MARK = "|"
+BRIEF = 40
 
 
 def value_in(keyspace: str, number: int) -> str:
@@ -35,10 +36,14 @@ def check_value(keyspace: str, key: str, held: str | None, found: str | None, wh
         return
     home = keyspace if found is None else found.partition(MARK)[0]
     foreign = "" if home == keyspace else f", which was put in {home!r}"
-    raise Anomaly(f"{what} in {keyspace!r}: {key} holds {found!r}{foreign}; {held!r} is right")
+    raise Anomaly(f"{what} in {keyspace!r}: {key} holds {_brief(found)}{foreign}; {_brief(held)} is right")
 
 
 def check_count(keyspace: str, held: Mapping[str, str], count: int, what: str) -> None:
     """How many keys there are; raises `Anomaly`."""
     if count != len(held):
         raise Anomaly(f"{what} in {keyspace!r}: {count}, and {len(held)} are there")
+
+
+def _brief(value: str | None) -> str:
+    return "nothing" if value is None else repr(value[:BRIEF])
