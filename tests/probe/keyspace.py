@@ -6,20 +6,15 @@ keys are asked for, and in which keyspace they are.
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
-
-import aiohttp
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from kvstore.client import Client
-from kvstore.client.transport import Answer, Request, Sending, Transport
 
 DEFAULT = "default"
 VERSION_ROOT = "/v1"
-CONNECTIONS_MAX = 64
-_OF_KEYS = re.compile(r"/(?:(?:kv|locate)[/?]|(?:kv|batch|txn|import)(?:\?|$))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +33,11 @@ class Keyspace:
     def strategy(self) -> str:
         return str(self.document.get("strategy", "consistent"))
 
-    def client(self, url: str, timeout_s: float) -> Client:
-        """A client of a gateway, whose calls on keys are on those of this keyspace."""
-        return Client(url, timeout_s=timeout_s) if self.name == DEFAULT else _Within(self, url, timeout_s)
-
-    def path(self, path: str) -> str:
-        """Where what is at `path` of the default keyspace is in this one."""
-        inner = path.removeprefix(VERSION_ROOT)
-        return self.root + inner if _OF_KEYS.match(inner) else path
+    @asynccontextmanager
+    async def client(self, url: str, timeout_s: float) -> AsyncIterator[Client]:
+        """A client of a gateway, whose calls on keys are on those of this keyspace; it may have no others."""
+        async with Client(url, timeout_s=timeout_s) as client:
+            yield client if self.name == DEFAULT else cast(Client, client.keyspace(self.name))
 
 
 DEFAULT_KEYSPACE = Keyspace()
@@ -79,34 +71,6 @@ RESHAPING = {
 }
 
 
-class NotBuilt(AssertionError):
-    """These gateways have no keyspaces."""
-
-
 def pids_of(document: Mapping[str, Any]) -> list[int]:
     """The partitions that have the keys of a keyspace, as `GET /v1/keyspaces/NAME` tells, in their order."""
     return [one["id"] for one in document["partitions"]]
-
-
-class _Within(Client):
-    def __init__(self, keyspace: Keyspace, url: str, timeout_s: float) -> None:
-        super().__init__(url, timeout_s=timeout_s)
-        self._transport = _Rerouted(keyspace, url, timeout_s)
-
-
-class _Rerouted(Transport):
-    def __init__(self, keyspace: Keyspace, url: str, timeout_s: float) -> None:
-        super().__init__(url, timeout_s=timeout_s, connections_max=CONNECTIONS_MAX, token=None, cache=None)
-        self._keyspace = keyspace
-
-    async def send(self, request: Request) -> Answer:
-        return await super().send(self._within(request))
-
-    async def send_once(self, request: Request, timeout: aiohttp.ClientTimeout) -> Answer:
-        return await super().send_once(self._within(request), timeout)
-
-    def stream(self, request: Request, sending: Sending) -> AsyncGenerator[bytes, None]:
-        return super().stream(self._within(request), sending)
-
-    def _within(self, request: Request) -> Request:
-        return replace(request, path=self._keyspace.path(request.path))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from etcd.members import ETCD, Etcd
-from probe.keyspace import KEYSPACES, RESHAPING, Keyspace, NotBuilt, pids_of
+from probe.keyspace import KEYSPACES, RESHAPING, Keyspace, pids_of
 from probe.network import Network
 from probe.processes import Process, ask
 from probe.proxy import Proxy
@@ -295,11 +295,7 @@ class Rig:
     # ---- keyspaces ----------------------------------------------------------------------------------------------
 
     async def make_keyspace(self, keyspace: Keyspace) -> None:
-        """Make it, and wait until every gateway knows it.
-
-        Raises:
-            NotBuilt: these gateways have no keyspaces.
-        """
+        """Make it, and wait until every gateway knows it."""
         deadline = asyncio.get_running_loop().time() + READY_S_MAX
         body = json.dumps(dict(keyspace.document)).encode()
         paths = [f"{url}/v1/keyspaces/{keyspace.name}" for url in self.urls]
@@ -308,8 +304,6 @@ class Rig:
                 answer = await asyncio.to_thread(ask, url, method, body if method == "PUT" else None, JSON)
                 if answer.status in (200, 201):
                     break
-                if answer.status == 501:
-                    raise NotBuilt(answer.body.decode())
                 may_come = answer.status in (404, 503) and asyncio.get_running_loop().time() < deadline
                 assert may_come, f"{method} {url}: {answer.status} {answer.body!r}"
                 await asyncio.sleep(POLL_S)

@@ -7,22 +7,26 @@ from probe.crowd import CLIENTS, clients_on
 from probe.keyspace import DEFAULT, KEYSPACES, Keyspace
 from probe.workloads.names import key_name
 
+from kvstore.client.transport import Answer, Request, Transport
 from kvstore.keys import tenant_of
 
-K = Keyspace("k")
+
+def test_paths_are_those_of_the_keyspace() -> None:
+    assert (Keyspace().root, Keyspace("k").root) == ("/v1", "/v1/keyspaces/k")
 
 
-@pytest.mark.parametrize(
-    "path", ["/kv/a/b?ttl=1", "/kv?prefix=a", "/kv", "/batch", "/batch?consistent=true", "/txn", "/import", "/locate/a"]
-)
-def test_what_is_about_keys_goes_to_the_keyspace(path: str) -> None:
-    assert K.path(f"/v1{path}") == f"/v1/keyspaces/k{path}"
-    assert Keyspace().path(f"/v1{path}") == f"/v1{path}"
+@pytest.mark.parametrize(("name", "path"), [(DEFAULT, "/v1/kv/a"), ("k", "/v1/keyspaces/k/kv/a")])
+async def test_a_client_asks_for_keys_of_its_keyspace(name: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
 
+    async def send(_: Transport, request: Request) -> Answer:
+        asked.append(request.path)
+        return Answer(200, {"ETag": '"1"'}, b"")
 
-@pytest.mark.parametrize("path", ["/v1/cluster", "/v1/ids?count=1", "/v1/txn/17", "/v1/keyspaces/other", "/readyz"])
-def test_anything_else_stays(path: str) -> None:
-    assert K.path(path) == path
+    monkeypatch.setattr(Transport, "send", send)
+    async with Keyspace(name).client("http://127.0.0.1:1", 1.0) as client:
+        await client.get("a")
+    assert asked == [path]
 
 
 def test_what_belongs_together_is_of_different_tenants() -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from probe.crowd import TIDE
-from probe.keyspace import NotBuilt
 from probe.rig import Layout
-from probe.trial import run_trial
+from probe.trial import Void, run_trial
 
 CLIENTS = {"register": 5, "set": 3, "scan": 3, **TIDE}
 FAULTS = [["join_or_leave", "kill_leader"], ["kill_follower"], ["kill_gateway"], ["join_or_leave", "stop_leader"]]
@@ -16,13 +15,13 @@ HOLD_S_MAX = 4.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.xfail(run=False, reason="nodes do not carry keys from one partition to another yet")
 async def test_nothing_is_lost_stale_or_doubled_on_ranges_that_change(tmp_path: Path) -> None:
     layout = Layout(partitions=4, keyspaces=("range",))
-    try:
-        measured = await run_trial(
-            tmp_path, layout, None, seed=6, faults=FAULTS, hold_s_max=HOLD_S_MAX, clients={"range": CLIENTS}
-        )
-    except NotBuilt as error:
-        pytest.skip(str(error))
+    measured = await run_trial(
+        tmp_path, layout, None, seed=6, faults=FAULTS, hold_s_max=HOLD_S_MAX, clients={"range": CLIENTS}
+    )
     assert measured.faults == len(FAULTS)
-    assert measured.splits, "nothing was split: the run shows nothing"
+    if not measured.splits:
+        raise Void("nothing was split")
