@@ -15,8 +15,8 @@ class CreateKeyspace(ControlMessage, frozen=True, tag=True):
 
     `replicas` is 0 where each node is to have a copy. Of strategy `range` the number of partitions is that of `bounds`,
     the first keys of all partitions but the first, and one more; `partitions` says nothing there. Of `geo` it is per
-    zone. Refused with BadParameter, which names the field of the HTTP API, Conflict where there is another one of that
-    name, or Overloaded where several gateways change it at the same time.
+    zone. Refused with BadParameter, which names the field of the HTTP API, or Conflict where there is another one of
+    that name.
     """
 
     name: str
@@ -32,8 +32,8 @@ class CreateKeyspace(ControlMessage, frozen=True, tag=True):
 
 
 class DeleteKeyspace(ControlMessage, frozen=True, tag=True):
-    """Make an end of a keyspace and all that is in it. Answer: `KeyspaceDeleted`, once nobody finds it any more; its
-    copies are deleted after that. Refused with NotFound, or Conflict: the default one stays."""
+    """Make an end of a keyspace and all that is in it. Answer: `KeyspaceDeleted`, once the map says so; nodes are told
+    and delete their copies after that. Refused with NotFound, or Conflict: the default one stays."""
 
     name: str
 
@@ -42,8 +42,8 @@ class ResolveTenant(ControlMessage, frozen=True, tag=True):
     """Asks which partition of a `directory` keyspace has a tenant's keys. Answer: `TenantResolved`, of the map as it
     stood at some time after the question.
 
-    `assign`: where none has, the least loaded one is to have them from now on. Refused with NotFound, Conflict where
-    the keyspace is of another strategy, or Overloaded.
+    `assign`: where none has, the least loaded one is to have them from now on. Refused with NotFound, or Conflict where
+    the keyspace is of another strategy.
     """
 
     keyspace: str
@@ -71,7 +71,7 @@ class KeyspaceCreated(ControlMessage, frozen=True):
 
 
 class KeyspaceDeleted(ControlMessage, frozen=True):
-    """Nobody finds it any more."""
+    """The map has it no more."""
 
 
 class TenantResolved(ControlMessage, frozen=True):
