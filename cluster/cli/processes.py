@@ -48,6 +48,10 @@ def gateway(
             help="Keep the cluster map in etcd: etcd://HOST:PORT[,HOST:PORT].",
         ),
     ] = None,
+    zone: Annotated[
+        str | None,
+        typer.Option("--zone", envvar="KVSTORE_ZONE", metavar="Z", help="Send stale reads to copies there first."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", envvar="KVSTORE_WORKERS", metavar="N", help="HTTP processes.")
     ] = None,
@@ -83,6 +87,7 @@ def gateway(
                 listen=listen,
                 data=data,
                 store=store,
+                zone=zone,
                 workers=workers,
                 initial_nodes=initial_nodes,
                 manual_rebalance=manual_rebalance,

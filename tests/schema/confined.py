@@ -18,6 +18,7 @@ from kvstore.errors import BadParameter
 
 NOBODY = "127.0.0.1:1"
 ONE_IN = 3
+PARTITIONS_MAX = 4
 
 
 def confined(body: dict[str, Any], nodes: Mapping[str, str]) -> dict[str, Any]:
@@ -43,6 +44,13 @@ def about_members(body: dict[str, Any], nodes: Collection[str], partitions: int)
         return body
     there = {"partition": drawn % partitions + 1, "all_of": sorted(nodes)[drawn % len(nodes)]}
     return {**{name: there.get(name, value) for name, value in body.items()}, "confirmed_stopped": sorted(nodes)}
+
+
+def small_keyspace(body: dict[str, Any]) -> dict[str, Any]:
+    """The body of a valid request for a keyspace, with so few partitions that chance may make many of them."""
+    few = {"partitions": 1 + _drawn(body) % PARTITIONS_MAX} if body.get("strategy") != "range" else {}
+    kept = {name: value for name, value in body.items() if name != "partitions"}
+    return {**kept, **few, **({"splits": body["splits"][: PARTITIONS_MAX - 1]} if body.get("splits") else {})}
 
 
 def _drawn(body: dict[str, Any]) -> int:

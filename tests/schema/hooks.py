@@ -28,7 +28,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from schema.confined import about_members, confined
+from schema.confined import about_members, confined, small_keyspace
 from schema.refusals import may_be_unbuilt, undecidable
 
 NDJSON = "application/x-ndjson"
@@ -37,6 +37,8 @@ PARTITIONS = 64
 # What the contract's introduction says of any request, as far as requests made here can have it.
 OF_ANY_REQUEST = ("414", "431")
 TOLD = os.environ.get("SCHEMA_TOLD", "")
+# The keyspaces that chance may make: each costs partitions.
+MADE = ("made-1", "made-2", "made-3")
 SECONDS = frozenset({"ttl", "max_stale"})
 NODES = json.loads(os.environ["SCHEMA_NODES"])
 
@@ -145,6 +147,8 @@ def before_call(context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     is_valid = case.meta is not None and case.meta.generation.mode.is_positive
     if operation_id(case) == "forcePromote" and isinstance(case.body, dict) and is_valid:
         case.body = about_members(case.body, NODES, PARTITIONS)
+    if operation_id(case) in ("putKeyspace", "deleteKeyspace") and is_valid:
+        about_made(case)
     for name in SECONDS & set(case.query or ()):
         if is_valid:
             case.query[name] = without_exponent(case.query[name])
@@ -157,6 +161,16 @@ def before_call(context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
         choices = [*accepted, "application/json", "*/*"]
         drawn = zlib.crc32(repr((case.query, case.body)).encode("utf-8", "backslashreplace"))
         case.headers["Accept"] = choices[drawn % len(choices)]
+
+
+def about_made(case: Any) -> None:
+    """A valid request to make or delete a keyspace, about one of few."""
+    drawn = zlib.crc32(repr((case.query, case.body)).encode("utf-8", "backslashreplace"))
+    name = case.path_parameters["keyspace"] = MADE[drawn % len(MADE)]
+    if operation_id(case) == "deleteKeyspace":
+        case.query["confirm"] = name
+    elif isinstance(case.body, dict):
+        case.body = small_keyspace(case.body)
 
 
 def without_exponent(seconds: float | str) -> str:

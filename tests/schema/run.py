@@ -143,6 +143,8 @@ def store_some(url: str) -> None:
     ops: list[dict[str, object]] = [{"op": "put", "key": f"user/{n}", "value": "x" * n} for n in range(SOME_KEYS)]
     ops += [{"op": "put", "key_b64": "/w==", "value_b64": "/gA=", "ttl": 5000, "content_type": "text/plain"}]
     ask(url, "POST", "/v1/batch", {"ops": ops})
+    ask(url, "PUT", "/v1/keyspaces/tenants", {"strategy": "directory", "partitions": 2})
+    ask(url, "POST", "/v1/keyspaces/tenants/batch", {"ops": [{"op": "put", "key": "acme/1", "value": "x"}]})
 
 
 def nodes(url: str) -> dict[str, str]:
