@@ -87,7 +87,7 @@ class KeyRoutes:
             return await self._delete(request, keyspace, decode_key(raw_key), query)
         raise MethodNotAllowed(KEY_METHODS)
 
-    def locate(self, request: Request, keyspace: str, raw_key: str, query: str) -> Answer:
+    async def locate(self, request: Request, keyspace: str, raw_key: str, query: str) -> Answer:
         """Where a key lives, and why."""
         request.operation = "locate"
         if request.method not in ("GET", "HEAD"):
@@ -95,7 +95,7 @@ class KeyRoutes:
         if request.has_body:
             raise BadBody(f"{request.method} takes no body")
         parse_query(query, ())
-        return json_answer(200, _JSON.encode(self._service.locate(keyspace, decode_key(raw_key))))
+        return json_answer(200, _JSON.encode(await self._service.locate(keyspace, decode_key(raw_key))))
 
     async def batch(self, request: Request, keyspace: str, query: str) -> Answer:
         """Independent operations on many keys."""

@@ -39,7 +39,7 @@ class KeyspaceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_value_bytes: float | UnsetType = UNSET
     splits: tuple[str | _Split, ...] = ()
     regions: dict[str, str] = {}
-    default_zone: str = ""
+    default_zone: str | UnsetType = UNSET
 
 
 class TransferView(msgspec.Struct, frozen=True):
@@ -76,6 +76,8 @@ def creation_of(name: str, body: KeyspaceBody, max_value_bytes: int) -> CreateKe
         if not 0 < body.default_ttl <= TTL_S_MAX:
             raise BadParameter(f"default_ttl: a positive number of seconds, at most {TTL_S_MAX}")
         asked["default_ttl_ms"] = max(1, round(body.default_ttl * 1000))
+    if body.default_zone == "":
+        raise BadParameter("default_zone: empty; leave it out where there is none")
     if body.strategy == "range" and "partitions" in asked and asked.pop("partitions") != len(body.splits) + 1:
         raise BadParameter("partitions: of strategy range it is one more than splits; leave it out")
     return CreateKeyspace(
@@ -84,7 +86,7 @@ def creation_of(name: str, body: KeyspaceBody, max_value_bytes: int) -> CreateKe
         **asked,
         bounds=tuple(map(_bound, body.splits)),
         regions=tuple((region.encode(), zone) for region, zone in body.regions.items()),
-        default_zone=body.default_zone,
+        default_zone="" if body.default_zone is UNSET else body.default_zone,
     )
 
 

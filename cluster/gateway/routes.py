@@ -128,7 +128,7 @@ class Routes:
         if part == "kv" and slash:
             return await self._keys.one_key(request, keyspace, rest, query)
         if part == "locate" and slash:
-            return self._keys.locate(request, keyspace, rest, query)
+            return await self._keys.locate(request, keyspace, rest, query)
         if path == "kv":
             return await self._scans.range(request, keyspace, query)
         if path == "batch":

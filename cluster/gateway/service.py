@@ -16,12 +16,12 @@ from cluster.gateway.copy_reads import CopyReads
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.import_window import ImportWindow
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
-from cluster.gateway.router import Router, waves
+from cluster.gateway.router import Router, TenantNotKnown, waves
 from cluster.gateway.snapshots import Snapshots
 from cluster.gateway.value_rules import ValueRules, rules_of
 from cluster.txn.driver import Transactions
 from cluster.txn.transaction import Transaction, TxnOutcome, TxnStanding, parse_txn_id
-from kvstore.errors import KeyNotFound, KvError, ValueTooLarge
+from kvstore.errors import KeyNotFound, KvError, NotFound, ValueTooLarge
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -183,9 +183,19 @@ class KvService:
         """
         return await self._transactions.standing(parse_txn_id(id_text))
 
-    def locate(self, keyspace: str, key: bytes) -> Location:
-        """Where the key lives, by the map this gateway has; raises NotFound and NoLeader."""
-        entry, digest, why = self._router.explain(keyspace, key)
+    async def locate(self, keyspace: str, key: bytes) -> Location:
+        """Where the key lives, by the map this gateway has.
+
+        Raises:
+            NotFound: there is no such keyspace, or the key's tenant has no keys and so no partition.
+            NoLeader: that is not known for now.
+        """
+        try:
+            entry, digest, why = self._router.explain(keyspace, key)
+        except TenantNotKnown as unknown:
+            if not await self._dispatcher.tenants.settle(unknown, assign=False):
+                raise NotFound("the key's tenant has no keys, and no partition until it has") from unknown
+            entry, digest, why = self._router.explain(keyspace, key)
         leader = entry.leader.node if entry.leader else None
         followers = [rid.node for rid in entry.replicas if rid.node != leader]
         return Location(entry.pid, leader, followers, digest, why)

@@ -39,12 +39,6 @@ UNDECIDABLE = (
     Refusal("removeRange(In)?", "bad_parameter", "start is after end", "it goes with another parameter"),
     Refusal("removeRange(In)?", "bad_parameter", "prefix, start or end: name", "one of three parameters is needed"),
     Refusal("batch(In)?", "bad_body", r"ops\[[0-9]+\]: with consistent=true", "a parameter bounds the body"),
-    Refusal(
-        "putKeyspace",
-        "bad_parameter",
-        "(splits|regions|default_zone|partitions|replicas|min_in_sync): ",
-        "fields bound each other, and nodes",
-    ),
     Refusal("putKeyspace", "bad_parameter", "(splits|regions|default_zone): ", "fields bound each other, and zones"),
     Refusal("putKeyspace", "bad_parameter", "(partitions|replicas|min_in_sync): ", "fields bound each other"),
     Refusal("putKeyspace", "bad_parameter", "max_value_bytes: at most", "the gateway's limit is a setting"),

@@ -140,6 +140,7 @@ async def test_replicas_all_means_a_copy_on_every_node(gateway: Any) -> None:
         ({"strategy": "range", "splits": [{"key_b64": "*"}]}, "bad_parameter", "splits"),
         ({"strategy": "range", "splits": ["x" * 481]}, "bad_parameter", "splits"),
         ({"strategy": "geo", "regions": {"eu": 1}}, "bad_body", "regions"),
+        ({"strategy": "geo", "default_zone": ""}, "bad_parameter", "default_zone"),
     ],
 )
 async def test_what_no_keyspace_could_have_is_refused_by_its_name(
@@ -245,6 +246,7 @@ async def test_a_new_tenant_is_given_a_partition_by_its_first_write_and_read_as_
     assert (stale.code, stale.headers["x-kv-lag-ms"]) == ("key_not_found", "0")
     got = await gateway.ask("POST", f"{PATH}/batch", b'{"ops":[{"op":"get","key":"acme/1"}]}')
     assert json.loads(got.body)["results"][0]["code"] == "key_not_found"
+    assert (await gateway.ask("GET", f"{PATH}/locate/acme/1")).code == "not_found"
     assert {one.assign for one in gateway.control.asked} == {False}
     answer_with(gateway, TenantResolved(12))
     assert (await gateway.ask("PUT", f"{PATH}/kv/acme/1", b"v")).status == 201
@@ -253,6 +255,8 @@ async def test_a_new_tenant_is_given_a_partition_by_its_first_write_and_read_as_
     assert (await gateway.ask("GET", f"{PATH}/kv/acme/1")).body == b"v"
     assert len(gateway.control.asked) == asked
     assert gateway.nodes[0].asked[-1].pid == 12
+    located = json.loads((await gateway.ask("GET", f"{PATH}/locate/acme/2")).body)
+    assert (located["partition"], located["leader"]) == (12, "n1")
 
 
 async def test_a_tenant_that_control_refuses_is_told_as_it_says(gateway: Any) -> None:
