@@ -95,8 +95,8 @@ def writes_of(gateway: str) -> dict[str, int]:
 
 def ranges_of(document: Mapping[str, Any]) -> Ranges:
     """The ranges of a keyspace, as `GET /v1/keyspaces/NAME` tells them."""
-    starts = [_bytes_of(one, "start") for one in document["partitions"]]
-    return Ranges(starts[1:], [one["id"] for one in document["partitions"]])
+    starts = [_bytes_of(one, "start") for one in document["placement"]]
+    return Ranges(starts[1:], [one["id"] for one in document["placement"]])
 
 
 def _bytes_of(document: Mapping[str, Any], name: str) -> bytes:
@@ -141,7 +141,7 @@ async def put(gateway: str, rising: Rising, options: argparse.Namespace) -> Tall
         await asyncio.wait([running], timeout=options.window)
         tally = loop.take()
         whole.add(tally)
-        partitions = len((await asyncio.to_thread(told, f"{gateway}/v1/keyspaces/{NAME}"))["partitions"])
+        partitions = int((await asyncio.to_thread(told, f"{gateway}/v1/keyspaces/{NAME}"))["partitions"])
         latencies = " ".join(f"{percentile_ms(tally.latencies.get('PUT', {}), share):>6.1f}" for share in (0.5, 0.99))
         rate = tally.ok / options.window
         failed = dict(tally.failed) or 0
@@ -158,7 +158,7 @@ def measure(gateway: str, options: argparse.Namespace) -> None:
     before = writes_of(gateway)
     tally = uvloop.run(put(gateway, rising, options))
     writes = {node: count - before.get(node, 0) for node, count in writes_of(gateway).items()}
-    partitions = len(told(f"{gateway}/v1/keyspaces/{NAME}")["partitions"])
+    partitions = int(told(f"{gateway}/v1/keyspaces/{NAME}")["partitions"])
     acknowledged = sorted(rising.acknowledged)
     touched = scan(gateway, acknowledged, options.scans)
     shares = ", ".join(f"{node} {count / max(1, sum(writes.values())):.1%}" for node, count in sorted(writes.items()))

@@ -216,7 +216,7 @@ async def run(gateway: str, mix: Mix, options: argparse.Namespace) -> Tally:
         await asyncio.sleep(CALM_S)
         note("before", before)
         home = await asyncio.to_thread(partition_of, gateway)
-        pids = [one["id"] for one in (await asyncio.to_thread(told, f"{gateway}/v1/keyspaces/{NAME}"))["partitions"]]
+        pids = [one["id"] for one in (await asyncio.to_thread(told, f"{gateway}/v1/keyspaces/{NAME}"))["placement"]]
         away = random.choice([pid for pid in pids if pid != home])
         for target in (away, home):
             served_s, done_s = await asyncio.to_thread(move, gateway, target)

@@ -56,7 +56,7 @@ def keyspaces(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    columns = ("name", "strategy", "partition_count", "replicas", "min_in_sync", "default_ttl", "max_value_bytes")
+    columns = ("name", "strategy", "partitions", "replicas", "min_in_sync", "default_ttl", "max_value_bytes")
     Console(highlight=False).print(_table(found, columns))
 
 

@@ -109,7 +109,7 @@ class Controller:
         """
         effects = self._react(event, now_s)
         # What follows from any event looks at every node. Nothing follows from a report, and they are by far the most.
-        return effects if isinstance(event, Reported) else [*effects, *self._advance()]
+        return effects if isinstance(event, Reported) else [*effects, *self._advance(now_s)]
 
     def boot_floor(self, node: str) -> int:
         """The highest boot counter that is known of the node, for the hello of a dial that begins now; 0 for none."""
@@ -187,11 +187,11 @@ class Controller:
 
     # ---- what follows from any event ----------------------------------------------------------------------------
 
-    def _advance(self) -> list[Effect]:
+    def _advance(self, now_s: float) -> list[Effect]:
         effects = self._members.follow(self.map)
         changes, consequences = self._members.proposals(self.map)
         effects += [self._propose_member(change) for change in changes]
-        effects += [*consequences, *self._reshaping.advance(self.map)]
+        effects += [*consequences, *self._reshaping.advance(self.map, now_s)]
         if not self._is_planner:
             return effects
         effects += self._keyspaces.make_default(self.map)

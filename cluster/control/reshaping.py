@@ -32,7 +32,6 @@ HOT_SHARE = 1.2
 HOT_S = 3.0
 CALM_S = 8.0
 FUTILE_S = 60.0
-MERGE_AFTER_S = 60.0
 # Merged are neighbours that together reach this share of the size, or the load, at which one is split.
 SMALL_SHARE = 0.25
 STEP_S = 5.0
@@ -177,13 +176,14 @@ class Reshaping:
 
     # ---- what is under way --------------------------------------------------------------------------------------
 
-    def advance(self, cluster: ClusterMap) -> list[Effect]:
+    def advance(self, cluster: ClusterMap, now_s: float) -> list[Effect]:
         """Switch what is handed."""
         if cluster is self._seen:
             return []
-        self._seen = cluster
+        self._seen, self._now_s = cluster, now_s
         changing = {one.name for one in cluster.keyspaces.values() if one.strategy in (RANGE, DIRECTORY)}
         self._entries = [entry for entry in cluster.entries.values() if entry.keyspace in changing]
+        self._note_changes()
         changes = [(entry.pid, switch(entry, cluster)) for entry in self._entries]
         return [self._propose(pid, change) for pid, change in changes if change is not None and self._may_propose(pid)]
 
@@ -203,7 +203,6 @@ class Reshaping:
         """Look after what is under way, and begin what is due; several times a second."""
         self._now_s = now_s
         self._load.tick(self._entries, scene.status, now_s)
-        self._note_changes()
         self._splits = {name: one for name, one in self._splits.items() if one.is_proposed or now_s < one.until_s}
         effects: list[Effect] = []
         for pid, change in self._tidied(scene.cluster):
@@ -300,7 +299,7 @@ class Reshaping:
         settings = self._settings
         if not all(is_free(entry, scene.cluster) and leaders_report(entry, scene.status) for entry in entries):
             return False
-        rest_s = MERGE_AFTER_S - CALM_S
+        rest_s = max(0.0, settings.merge_after_s - CALM_S)
         is_calm = all(self._now_s >= self._calm_from.get(entry.pid, 0.0) + rest_s for entry in entries)
         is_small = sum(_size_bytes(entry, scene) for entry in entries) <= SMALL_SHARE * settings.split_bytes
         rate = self._load.of(entry.pid for entry in entries)

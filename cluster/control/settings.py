@@ -23,6 +23,7 @@ class ControlSettings:
         moves_per_node: how many copies a node may send, and how many it may take, at a time.
         split_bytes: the size from which on a partition of a `range` keyspace is split.
         split_writes_per_s: the writes of a second from which on one is split that has more than its share of them.
+        merge_after_s: how long neighbours of one must have been small and calm before they are merged.
         partitions_max: a `range` keyspace is split into so many at most.
     """
 
@@ -36,4 +37,5 @@ class ControlSettings:
     moves_per_node: int = 1
     split_bytes: int = 64 * 1024 * 1024
     split_writes_per_s: float = 500.0
+    merge_after_s: float = 60.0
     partitions_max: int = 1024

@@ -22,6 +22,7 @@ from kvstore.map_values import Entry, KeyspaceInfo, Transfer
 
 EVERYWHERE = "all"
 NUMBER_MAX = 1 << 31
+PARTITIONS_MAX = 4096
 
 
 class _Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,13 +79,16 @@ def creation_of(name: str, body: KeyspaceBody, max_value_bytes: int) -> CreateKe
         asked["default_ttl_ms"] = max(1, round(body.default_ttl * 1000))
     if body.default_zone == "":
         raise BadParameter("default_zone: empty; leave it out where there is none")
-    if body.strategy == "range" and "partitions" in asked and asked.pop("partitions") != len(body.splits) + 1:
-        raise BadParameter("partitions: of strategy range it is one more than splits; leave it out")
+    bounds = tuple(map(_bound, body.splits))
+    if body.strategy == "range" and "partitions" in asked:
+        bounds = bounds or _even_bounds(asked["partitions"])
+        if asked.pop("partitions") != len(bounds) + 1:
+            raise BadParameter("partitions: of strategy range it is one more than splits; leave one of them out")
     return CreateKeyspace(
         name,
         body.strategy,
         **asked,
-        bounds=tuple(map(_bound, body.splits)),
+        bounds=bounds,
         regions=tuple((region.encode(), zone) for region, zone in body.regions.items()),
         default_zone="" if body.default_zone is UNSET else body.default_zone,
     )
@@ -98,7 +102,7 @@ def described(
     told: dict[str, object] = {
         "name": keyspace.name,
         "strategy": keyspace.strategy,
-        "partition_count": len(keyspace.pids),
+        "partitions": len(keyspace.pids),
         "replicas": keyspace.replicas or EVERYWHERE,
         "min_in_sync": keyspace.min_in_sync,
         "max_value_bytes": limit,
@@ -111,7 +115,7 @@ def described(
         told["regions"] = {name.decode("utf-8", "backslashreplace"): zone for name, zone in keyspace.regions}
         told["default_zone"] = keyspace.default_zone
     if is_whole:
-        told["partitions"] = _partitions(keyspace, cluster.entries)
+        told["placement"] = _placement(keyspace, cluster.entries)
     return told
 
 
@@ -134,7 +138,7 @@ def _transfer_view(transfer: Transfer) -> TransferView:
     return TransferView(transfer.id, transfer.source, transfer.target, transfer.state.value)
 
 
-def _partitions(keyspace: KeyspaceInfo, entries: Mapping[int, Entry]) -> list[dict[str, object]]:
+def _placement(keyspace: KeyspaceInfo, entries: Mapping[int, Entry]) -> list[dict[str, object]]:
     zones = [zone for zone, count in keyspace.zones for _ in range(count)]
     listed = []
     for place, pid in enumerate(keyspace.pids):
@@ -165,6 +169,13 @@ def _replicas(asked: float | str) -> int:
             raise BadParameter(f'replicas: a whole number, or "{EVERYWHERE}"')
         return 0
     return _whole("replicas", asked, 1)
+
+
+def _even_bounds(partitions: int) -> tuple[bytes, ...]:
+    """What divides all keys evenly, by their first two bytes, into so many ranges."""
+    if partitions > PARTITIONS_MAX:
+        raise BadParameter(f"partitions: at most {PARTITIONS_MAX}")
+    return tuple((place * 65536 // partitions).to_bytes(2, "big") for place in range(1, partitions))
 
 
 def _bound(split: str | _Split) -> bytes:

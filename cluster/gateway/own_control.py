@@ -49,5 +49,6 @@ def _control_settings(settings: GatewaySettings) -> ControlSettings:
         moves_per_node=settings.moves_per_node,
         split_bytes=settings.split_bytes,
         split_writes_per_s=settings.split_writes_per_s,
+        merge_after_s=settings.merge_after_s,
         partitions_max=settings.partitions_max,
     )

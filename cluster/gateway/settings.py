@@ -39,6 +39,7 @@ class GatewaySettings(BaseSettings):
     moves_per_node: int = Field(default=1, ge=1, le=64)
     split_bytes: int = Field(default=64 * MIB, ge=KIB)
     split_writes_per_s: float = Field(default=500.0, gt=0)
+    merge_after_s: float = Field(default=60.0, ge=1)
     partitions_max: int = Field(default=1024, ge=1, le=4096)
 
     max_value_bytes: int = Field(default=MIB, ge=1, le=16 * MIB)

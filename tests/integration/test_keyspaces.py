@@ -180,7 +180,7 @@ def test_the_same_one_may_be_asked_for_twice_and_another_not(
         client.delete_keyspace("default", confirm="default")
     with pytest.raises(NotFound):
         client.delete_keyspace("nowhere", confirm="nowhere")
-    assert [one.get("start") for one in described["partitions"]] == [None, "b", "eu/010", "u", "up"]
+    assert [one.get("start") for one in described["placement"]] == [None, "b", "eu/010", "u", "up"]
 
 
 def test_values_are_held_to_their_keyspaces_limits(make: Callable[..., SyncKeyspace]) -> None:
@@ -218,7 +218,7 @@ def test_tenants_are_given_the_least_loaded_partition_and_are_listed(make: Calla
 
 def test_regions_are_kept_in_their_zones(cluster: Cluster, make: Callable[..., SyncKeyspace]) -> None:
     keyspace = filled(make("geo", replicas=2))
-    zones = {one["id"]: one["zone"] for one in keyspace.describe()["partitions"]}
+    zones = {one["id"]: one["zone"] for one in keyspace.describe()["placement"]}
     shown = {one["id"]: one for one in cluster.status()["partitions"] if one["keyspace"] == "of-geo"}
     assert shown.keys() == zones.keys()
     for pid, partition in shown.items():

@@ -60,7 +60,7 @@ class Trial:
         await wait_healed(self._rig)
         status = await self._status()
         described = await self._rig.keyspace(GEO.name)
-        self._homes = homes_of(described or {"partitions": []})
+        self._homes = homes_of(described or {"placement": []})
         if set(self._homes.values()) != set(REGIONS) or zones_of(status, GEO.name) != self._homes:
             raise Wrong(f"the partitions belong to {self._homes} and are in {zones_of(status, GEO.name)}")
         for zone, regions in REGIONS.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 def homes_of(document: Mapping[str, Any]) -> dict[int, str]:
     """The zone to which each partition belongs, as `GET /v1/keyspaces/NAME` tells."""
-    return {one["id"]: one["zone"] for one in document["partitions"]}
+    return {one["id"]: one["zone"] for one in document["placement"]}
 
 
 def zones_of(status: Mapping[str, Any], keyspace: str) -> dict[int, str]:

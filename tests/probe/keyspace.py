@@ -67,10 +67,11 @@ GEO = Keyspace(
 RESHAPING = {
     "KVSTORE_SPLIT_BYTES": str(192 * 1024),
     "KVSTORE_SPLIT_WRITES_PER_S": "20",
+    "KVSTORE_MERGE_AFTER_S": "10",
     "KVSTORE_PARTITIONS_MAX": "24",
 }
 
 
 def pids_of(document: Mapping[str, Any]) -> list[int]:
     """The partitions that have the keys of a keyspace, as `GET /v1/keyspaces/NAME` tells, in their order."""
-    return [one["id"] for one in document["partitions"]]
+    return [one["id"] for one in document["placement"]]

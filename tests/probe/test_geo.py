@@ -24,7 +24,7 @@ def status(**changes: Any) -> dict[str, Any]:
 
 
 def test_where_partitions_belong_is_told_by_the_keyspace() -> None:
-    assert homes_of({"partitions": [{"id": 7, "zone": "east"}, {"id": 8, "zone": "west"}]}) == HOMES
+    assert homes_of({"placement": [{"id": 7, "zone": "east"}, {"id": 8, "zone": "west"}]}) == HOMES
 
 
 def test_the_zone_of_a_partition_is_that_of_its_copies() -> None:

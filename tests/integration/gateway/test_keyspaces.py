@@ -81,12 +81,12 @@ async def test_a_keyspace_that_is_made_is_described_with_201_and_one_that_is_the
     assert described == {
         "name": "other",
         "strategy": "range",
-        "partition_count": 2,
+        "partitions": 2,
         "replicas": 2,
         "min_in_sync": 1,
         "max_value_bytes": 10,
         "default_ttl": 1.5,
-        "partitions": [{"id": 11, "leader": "n2", "end": "m"}, {"id": 12, "leader": "n1", "start": "m"}],
+        "placement": [{"id": 11, "leader": "n2", "end": "m"}, {"id": 12, "leader": "n1", "start": "m"}],
     }
     answer_with(gateway, KeyspaceCreated(RANGE, False))
     again = await put(gateway, {"strategy": "range"})
@@ -94,14 +94,22 @@ async def test_a_keyspace_that_is_made_is_described_with_201_and_one_that_is_the
     assert json.loads((await gateway.ask("GET", PATH)).body) == described
     listed = json.loads((await gateway.ask("GET", "/v1/keyspaces")).body)["keyspaces"]
     assert [one["name"] for one in listed] == ["default", "other"]
-    assert "partitions" not in listed[1]
+    assert "placement" not in listed[1]
+
+
+async def test_ranges_without_splits_divide_all_keys_evenly(gateway: Any) -> None:
+    answer_with(gateway, KeyspaceCreated(RANGE, True))
+    await put(gateway, {"strategy": "range", "partitions": 4})
+    assert gateway.control.asked[0].bounds == (b"\x40\x00", b"\x80\x00", b"\xc0\x00")
+    await put(gateway, {"strategy": "range", "partitions": 1})
+    assert gateway.control.asked[1].bounds == ()
 
 
 async def test_regions_and_tenants_are_told_where_there_are_any(gateway: Any) -> None:
     tell(gateway, GEO)
     told = json.loads((await gateway.ask("GET", PATH)).body)
     assert (told["regions"], told["default_zone"]) == ({"eu": "a"}, "b")
-    assert [one["zone"] for one in told["partitions"]] == ["a", "b"]
+    assert [one["zone"] for one in told["placement"]] == ["a", "b"]
     stale = Tenant("other", b"old", 1)
     tell(gateway, DIRECTORY, Tenant("other", b"acme", 12), stale)
     told = json.loads((await gateway.ask("GET", PATH)).body)

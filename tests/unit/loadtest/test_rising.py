@@ -32,7 +32,7 @@ def test_a_partition_is_touched_from_its_first_key_on(first: bytes, last: bytes,
 
 def test_ranges_are_those_that_the_gateway_tells() -> None:
     partitions = [{"id": 7, "start": ""}, {"id": 9, "start": "d"}, {"id": 8, "start_b64": "/w=="}]
-    ranges = ranges_of({"partitions": partitions})
+    ranges = ranges_of({"placement": partitions})
     assert (ranges.pids, ranges.touched(b"a", b"\xff")) == ([7, 9, 8], 3)
 
 

@@ -15,7 +15,7 @@ LISTED = {
         {
             "name": "default",
             "strategy": "consistent",
-            "partition_count": 64,
+            "partitions": 64,
             "replicas": 2,
             "min_in_sync": 1,
             "max_value_bytes": 1048576,
@@ -23,7 +23,7 @@ LISTED = {
         {
             "name": "orders",
             "strategy": "range",
-            "partition_count": 3,
+            "partitions": 3,
             "replicas": "all",
             "min_in_sync": 1,
             "default_ttl": 9.5,
@@ -31,9 +31,6 @@ LISTED = {
         },
     ]
 }
-
-
-HEADS = "name strategy partition count replicas min in sync default ttl max value bytes".split()  # noqa: SIM905
 
 
 def test_keyspaces_are_listed_as_a_table_or_as_they_came(
@@ -46,8 +43,7 @@ def test_keyspaces_are_listed_as_a_table_or_as_they_came(
     assert lines[0].split() == [
         "name",
         "strategy",
-        "partition",
-        "count",
+        "partitions",
         "replicas",
         "min",
         "in",

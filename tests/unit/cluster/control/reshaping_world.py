@@ -71,14 +71,14 @@ class ReshapingWorld(MovingWorld):
     def turn(self) -> None:
         for entry in list(self.stored.entries.values()):
             if entry.transfer is not None and entry.leader is not None:
-                self._bring(entry)
+                self.bring(entry)
         for pid in self.keyspace.pids:
             leader = self.stored.entries[pid].leader if pid in self.stored.entries else None
             if leader is not None:
                 self.led[leader.node] += int(self.writes_of(pid))
         super().turn()
 
-    def _bring(self, entry: Entry) -> None:
+    def bring(self, entry: Entry) -> None:
         """What the leaders of both partitions do in half a second."""
         transfer = entry.transfer
         assert transfer is not None

@@ -19,7 +19,7 @@ from cluster.cluster_map import PutEntry
 from cluster.control.events import AskSplit, PlannerChosen
 from cluster.control.keyspace_messages import MoveTenant, TenantMoving
 from cluster.control.messages import RebalanceStatus, SetRebalance
-from cluster.control.reshaping import CALM_S, FUTILE_S, HOT_S, LEADERLESS_S, MERGE_AFTER_S, RETIRE_S
+from cluster.control.reshaping import CALM_S, FUTILE_S, HOT_S, LEADERLESS_S, RETIRE_S
 from kvstore.errors import BadParameter, Conflict, NotFound
 from kvstore.map_values import Tenant, TransferState
 
@@ -94,6 +94,19 @@ def test_rising_keys_go_to_each_node_in_turn() -> None:
     assert max(world.led.values()) < 1.5 * share
 
 
+def test_a_partition_that_was_split_between_two_looks_is_left_alone_for_a_while() -> None:
+    world = range_world()
+    world.point_of = middle
+    world.writes_of = lambda pid: 1000.0
+    world.until(lambda: bool(world.asked_splits))
+    while any(one.transfer for one in world.stored.entries.values()):
+        for entry in [one for one in world.stored.entries.values() if one.transfer is not None]:
+            world.bring(entry)
+    asked = len(world.asked_splits)
+    pass_s(world, CALM_S - 1)
+    assert len(world.asked_splits) == asked
+
+
 def test_where_no_point_helps_nothing_is_split_and_it_is_not_asked_all_the_time() -> None:
     world = range_world()
     world.writes_of = lambda pid: 1000.0
@@ -132,7 +145,7 @@ def test_nothing_is_split_or_merged_by_itself(how: str) -> None:
         world.send(PlannerChosen(False))
     world.point_of = middle
     world.size_of = lambda pid: 5000 if pid == FIRST_PID else 0
-    pass_s(world, MERGE_AFTER_S + 60)
+    pass_s(world, RESHAPING.merge_after_s + 60)
     assert world.keyspace.pids == (FIRST_PID, FIRST_PID + 1)
 
 
@@ -165,7 +178,7 @@ def test_an_uid_that_was_drawn_and_not_used_is_used_by_the_next_split() -> None:
 def test_neighbours_that_are_small_and_calm_are_merged_and_the_one_without_keys_goes_later() -> None:
     world = range_world(b"g", b"p")
     world.size_of = lambda pid: 50 if pid in world.keyspace.pids else 0
-    pass_s(world, MERGE_AFTER_S - 20)
+    pass_s(world, RESHAPING.merge_after_s - 20)
     assert len(world.keyspace.pids) == 3
     world.until(lambda: len(world.keyspace.pids) == 1)
     gone = [pid for pid in range(FIRST_PID, FIRST_PID + 3) if pid not in world.keyspace.pids]
@@ -177,7 +190,7 @@ def test_neighbours_that_are_small_and_calm_are_merged_and_the_one_without_keys_
 
 def test_what_was_split_on_creation_stays_so() -> None:
     world = range_world(b"g", b"p", least=2)
-    pass_s(world, 3 * MERGE_AFTER_S)
+    pass_s(world, 3 * RESHAPING.merge_after_s)
     assert len(world.keyspace.pids) == 2
 
 
@@ -188,7 +201,7 @@ def test_neighbours_that_are_large_or_busy_stay_apart(what: str) -> None:
         world.size_of = lambda pid: 200
     else:
         world.writes_of = lambda pid: 10.0
-    pass_s(world, 3 * MERGE_AFTER_S)
+    pass_s(world, 3 * RESHAPING.merge_after_s)
     assert len(world.keyspace.pids) == 2
 
 
