@@ -205,7 +205,7 @@ class Reshaping:
         self._load.tick(self._entries, scene.status, now_s)
         self._splits = {name: one for name, one in self._splits.items() if one.is_proposed or now_s < one.until_s}
         effects: list[Effect] = []
-        for pid, change in self._tidied(scene.cluster):
+        for pid, change in self._tidied(scene):
             if self._may_propose(pid):
                 effects.append(self._propose(pid, change))
         if scene.cluster.rebalance.is_paused or self._settings.manual_rebalance:
@@ -221,8 +221,9 @@ class Reshaping:
             if entry.transfer is not None or entry.pid not in self._calm_from:
                 self._calm_from[entry.pid] = max(self._now_s + CALM_S, self._calm_from.get(entry.pid, 0.0))
 
-    def _tidied(self, cluster: ClusterMap) -> Iterator[tuple[int, Reshape]]:
+    def _tidied(self, scene: Scene) -> Iterator[tuple[int, Reshape]]:
         """Transfers whose target has had no leader for long are called off, and partitions that had their time go."""
+        cluster = scene.cluster
         seen, self._idle_since = self._idle_since, {}
         for entry in self._entries:
             transfer = entry.transfer
@@ -234,7 +235,8 @@ class Reshaping:
                 keyspace = cluster.keyspaces.get(entry.keyspace)
                 change, wait_s = None, RETIRE_S
                 is_idle = bool(entry.replicas) and keyspace is not None and entry.pid not in keyspace.pids
-                is_idle = is_idle and is_free(entry, cluster)
+                report = leaders_report(entry, scene.status)
+                is_idle = is_idle and is_free(entry, cluster) and report is not None and not report.open_txns
                 if is_idle:
                     change = retire(entry)
             if is_idle and change is not None:

@@ -29,6 +29,7 @@ class ReshapingWorld(MovingWorld):
 
     def __init__(self, keyspace: KeyspaceInfo, settings: ControlSettings = RESHAPING) -> None:
         self.size_of: Callable[[int], int] = lambda pid: 0
+        self.open_txns_of: Callable[[int], int] = lambda pid: 0
         self.writes_of: Callable[[int], float] = lambda pid: 0.0
         self.point_of: Callable[[AskSplit], bytes | None] = lambda asked: None
         self.asked_splits: list[AskSplit] = []
@@ -95,7 +96,12 @@ class ReshapingWorld(MovingWorld):
 
     def _reports(self, node: str) -> list[CopyReport]:
         return [
-            msgspec.structs.replace(one, size_bytes=self.size_of(one.pid), writes=self.writes_of(one.pid))
+            msgspec.structs.replace(
+                one,
+                size_bytes=self.size_of(one.pid),
+                writes=self.writes_of(one.pid),
+                open_txns=self.open_txns_of(one.pid),
+            )
             if one.pid >= FIRST_PID
             else one
             for one in super()._reports(node)

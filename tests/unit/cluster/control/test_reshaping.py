@@ -188,6 +188,17 @@ def test_neighbours_that_are_small_and_calm_are_merged_and_the_one_without_keys_
     assert world.keyspace.pids[0] not in gone
 
 
+def test_a_partition_without_keys_stays_while_it_has_open_transactions() -> None:
+    world = range_world(b"m")
+    world.open_txns_of = lambda pid: 1
+    world.until(lambda: len(world.keyspace.pids) == 1)
+    pass_s(world, 2 * RETIRE_S)
+    assert all(one.replicas for one in world.stored.entries.values())
+    world.open_txns_of = lambda pid: 0
+    pass_s(world, RETIRE_S + 10)
+    assert not all(one.replicas for one in world.stored.entries.values())
+
+
 def test_what_was_split_on_creation_stays_so() -> None:
     world = range_world(b"g", b"p", least=2)
     pass_s(world, 3 * RESHAPING.merge_after_s)
