@@ -19,6 +19,7 @@ from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, Ke
 from cluster.control.keyspace_rules import check_keyspace, check_zones, is_same, partition_count, record_of
 from cluster.control.map_store import Outcome
 from cluster.control.proposals import Proposals
+from cluster.control.reshapes import tombstone
 from cluster.control.settings import ControlSettings
 from kvstore.errors import BadParameter, Conflict, KvError, NotFound
 from kvstore.map_values import Entry, KeyspaceInfo
@@ -139,13 +140,3 @@ def _deletion(keyspace: KeyspaceInfo, cluster: ClusterMap) -> Reshape:
     entries |= {entry.pid: entry for entry in cluster.living.values() if entry.keyspace == keyspace.name}
     over = msgspec.structs.replace(keyspace, pids=(), bounds=(), zones=(), layout=keyspace.layout + 1)
     return Reshape(tuple(tombstone(entry) for _, entry in sorted(entries.items())), over, keyspace)
-
-
-def tombstone(entry: Entry) -> Entry:
-    """What stays for ever of a partition that is no more: nobody has a copy of it, and so nobody can lead it."""
-    return Entry(
-        *(entry.pid, entry.keyspace, entry.ver + 1, entry.epoch, None, (), ()),
-        min_in_sync=entry.min_in_sync,
-        unclean_count=entry.unclean_count,
-        layout=entry.layout,
-    )

@@ -128,7 +128,17 @@ def abort(source: Entry, cluster: ClusterMap) -> Reshape | None:
 
 def retire(entry: Entry) -> Reshape:
     """Let a partition go that has no keys and never will have any."""
-    return Reshape((_next(entry, leader=None, in_sync=(), replicas=(), adding=(), removing=(), moving=None),))
+    return Reshape((tombstone(entry),))
+
+
+def tombstone(entry: Entry) -> Entry:
+    """What stays for ever of a partition that is no more: nobody has a copy of it, and so nobody can lead it."""
+    return Entry(
+        *(entry.pid, entry.keyspace, entry.ver + 1, entry.epoch, None, (), ()),
+        min_in_sync=entry.min_in_sync,
+        unclean_count=entry.unclean_count,
+        layout=entry.layout,
+    )
 
 
 def _new(source: Entry, target: int, start: bytes, end: bytes, tenant: bytes | None) -> Transfer:
