@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from kvstore.map_values import Entry, KeyspaceInfo, Move, NodeInfo, Rebalance, Tenant
 from kvstore.messages import MapUpdate
+
+# Strategies in which keys change their partition.
+RESHAPED = ("range", "directory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,19 @@ class ClusterMap:
     def living(self) -> dict[int, Entry]:
         """The entries of partitions that are: without those that stay of deleted ones."""
         return {pid: entry for pid, entry in self.entries.items() if entry.replicas}
+
+    @property
+    def whole_keyspaces(self) -> list[KeyspaceInfo]:
+        """All keyspaces by name, each with its partitions that have no keys yet, or none any more, after the others."""
+        more: dict[str, list[int]] = {one.name: [] for one in self.keyspaces.values() if one.strategy in RESHAPED}
+        listed = {pid for name in more for pid in self.keyspaces[name].pids}
+        for entry in self.entries.values() if more else ():
+            if entry.keyspace in more and entry.replicas and entry.pid not in listed:
+                more[entry.keyspace].append(entry.pid)
+        return [
+            msgspec.structs.replace(one, pids=(*one.pids, *sorted(more[name]))) if more.get(name) else one
+            for name, one in sorted(self.keyspaces.items())
+        ]
 
     @property
     def active_moves(self) -> list[Move]:

@@ -179,5 +179,4 @@ def largest_copy(entry: Entry, status: Mapping[str, NodeStatus]) -> CopyReport |
 
 
 def _placed(cluster: ClusterMap) -> list[KeyspaceInfo]:
-    keyspaces = (one for _, one in sorted(cluster.keyspaces.items()))
-    return [one for one in keyspaces if all(pid in cluster.entries for pid in one.pids)]
+    return [one for one in cluster.whole_keyspaces if all(pid in cluster.entries for pid in one.pids)]

@@ -38,7 +38,7 @@ class Preference:
         drained = {one.id for one in cluster.nodes.values() if one.standing is not Standing.MEMBER}
         changes = _led_away(cluster, hosts, drained)
         members = members_of(cluster, gone)
-        for keyspace in cluster.keyspaces.values() if not changes else ():
+        for keyspace in cluster.whole_keyspaces if not changes else ():
             for district in districts(keyspace, members):
                 copies = min(district.copies, len(district.members))
                 if all(_is_calm(cluster.entries.get(pid), copies, hosts) for pid in district.pids):

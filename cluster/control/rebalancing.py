@@ -242,7 +242,7 @@ class Rebalancing:
 
 def _is_calm(entry: Entry, replicas: int) -> bool:
     """Whether the partition lacks nothing, and nothing of it changes."""
-    is_still = entry.leader is not None and not entry.adding and not entry.removing
+    is_still = entry.leader is not None and not entry.adding and not entry.removing and entry.transfer is None
     return is_still and len(entry.replicas) >= replicas and set(entry.in_sync) == set(entry.replicas)
 
 

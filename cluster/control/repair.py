@@ -224,7 +224,7 @@ class Repair:
     def _ask(self, cluster: ClusterMap, hosts: Hosts) -> Mapping[str, tuple[int, ...]]:
         standing = self._standing(cluster, hosts)
         asks: dict[str, list[int]] = {}
-        for keyspace in cluster.keyspaces.values():
+        for keyspace in cluster.whole_keyspaces:
             able = [node for node in hosts if _may_take(cluster.nodes[node], keyspace)]
             for district in districts(keyspace, standing.members):
                 missing = dict(self._missing(district, cluster, standing, hosts))

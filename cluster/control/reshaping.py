@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cluster.cluster_map import ClusterMap, Reshape
+from cluster.cluster_map import RESHAPED, ClusterMap, Reshape
 from cluster.control.events import AllocatePids, AskCopies, AskSplit, Effect, Note, Propose, Refuse, Reply, SplitTold
 from cluster.control.keyspace_messages import MoveTenant, TenantMoving
 from cluster.control.map_store import Outcome
@@ -37,7 +37,7 @@ SMALL_SHARE = 0.25
 STEP_S = 5.0
 LEADERLESS_S = 300.0
 # For longer than tokens and decisions are kept: until then a partition without keys answers for those it had.
-RETIRE_S = 660.0
+RETIRE_S = 330.0
 
 
 @dataclass
@@ -181,7 +181,7 @@ class Reshaping:
         if cluster is self._seen:
             return []
         self._seen, self._now_s = cluster, now_s
-        changing = {one.name for one in cluster.keyspaces.values() if one.strategy in (RANGE, DIRECTORY)}
+        changing = {one.name for one in cluster.keyspaces.values() if one.strategy in RESHAPED}
         self._entries = [entry for entry in cluster.entries.values() if entry.keyspace in changing]
         self._note_changes()
         changes = [(entry.pid, switch(entry, cluster)) for entry in self._entries]

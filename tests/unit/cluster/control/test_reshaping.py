@@ -18,10 +18,10 @@ from unit.cluster.control.reshaping_world import (
 from cluster.cluster_map import PutEntry
 from cluster.control.events import AskSplit, PlannerChosen
 from cluster.control.keyspace_messages import MoveTenant, TenantMoving
-from cluster.control.messages import RebalanceStatus, SetRebalance
+from cluster.control.messages import NodeChanged, RebalanceStatus, RemoveNode, SetRebalance
 from cluster.control.reshaping import CALM_S, FUTILE_S, HOT_S, LEADERLESS_S, RETIRE_S
 from kvstore.errors import BadParameter, Conflict, NotFound
-from kvstore.map_values import Tenant, TransferState
+from kvstore.map_values import Standing, Tenant, TransferState
 
 
 def pass_s(world: ReshapingWorld, seconds: float) -> None:
@@ -186,6 +186,18 @@ def test_neighbours_that_are_small_and_calm_are_merged_and_the_one_without_keys_
     pass_s(world, RETIRE_S + 10)
     assert not any(world.stored.entries[pid].replicas for pid in gone)
     assert world.keyspace.pids[0] not in gone
+
+
+def test_copies_of_a_partition_without_keys_move_and_are_replaced_as_others_are() -> None:
+    world = range_world(b"m")
+    world.until(lambda: len(world.keyspace.pids) == 1)
+    (gone,) = {FIRST_PID, FIRST_PID + 1} - set(world.keyspace.pids)
+    leaving = world.stored.entries[gone].replicas[0].node
+    world.add("n4")
+    world.run()
+    assert isinstance(world.ask_for(RemoveNode(leaving)), NodeChanged)
+    world.until(lambda: world.stored.nodes[leaving].standing is Standing.REMOVED)
+    assert len(world.stored.entries[gone].in_sync) == 2
 
 
 def test_a_partition_without_keys_stays_while_it_has_open_transactions() -> None:
