@@ -170,6 +170,7 @@ class KeyspaceRoutes:
         if request.has_body:
             asked = (await decoded_json(request, _MOVE)).partition
             partition = None if asked is UNSET else _partition(asked)
+        self._with_directory(keyspace)
         moving = await self._control.ask(MoveTenant(keyspace, name, partition))
         told = {**text_or_b64("tenant", name), "partition": moving.partition, "transfer": moving.transfer}
         return json_answer(202, _JSON.encode(told))

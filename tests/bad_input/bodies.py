@@ -149,6 +149,7 @@ VALID: dict[tuple[str, str], tuple[Any, ...]] = {
         {"strategy": "range", "splits": [{"key_b64": "bQ=="}]},
         {"strategy": "geo", "regions": {}, "default_zone": "default"},
     ),
+    ("moveTenant", JSON): ({"partition": 1},),
     ("limitRebalance", JSON): ({"max_bytes_per_second": 5000},),
 }
 # Bodies that are wrong as a whole, and not in one field.

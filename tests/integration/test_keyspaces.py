@@ -13,7 +13,7 @@ import pytest
 from probe.processes import Cluster, ask, wait_until
 
 from kvstore.client import Delete, Get, If, Incr, Put, SyncClient, SyncKeyspace
-from kvstore.errors import Conflict, KeyNotFound, NotFound, PreconditionFailed, ValueTooLarge
+from kvstore.errors import BadParameter, Conflict, KeyNotFound, NotFound, PreconditionFailed, ValueTooLarge
 
 KEYS = [f"{tenant}/{number:03d}" for tenant in ("acme", "eu", "umbrella", "us") for number in range(25)]
 ZONES = {"n1": "a", "n2": "a", "n3": "b"}
@@ -214,6 +214,25 @@ def test_tenants_are_given_the_least_loaded_partition_and_are_listed(make: Calla
     with pytest.raises(KeyNotFound):
         keyspace.get("nobody/a")
     assert len(dict(keyspace.tenants())) == len(names)
+
+
+def test_a_tenant_moves_with_its_keys_and_their_versions(make: Callable[..., SyncKeyspace]) -> None:
+    keyspace = filled(make("directory"))
+    versions = {item.key: item.etag for item in keyspace.scan()}
+    before = keyspace.tenant("acme")["partition"]
+    moving = keyspace.move_tenant("acme")
+    assert moving["partition"] != before
+    wait_until(lambda: keyspace.tenant("acme")["partition"] == moving["partition"])
+    assert keyspace.locate("acme/000")["partition"] == moving["partition"]
+    assert {item.key: item.etag for item in keyspace.scan()} == versions
+    assert keyspace.count(prefix="acme/") == 25
+    keyspace.put("acme/000", b"new", if_match=versions[b"acme/000"])
+    wait_until(lambda: "transfer" not in keyspace.tenant("acme"))
+    for wrong in (lambda: keyspace.move_tenant("acme", moving["partition"]), lambda: keyspace.move_tenant("acme", 1)):
+        with pytest.raises((Conflict, BadParameter)):
+            wrong()
+    with pytest.raises(NotFound):
+        keyspace.move_tenant("nobody")
 
 
 def test_regions_are_kept_in_their_zones(cluster: Cluster, make: Callable[..., SyncKeyspace]) -> None:

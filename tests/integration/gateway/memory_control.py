@@ -17,6 +17,7 @@ from cluster.control.keyspace_messages import (
     KeyspaceRequest,
     MoveTenant,
     ResolveTenant,
+    TenantMoving,
     TenantResolved,
 )
 from cluster.control.messages import (
@@ -42,19 +43,18 @@ from cluster.control.messages import (
     SetRebalance,
     StartPlan,
 )
-from kvstore.errors import NotBuiltYet
 from kvstore.map_values import KeyspaceInfo
 
 
 async def _of_default(request: KeyspaceRequest) -> KeyspaceAnswer:
-    """There is no keyspace but the default one, and nobody is moved."""
+    """There is no keyspace but the default one, and nobody has a tenant."""
     if isinstance(request, CreateKeyspace):
         return KeyspaceCreated(KeyspaceInfo(request.name, request.strategy, (1,), 2, 1), False)
     if isinstance(request, DeleteKeyspace):
         return KeyspaceDeleted()
     if isinstance(request, ResolveTenant):
         return TenantResolved(None)
-    raise NotBuiltYet("moving tenants")
+    return TenantMoving(1, 7)
 
 
 @dataclass

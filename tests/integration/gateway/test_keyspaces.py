@@ -242,10 +242,6 @@ async def test_a_tenant_is_moved_where_it_is_said_or_where_control_chooses(gatew
     assert (await gateway.ask("PUT", f"{PATH}/directory/a/b")).code == "bad_parameter"
 
 
-async def test_what_control_does_not_do_yet_is_501(gateway: Any) -> None:
-    assert (await gateway.ask("PUT", f"{PATH}/directory/acme")).status == 501
-
-
 async def test_a_new_tenant_is_given_a_partition_by_its_first_write_and_read_as_absent_before(gateway: Any) -> None:
     tell(gateway, DIRECTORY)
     answer_with(gateway, TenantResolved(None))
