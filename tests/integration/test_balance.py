@@ -84,6 +84,30 @@ async def test_keys_that_rise_are_noticed_and_keys_by_chance_are_not(cluster: Cl
         assert "rising" in {word["code"] for word in (await client.balance())["words"]}
 
 
+async def test_of_ranges_rising_keys_are_said_to_be_bad(cluster: Cluster) -> None:
+    async with Client(cluster.url) as client:
+        await client.create_keyspace("log", "range", partitions=1)
+        log = client.keyspace("log")
+        await together(client, lambda number: log.put(f"id{number:09}", b"x"), 3000)
+        view = await client.balance("log")
+    assert (view["keyspace"], view["strategy"], view["keys"]) == ("log", "range", 3000)
+    assert (
+        "one partition at a time takes all writes" in {word["code"]: word["text"] for word in view["words"]}["rising"]
+    )
+
+
+async def test_of_a_directory_a_tenant_with_most_of_the_load_is_named(cluster: Cluster) -> None:
+    async with Client(cluster.url) as client:
+        await client.create_keyspace("shops", "directory", partitions=2)
+        shops = client.keyspace("shops")
+        await together(client, lambda number: shops.put(f"acme/{number % 700}", b"x"), 5000)
+        await together(client, lambda number: shops.put(f"shop{number % 9}/{number}", b"x"), 500)
+        view = await client.balance("shops")
+    words = {word["code"]: word["text"] for word in view["words"]}
+    assert "1 tenant has" in words["few_values"]
+    assert "'acme'" in words["few_values"]
+
+
 async def test_a_shard_key_of_few_values_is_named(cluster: Cluster) -> None:
     async with Client(cluster.url) as client:
         await together(client, lambda number: client.put(f"{{acme}}/{number % 700}", b"x"), 8000)
