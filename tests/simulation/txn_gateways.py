@@ -125,7 +125,7 @@ class SimGateway:
                 self._carry_out(run, run.coordinator.entry_changed(entry.pid, self._now_s))
 
     def _breaker(self, node: str) -> Breaker:
-        return self._breakers.setdefault(node, Breaker(lambda: self._now_s, self._world.rng.random, {}))
+        return self._breakers.setdefault(node, Breaker(lambda: self._now_s, self._world.rng.random))
 
     def _is_away(self, node: str) -> bool:
         return self._breaker(node).is_lasting
