@@ -99,7 +99,7 @@ class Story:
             asked,
             name,
             parts_of(asked, lambda _, key: self.entries[pid_of(key)]),
-            Exchanges(self.entries.get, self.away.__contains__, lambda: 0.5, {}),
+            Exchanges(self.entries.get, self.away.__contains__, lambda: 0.5, dict.fromkeys(self.entries, 0)),
             timeout_s=timeout_s,
             answer_bytes_max=BYTES_MAX,
         )
