@@ -12,7 +12,21 @@ from kvstore.clock import SystemClock
 from kvstore.codec import FORMAT
 from kvstore.effects import Send
 from kvstore.map_values import Rid
-from kvstore.messages import Append, Body, Chunk, Envelope, Hello, PackedChunk, Ping, PullChunk, Welcome
+from kvstore.messages import (
+    Append,
+    Body,
+    Chunk,
+    Envelope,
+    Hello,
+    KeysFound,
+    KeysPiece,
+    PackedChunk,
+    Ping,
+    PullChunk,
+    PullKeys,
+    SeekKeys,
+    Welcome,
+)
 from kvstore.node.bulk import IDLE_S, BulkAnswers, BulkLinks
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.packing import Packer
@@ -232,6 +246,7 @@ class Heard(Partitions):
     def __init__(self) -> None:
         super().__init__(NodeState("n1", b"", 1, 1), lambda: bytes(16), 1 << 20)
         self.heard: list[tuple[str, Body]] = []
+        self.transfers.handle = lambda node, news: self.heard.append((node, news))  # type: ignore[method-assign]
 
     def handle(self, node: str, message: Body, now: object) -> list[Send]:  # type: ignore[override]
         self.heard.append((node, message))
@@ -249,12 +264,21 @@ async def node() -> AsyncIterator[tuple[Heard, Shell, Service]]:
 
 
 APPEND = Append(1, COPY, 1, 0, 0, 0, [])
+PULL = PullKeys(1, 1, b"", -1, False, False, 0)
+PIECE = KeysPiece(1, 1, b"", -1, False, b"\x00k", 3, False, 0, [(b"\x00k", b"row"), (b"\x00l", None)])
 
 
 @pytest.mark.parametrize(
     ("role", "body", "is_heard"),
     [
         ("bulk", FIRST, True),
+        ("bulk", PULL, True),
+        ("bulk", PIECE, False),
+        ("bulk", SeekKeys(1, 1), False),
+        ("node", PULL, False),
+        ("node", SeekKeys(1, 1), True),
+        ("node", KeysFound(1, 1), True),
+        ("gateway", SeekKeys(1, 1), False),
         ("bulk", APPEND, False),
         ("bulk", Ping(1, []), False),
         ("bulk", PLAIN, False),
@@ -297,4 +321,9 @@ async def test_data_is_asked_for_and_sent_beside_the_link_of_replication(
     service.closed(learner)
     shell.perform([Send("n2", PLAIN)])
     assert learner.cast.call_count == 1
+    service.handle(learner, Envelope(0, 0, PULL))
+    shell.perform([Send("n2", PIECE), Send("n2", PULL)])
+    await until(lambda: asked.pulls == [SECOND, PULL])
+    assert learner.cast.call_args.args[0] == PIECE
+    assert b"kvstore_node_chunk_bytes_total 12.0" in shell.metrics.text()
     await shell._bulk_links.close()
