@@ -47,6 +47,7 @@ class FakeNode:
         self.updates: list[MapUpdate] = []
         self.led: dict[int, Entry] = {}
         self.control: Connection | None = None
+        self.controls: set[Connection] = set()
         self._server = Server(self._received, cluster_id=lambda: None)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,9 +82,10 @@ class FakeNode:
             connection.answer(envelope.call, CopiesCreated(rids), PRIORITY_CONTROL)
         elif isinstance(body, MapUpdate):
             self.control = connection
+            self.controls.add(connection)
             self.updates.append(body)
             self.map = self.map.updated(body)
-            self._spawn()
+            self._spawn(connection)
 
     def _hello(self, connection: Connection, call: int, hello: Hello) -> None:
         if not self.answers_hello:
@@ -96,7 +98,8 @@ class FakeNode:
             self.boot, self.is_new = hello.boot_floor + 1, False
         connection.answer(call, Welcome(hello.cluster_id, self.node, self.boot), PRIORITY_CONTROL)
 
-    async def _lead(self) -> None:
+    async def _lead(self, control: Connection) -> None:
+        """Ask for what is to be led of the control that told of it: another one may not know it yet."""
         wanted = [
             self._wanted(entry)
             for entry in self.map.living.values()
@@ -105,13 +108,13 @@ class FakeNode:
         ]
         if wanted:
             with contextlib.suppress(RpcError):
-                answer = await self.compare_and_set(wanted)
-                self.led.update((one.pid, one) for one in answer.entries if one.leader == self.rid(one.pid))
-        if self.control is not None:
-            entries = {**self.map.living, **self.led}
-            self.control.cast(
-                NodeReport([CopyReport(pid, one.epoch, pid in self.led, 2, 20) for pid, one in entries.items()])
-            )
+                answer = await control.call(CompareAndSet(wanted), 5.0, PRIORITY_CONTROL)
+                entries = answer.entries if isinstance(answer, CasResult) else []
+                self.led.update((one.pid, one) for one in entries if one.leader == self.rid(one.pid))
+        known = {**self.map.living, **self.led}
+        report = NodeReport([CopyReport(pid, one.epoch, pid in self.led, 2, 20) for pid, one in known.items()])
+        for connection in self.controls:
+            connection.cast(report)
 
     def _wanted(self, entry: Entry) -> Entry:
         if entry.pid in self.led:
@@ -121,7 +124,7 @@ class FakeNode:
             entry, ver=entry.ver + 1, epoch=entry.epoch + 1, leader=self.rid(entry.pid), leader_boot=self.boot
         )
 
-    def _spawn(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._lead())
+    def _spawn(self, control: Connection) -> None:
+        task = asyncio.get_running_loop().create_task(self._lead(control))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
