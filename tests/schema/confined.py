@@ -19,6 +19,7 @@ from kvstore.errors import BadParameter
 NOBODY = "127.0.0.1:1"
 ONE_IN = 3
 PARTITIONS_MAX = 4
+VALUE_BYTES_MIN = 1 << 16
 
 
 def confined(body: dict[str, Any], nodes: Mapping[str, str]) -> dict[str, Any]:
@@ -47,10 +48,21 @@ def about_members(body: dict[str, Any], nodes: Collection[str], partitions: int)
 
 
 def small_keyspace(body: dict[str, Any]) -> dict[str, Any]:
-    """The body of a valid request for a keyspace, with so few partitions that chance may make many of them."""
-    few = {"partitions": 1 + _drawn(body) % PARTITIONS_MAX} if body.get("strategy") != "range" else {}
+    """The body of a valid request for a keyspace, with few partitions, so that chance may make many of them, and with
+    room for what chance puts into it."""
     kept = {name: value for name, value in body.items() if name != "partitions"}
-    return {**kept, **few, **({"splits": body["splits"][: PARTITIONS_MAX - 1]} if body.get("splits") else {})}
+    if body.get("strategy") != "range":
+        kept["partitions"] = 1 + _drawn(body) % PARTITIONS_MAX
+    if "splits" in kept:
+        kept["splits"] = kept["splits"][: PARTITIONS_MAX - 1]
+    if "max_value_bytes" in kept:
+        kept["max_value_bytes"] = max(VALUE_BYTES_MIN, kept["max_value_bytes"])
+    return kept
+
+
+def where_chosen(body: dict[str, Any]) -> dict[str, Any]:
+    """The body of a valid request to move a tenant; in a part of them the cluster chooses the partition."""
+    return body if _drawn(body) % ONE_IN else {}
 
 
 def _drawn(body: dict[str, Any]) -> int:

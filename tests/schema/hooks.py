@@ -28,7 +28,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from schema.confined import about_members, confined, small_keyspace
+from schema.confined import about_members, confined, small_keyspace, where_chosen
 from schema.refusals import may_be_unbuilt, undecidable
 
 NDJSON = "application/x-ndjson"
@@ -149,6 +149,9 @@ def before_call(context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
         case.body = about_members(case.body, NODES, PARTITIONS)
     if operation_id(case) in ("putKeyspace", "deleteKeyspace") and is_valid:
         about_made(case)
+    if operation_id(case) == "moveTenant" and is_valid and isinstance(case.body, dict):
+        case.path_parameters.update(keyspace="tenants", tenant="acme")
+        case.body = where_chosen(case.body)
     for name in SECONDS & set(case.query or ()):
         if is_valid:
             case.query[name] = without_exponent(case.query[name])
