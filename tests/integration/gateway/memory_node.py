@@ -154,7 +154,8 @@ class MemoryNode:
         body = envelope.body
         if isinstance(body, Read):
             results = [self._fault_of(one.pid, one.ver) or self.rows.get(one.key) for one in body.reads]
-            absences = [(1, self.seq) if row is None else None for row in results] if body.tells_absences else []
+            told = zip(body.reads, results, strict=True) if body.tells_absences else ()
+            absences = [(one.pid, 0, 1, self.seq) if row is None else None for one, row in told]
             connection.answer(envelope.call, ReadResult(NOW_MS, results, absences))
         elif isinstance(body, ReadStale):
             fault = self.stale_fault
