@@ -64,7 +64,9 @@ def _handed_over_serves() -> AbstractContextManager[object]:
 
     def init(self: Gate, *args: Any) -> None:
         original(self, *args)
-        self.frozen_ms = None
+        transfer = self.followers.entry.transfer
+        if transfer is not None and transfer.state is TransferState.HANDED:
+            self.frozen_ms = self.hidden = None
 
     return patch.object(Gate, "__init__", init)
 

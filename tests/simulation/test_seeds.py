@@ -46,6 +46,12 @@ def test_processes_end_at_every_point_of_a_transaction() -> None:
     assert met == set(POINTS)
 
 
+def test_keys_change_their_partition_in_the_midst_of_everything_else() -> None:
+    _, found, counts = run_seed(2, script="transfers")
+    assert not found
+    assert counts["switched"] > 1
+
+
 @pytest.mark.parametrize("controls", [False, True])
 def test_the_same_seed_gives_the_same_run(controls: bool) -> None:
     assert run_seed(7, controls=controls) == run_seed(7, controls=controls)
@@ -57,6 +63,7 @@ def test_the_same_seed_gives_the_same_run(controls: bool) -> None:
         *("ack_before_follower", "fsync_off", "outcomes_not_filled", "blind_retry", "below_floor"),
         *("no_epoch_check", "cut_twice", "read_without_lease", "promoted_beside_leader"),
         *("vote_before_durable", "locks_not_rebuilt", "hidden_not_rebuilt", "without_a_vote", "forgotten_at_once"),
+        *("without_last_piece", "no_freeze", "tokens_not_carried", "unapplied_left_behind"),
     ],
 )
 def test_a_broken_rule_is_found_within_a_few_seeds(planted: str) -> None:
