@@ -108,7 +108,7 @@ class Doubts:
             return txns.primary.abort(ticket, asked.txn, view, now)
         if isinstance(asked, AskTxn):
             return txns.primary.ask(ticket, asked.txn, view, now)
-        return txns.participant.force(ticket, asked.txn, asked.commits, asked.then, now)
+        return txns.participant.force(ticket, asked.txn, asked.commits, asked.then, view, now)
 
     def listed(self, asked: ListPrepared, now: Instant) -> PreparedTxns:
         """What is prepared in what this node leads."""
@@ -218,7 +218,7 @@ class Doubts:
     def _ask_for(self, asks: list[InDoubt], view: Snapshot, now: Instant) -> list[Effect]:
         if not asks:
             return []
-        self._resolve(self.decisions(asks, view, now), now)
+        self._resolve(self.decisions(asks, view, now), view, now)
         return [SendAll(ResolveTxns(asks))]
 
     def _ask_about(self, parts: list[InDoubt]) -> list[Effect]:
@@ -236,7 +236,7 @@ class Doubts:
             parts = self._finished(news.parts)
             return [Send(node, PartsFinished(parts))] if parts else []
         if isinstance(news, TxnsResolved):
-            self._resolve(news.outcomes, now)
+            self._resolve(news.outcomes, view, now)
         elif isinstance(news, PartsFinished):
             self._note_finished(news.parts)
         else:
@@ -274,12 +274,16 @@ class Doubts:
             self._damaged += partition.quarantine(str(error))
             return None
 
-    def _resolve(self, outcomes: list[Resolved], now: Instant) -> None:
+    def _resolve(self, outcomes: list[Resolved], view: Snapshot, now: Instant) -> None:
         for outcome in outcomes:
             found = self._leader(outcome.pid)
-            if found is not None:
-                found[1].txns.participant.resolve(outcome, now)
-                self._dirty.add(found[0])
+            if found is None:
+                continue
+            self._dirty.add(found[0])
+            try:
+                found[1].txns.participant.resolve(outcome, view, now)
+            except DamagedRow as error:
+                self._damaged += found[0].quarantine(str(error))
 
     def _finished(self, parts: list[InDoubt]) -> list[InDoubt]:
         finished = []

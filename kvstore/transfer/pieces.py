@@ -146,5 +146,5 @@ def _left_by(pid: int, head: LogRow, seq: int, record: Record, row: bytes | None
         yield from payload.remembered
     for effect in effects_in(payload):
         yield DATA_POSITION + effect.key, None if effect.row is None else carried(effect.row, pid)
-    if isinstance(payload, Decided) or (isinstance(payload, Finished) and not payload.commits):
+    if isinstance(payload, Decided) or (isinstance(payload, Finished) and payload.is_remembered):
         yield _ended(ended_of(payload, head.time_ms), head.time_ms)

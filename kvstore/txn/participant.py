@@ -8,6 +8,8 @@ waits and for how long (`transactions`), the decision (`primary`). Sans-IO. PROT
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kvstore.instant import Instant
 from kvstore.messages import Done, Fault, FinishTxn, InDoubt, Prepare, PreparedTxn, Resolved, TxnName, Vote, Voted
 from kvstore.replication.answers import Later
@@ -16,12 +18,15 @@ from kvstore.storage.engine import Snapshot
 from kvstore.txn.evaluate import Evaluation, keys_of, reads_much, writes_of
 from kvstore.txn.locks import Locks
 from kvstore.txn.log_end import HAS_ENDED, LogEnd
-from kvstore.txn.records import Finished, Prepared
+from kvstore.txn.records import Ended, Finished, Prepared
+from kvstore.txn.state import tombstone_until
 
 ASK_AFTER_MS = 1000
 ASK_AGAIN_MS = 250
 TAKEN_OVER_MS = 2000
 RECENT_MAX = 4096
+
+Latest = Callable[[bytes, Snapshot, Instant], Ended | None]
 
 OTHER_RECORD = Fault("conflict", "the decision is about another prepare record")
 
@@ -50,14 +55,15 @@ class Held:
 
 
 class Participant:
-    """Args: copy: the leader's own; end: its log's end; locks: of the partition."""
+    """Args: copy: the leader's own; end: its log's end; locks: of the partition; latest: what is known of a token."""
 
-    def __init__(self, copy: Copy, end: LogEnd, locks: Locks, now: Instant) -> None:
+    def __init__(self, copy: Copy, end: LogEnd, locks: Locks, latest: Latest, now: Instant) -> None:
         self.held: dict[TxnName, Held] = {}
         self.hidden: dict[bytes, TxnName] = {}
         self._copy = copy
         self._end = end
         self._locks = locks
+        self._latest = latest
         self._recent: dict[TxnName, int] = {}
         for prepared in copy.txns.prepared.values():
             self.take_prepared(prepared, now)
@@ -107,8 +113,7 @@ class Participant:
         held = self.held.get(name)
         if held is not None:
             return HAS_ENDED if held.finish_seq else self._end.answer(ticket, held.seq, Voted(held.prepared.vote), now)
-        ended = self._copy.txns.ended(name.token, view, self._end.time_ms(now))
-        if name in self._recent or (ended is not None and ended.txn.attempt >= name.attempt):
+        if self._has_ended(name, view, now):
             return HAS_ENDED
         for former in [one for one in self.held if one.token == name.token]:
             if former.attempt > name.attempt:
@@ -116,7 +121,7 @@ class Participant:
             # Whoever makes an attempt has seen that the one before is durably aborted. One under another primary, from
             # before keys changed their partition, may be committed: its locks have to be waited for.
             if former.primary == name.primary and not self.held[former].finish_seq:
-                self._finish(former, False, False, now)
+                self._finish(former, False, False, view, now)
         return None
 
     def prepare(
@@ -149,36 +154,46 @@ class Participant:
             return self._finish_unknown(ticket, asked, view, now)
         if asked.commits and held.prepared.at != (asked.epoch, asked.seq):
             return OTHER_RECORD
-        seq = held.finish_seq or self._finish(asked.txn, asked.commits, asked.then, now)
+        seq = held.finish_seq or self._finish(asked.txn, asked.commits, asked.then, view, now)
         return self._end.answer(ticket, seq, Done(), now)
 
     def _finish_unknown(self, ticket: object, asked: FinishTxn, view: Snapshot, now: Instant) -> Done | Fault | Later:
         """An abort that may be ahead of its PREPARE leaves a tombstone."""
         end, name = self._end, asked.txn
-        ended = self._copy.txns.ended(name.token, view, end.time_ms(now))
-        is_known = name in self._recent or (ended is not None and ended.txn.attempt >= name.attempt)
-        if asked.commits or is_known:
+        if asked.commits or self._has_ended(name, view, now):
             return end.answer(ticket, self._recent.get(name, 0), Done(), now)
-        return end.answer_at(end.propose_txn(Finished(name, 0, 0, False), now), ticket, Done())
+        until_ms = tombstone_until(name, self._latest(name.token, view, now), end.time_ms(now))
+        return end.answer_at(end.propose_txn(Finished(name, 0, 0, False, until_ms=until_ms), now), ticket, Done())
 
-    def resolve(self, outcome: Resolved, now: Instant) -> None:
+    def _has_ended(self, name: TxnName, view: Snapshot, now: Instant) -> bool:
+        """Whether nothing is prepared any more under this name: it has ended, or any attempt was committed."""
+        ended = self._latest(name.token, view, now)
+        is_over = ended is not None and (ended.commits or ended.txn.attempt >= name.attempt)
+        return name in self._recent or is_over
+
+    def resolve(self, outcome: Resolved, view: Snapshot, now: Instant) -> None:
         """The primary tells what becomes of a record."""
         held = self.held.get(outcome.txn)
         if held is not None and not held.finish_seq and held.prepared.at == (outcome.epoch, outcome.seq):
-            self._finish(outcome.txn, outcome.commits, outcome.then, now)
+            self._finish(outcome.txn, outcome.commits, outcome.then, view, now)
 
-    def force(self, ticket: object, name: TxnName, commits: bool, then: bool, now: Instant) -> Done | Fault | Later:
+    def force(
+        self, ticket: object, name: TxnName, commits: bool, then: bool, view: Snapshot, now: Instant
+    ) -> Done | Fault | Later:
         """An operator decides."""
         held = self.held.get(name)
         if held is None:
             return self._end.answer(ticket, 0, Done(), now)
-        seq = held.finish_seq or self._finish(name, commits, then, now, by_operator=True)
+        seq = held.finish_seq or self._finish(name, commits, then, view, now, by_operator=True)
         return self._end.answer(ticket, seq, Done(), now)
 
-    def _finish(self, name: TxnName, commits: bool, then: bool, now: Instant, by_operator: bool = False) -> int:
-        prepared = self.held[name].prepared
+    def _finish(
+        self, name: TxnName, commits: bool, then: bool, view: Snapshot, now: Instant, by_operator: bool = False
+    ) -> int:
+        prepared, end = self.held[name].prepared, self._end
         effects = prepared.effects(then) if commits else []
-        return self._end.propose_txn(Finished(name, *prepared.at, commits, effects, by_operator), now)
+        until_ms = 0 if commits else tombstone_until(name, self._latest(name.token, view, now), end.time_ms(now))
+        return end.propose_txn(Finished(name, *prepared.at, commits, effects, by_operator, until_ms), now)
 
     # ---- in doubt -----------------------------------------------------------------------------------------------
 

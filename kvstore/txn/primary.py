@@ -71,10 +71,14 @@ class Primary:
         self._at_end[ended.txn.token] = seq, ended
         self._unapplied.append((seq, ended.txn.token))
 
+    def latest(self, token: bytes, view: Snapshot, now: Instant) -> Ended | None:
+        """What is known of a token at the log's end: a decision, or the tombstone of an abort."""
+        _, known = self._at_end.get(token, (0, None))
+        return known or self._copy.txns.ended(token, view, self._end.time_ms(now))
+
     def lacks(self, ended: Ended, view: Snapshot, now: Instant) -> bool:
         """Whether nothing as late is known of a transaction as what another partition has decided."""
-        _, known = self._at_end.get(ended.txn.token, (0, None))
-        known = known or self._copy.txns.ended(ended.txn.token, view, self._end.time_ms(now))
+        known = self.latest(ended.txn.token, view, now)
         is_later = known is None or ended.commits or ended.txn.attempt > known.txn.attempt
         return is_later and not (known is not None and known.commits)
 

@@ -76,7 +76,8 @@ class Decided(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True):
-    """FINISH: the participant heard what was decided on its prepare record (`epoch`, `seq`), (0, 0) for none."""
+    """FINISH: the participant heard what was decided on its prepare record (`epoch`, `seq`), (0, 0) for none. An abort
+    leaves a tombstone until the log's time `until_ms`, 0: for as long as is usual, -1: none."""
 
     txn: TxnName
     epoch: int
@@ -84,6 +85,12 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
     commits: bool
     effects: list[Effect] = []
     by_operator: bool = False
+    until_ms: int = 0
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether it leaves a tombstone."""
+        return not self.commits and self.until_ms >= 0
 
 
 class Forgotten(msgspec.Struct, frozen=True, array_like=True):

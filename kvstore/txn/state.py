@@ -40,7 +40,7 @@ TOMBSTONE_KEEP_MS = 300_000
 def ended_of(payload: Decided | Finished, time_ms: int) -> Ended:
     """The row of a decision, or the tombstone of an abort, that was logged at `time_ms`."""
     if isinstance(payload, Finished):
-        return Ended(payload.txn, False, False, time_ms + TOMBSTONE_KEEP_MS)
+        return Ended(payload.txn, False, False, payload.until_ms or time_ms + TOMBSTONE_KEEP_MS)
     until_ms = 0 if payload.prepares else time_ms + (SINGLE_KEEP_MS if payload.commits else KEEP_MS)
     return Ended(
         payload.txn,
@@ -52,6 +52,16 @@ def ended_of(payload: Decided | Finished, time_ms: int) -> Ended:
         payload.code,
         payload.detail,
     )
+
+
+def tombstone_until(txn: TxnName, known: Ended | None, time_ms: int) -> int:
+    """`Finished.until_ms` of an abort, where that is `known` under the token: of transactions that were decided here,
+    or came with their keys, more is remembered than of one that this partition only took part in."""
+    if known is None:
+        return 0
+    if known.commits or known.txn.attempt > txn.attempt:
+        return -1
+    return max(known.until_ms, time_ms + TOMBSTONE_KEEP_MS)
 
 
 def txn_rows(prefix: bytes, view: Snapshot, time_ms: int) -> Iterator[tuple[bytes, bytes]]:
@@ -153,7 +163,7 @@ class TxnState:
             prepared = self.prepared.pop(finished.txn, None)
             for key in () if prepared is None else prepared.written:
                 self._unblocked.append((key, finished.txn))
-        if not finished.commits:
+        if finished.is_remembered:
             self._end(batch, ended_of(finished, time_ms), cursor)
 
     def _forget(self, batch: Batch, token: bytes, until_ms: int, cursor: bytes | None) -> None:

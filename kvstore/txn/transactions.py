@@ -65,8 +65,8 @@ class Transactions:
 
     def __init__(self, copy: Copy, end: LeaderEnd, shared: NodeLeaders, now: Instant) -> None:
         self.locks: Locks = Locks()
-        self.participant = Participant(copy, end, self.locks, now)
         self.primary = Primary(copy, end, shared, now)
+        self.participant = Participant(copy, end, self.locks, self.primary.latest, now)
         self._copy = copy
         self._end = end
         self._reading: list[ReadWaiter] = []

@@ -103,9 +103,10 @@ def _stale_over_switch() -> AbstractContextManager[object]:
     original_read = StaleReads.read
 
     def read(self: StaleReads, ticket: object, asked: Any, copy: Any, *args: Any) -> Any:
-        entry: Entry = copy.entry
-        self._layout = max(self._layout, entry.layout)
-        return original_read(self, ticket, msgspec.structs.replace(asked, layout=entry.layout), copy, *args)
+        entry: Entry | None = copy.entry
+        layout = asked.layout if entry is None else entry.layout
+        self._layout = max(self._layout, layout)
+        return original_read(self, ticket, msgspec.structs.replace(asked, layout=layout), copy, *args)
 
     stack = ExitStack()
     stack.enter_context(patch.object(StaleReads, "learn", learn))

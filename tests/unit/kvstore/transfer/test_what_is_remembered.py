@@ -14,7 +14,9 @@ from kvstore.replication.answers import LATER
 from kvstore.replication.outcomes import carried_token, encode_token
 from kvstore.storage.records import Record, RecordType, decode_value
 from kvstore.transfer.pieces import read_changes, read_copy
-from kvstore.txn.records import ENDED, UNDONE, Ended
+from kvstore.txn.log_end import HAS_ENDED
+from kvstore.txn.records import ENDED, UNDONE, Ended, Finished, payload_of
+from kvstore.txn.state import KEEP_MS, ended_of
 
 CLIENTS = named("c", primary=SOURCE, is_clients=True)
 AFTERWARDS = msgspec.structs.replace(CLIENTS, primary=TARGET)
@@ -71,6 +73,32 @@ def test_what_is_prepared_under_the_former_primary_is_not_ended_for_the_sake_of_
     _, row = story.leader(TARGET).overlay.committed[b"b"]
     assert row is not None
     assert decode_value(row).value == b"new"
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_the_end_of_a_part_keeps_what_is_known_of_the_transaction_by_its_decision(
+    story: Carrying, is_committed: bool
+) -> None:
+    """A partition that decided it before may take part in another attempt, whose abort is remembered for a shorter
+    time."""
+    primary, time_ms = story.leader(TARGET).txns.primary, story.now.wall_ms
+    other = named("c", attempt=2, primary=9, is_clients=True)
+    if not is_committed:
+        primary.take_carried(99, Ended(CLIENTS, False, False, time_ms + KEEP_MS))
+    assert prepare(story.n2, "other", other, part(put(b"b")), pid=TARGET) is LATER
+    story.settle()
+    if is_committed:
+        primary.take_carried(0, Ended(CLIENTS, True, True, time_ms + KEEP_MS))
+    vote = story.n2.replies["other"].vote
+    story.n2.call("f", FinishTxn(TARGET, story.entries[TARGET].ver, other, vote.epoch, vote.seq, False, False))
+    held = story.of(TARGET).copy.log.held_after(0)
+    queued = [record for _, record, _ in (*(one for row in held for one in row.changes), *story.leader(TARGET)._queue)]
+    finished = payload_of(next(one for one in reversed(queued) if one.type == RecordType.FINISH))
+    assert isinstance(finished, Finished)
+    assert finished.until_ms == (-1 if is_committed else time_ms + KEEP_MS)
+    assert ended_of(finished, 7).until_ms == finished.until_ms
+    again = prepare(story.n2, "again", msgspec.structs.replace(other, attempt=3), part(put(b"b")), pid=TARGET)
+    assert (again is HAS_ENDED) is is_committed
 
 
 def token_row(time_ms: int, pid: int = SOURCE) -> bytes:

@@ -79,7 +79,7 @@ def test_when_one_who_waited_goes_on(story: Story, n1: StoryNode) -> None:
     transact(n1, "damaged", again, part(put(b"k")))
     n1.put("behind", b"k")
     damage(n1, ENDED)
-    n1.leader.txns.participant.force("force", TXN, False, False, story.now)
+    n1.leader.txns.participant.force("force", TXN, False, False, n1.engine.snapshot(), story.now)
     assert vote
     n1.retry()
     assert n1.partition.is_quarantined

@@ -158,7 +158,8 @@ def test_a_commit_leaves_nothing_to_be_kept(story: Story, n1: StoryNode) -> None
 
 def test_an_answer_about_another_record_ends_nothing(story: Story, n1: StoryNode) -> None:
     vote = prepared(story, n1, TXN, part(put(b"k")))
-    n1.leader.txns.participant.resolve(Resolved(TXN, PID, vote.epoch, vote.seq - 1, True, True), story.now)
+    outcome = Resolved(TXN, PID, vote.epoch, vote.seq - 1, True, True)
+    n1.leader.txns.participant.resolve(outcome, n1.engine.snapshot(), story.now)
     assert not n1.leader.txns.participant.held[TXN].finish_seq
 
 
