@@ -135,7 +135,7 @@ def test_a_line_that_the_scan_wrote_is_taken_as_it_is() -> None:
         (b'{"key":"a","value":"1","content_type":"a\\nb"}', "Content-Type"),
         (b'{"key":"a","value":"1","if_match":"*"}', "if_match"),
         (b'{"key":"a","value":1}', "$.value"),
-        (b'{"key":"\xff","value":"1"}', "utf-8"),
+        (b'{"key":"\xff","value":"1"}', "UTF-8"),
         (b'{"key":"\\ud800x","value":"1"}', ""),
         (b"[" * 100_000, ""),
     ],
@@ -145,7 +145,7 @@ def test_a_bad_line_says_what_is_wrong(line: bytes, named: str) -> None:
     assert [number for number, _ in found] == [1]
     assert bad is not None
     assert bad.startswith("2: ")
-    assert named in bad
+    assert named.lower() in bad.lower()
 
 
 @pytest.mark.parametrize(
