@@ -256,7 +256,7 @@ class Leader(Gate):
             if position[:1] == TOKEN:
                 self.outcomes.take_carried(seq, position[1:], row)
             else:
-                self.txns.primary.take_carried(seq, decode_row(row, Ended))
+                self.txns.primary.take_remembered(seq, decode_row(row, Ended))
         if carried.progress is not None:
             self.progress = carried.progress
 

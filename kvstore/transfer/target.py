@@ -13,7 +13,7 @@ from kvstore.instant import Instant
 from kvstore.map_values import Transfer
 from kvstore.messages import KeysPiece, PullKeys
 from kvstore.replication.copy import Copy
-from kvstore.replication.copy_rows import decode_row
+from kvstore.replication.copy_rows import decode_row, encode_row
 from kvstore.replication.leader import Leader
 from kvstore.replication.log import replaced
 from kvstore.replication.outcomes import DATA_POSITION, TOKEN
@@ -113,8 +113,10 @@ class Target:
             elif position[:1] == TOKEN:
                 if leader.outcomes.lacks(position[1:], row, view):
                     remembered.append((position, row))
-            elif leader.txns.primary.lacks(decode_row(row, Ended), view, now):
-                remembered.append((position, row))
+            else:
+                ended = leader.txns.primary.news(decode_row(row, Ended), view, now)
+                if ended is not None:
+                    remembered.append((position, encode_row(ended)))
         return effects, remembered
 
     # ---- deleting -----------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from kvstore.storage.engine import Snapshot
 from kvstore.txn.evaluate import TOO_MUCH, VALUES_BYTES_MAX, Evaluation, keys_of, reads_much, writes_of
 from kvstore.txn.log_end import LogEnd
 from kvstore.txn.records import Decided, Ended, Forgotten
-from kvstore.txn.state import ended_of
+from kvstore.txn.state import ended_of, joined, single_until
 
 UNDONE_ASK_AFTER_MS = 10_000
 UNDONE_ASK_AGAIN_MS = 5000
@@ -66,8 +66,9 @@ class Primary:
         if not ended.until_ms:
             self._undone[token] = now.mono_ms, ended
 
-    def take_carried(self, seq: int, ended: Ended) -> None:
-        """The record `seq`, which joined the log's end, brings what another partition has decided."""
+    def take_remembered(self, seq: int, ended: Ended) -> None:
+        """The record `seq`, which joined the log's end, brings what another partition has decided, or leaves a
+        tombstone."""
         self._at_end[ended.txn.token] = seq, ended
         self._unapplied.append((seq, ended.txn.token))
 
@@ -76,11 +77,11 @@ class Primary:
         _, known = self._at_end.get(token, (0, None))
         return known or self._copy.txns.ended(token, view, self._end.time_ms(now))
 
-    def lacks(self, ended: Ended, view: Snapshot, now: Instant) -> bool:
-        """Whether nothing as late is known of a transaction as what another partition has decided."""
+    def news(self, ended: Ended, view: Snapshot, now: Instant) -> Ended | None:
+        """What is to be remembered of a transaction as another partition remembers that; None where it is known."""
         known = self.latest(ended.txn.token, view, now)
-        is_later = known is None or ended.commits or ended.txn.attempt > known.txn.attempt
-        return is_later and not (known is not None and known.commits)
+        both = ended if known is None else joined(known, ended)
+        return None if both == known else both
 
     def take_forgotten(self, forgotten: Forgotten) -> None:
         """A forget record joined the log's end."""
@@ -161,7 +162,8 @@ class Primary:
         if refusal is not None:
             return refusal
         prepares = [(vote.pid, vote.epoch, vote.seq) for vote in asked.votes]
-        end.propose_txn(Decided(asked.txn, True, then, effects, prepares, results), now)
+        until_ms = 0 if prepares else single_until(self.latest(asked.txn.token, view, now), end.time_ms(now))
+        end.propose_txn(Decided(asked.txn, True, then, effects, prepares, results, until_ms=until_ms), now)
         return end.answer_at(seq, ticket, Transacted(asked.txn, True, then, True, branch.results))
 
     @staticmethod

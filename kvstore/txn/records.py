@@ -63,7 +63,8 @@ class Prepared(msgspec.Struct, frozen=True, array_like=True):
 
 class Decided(msgspec.Struct, frozen=True, array_like=True):
     """DECIDE: the primary's decision, with its own part in `effects`. `prepares` lists the (partition, epoch, seq) of
-    the records that a commit rests on; `code` and `detail` say why it was aborted."""
+    the records that a commit rests on; `code` and `detail` say why it was aborted. A commit that rests on none counts
+    until the log's time `until_ms`, 0: for as long as is usual."""
 
     txn: TxnName
     commits: bool
@@ -73,6 +74,7 @@ class Decided(msgspec.Struct, frozen=True, array_like=True):
     results: list[TxnResult] = []
     code: str = ""
     detail: str = ""
+    until_ms: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True):

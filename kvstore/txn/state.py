@@ -41,12 +41,12 @@ def ended_of(payload: Decided | Finished, time_ms: int) -> Ended:
     """The row of a decision, or the tombstone of an abort, that was logged at `time_ms`."""
     if isinstance(payload, Finished):
         return Ended(payload.txn, False, False, payload.until_ms or time_ms + TOMBSTONE_KEEP_MS)
-    until_ms = 0 if payload.prepares else time_ms + (SINGLE_KEEP_MS if payload.commits else KEEP_MS)
+    kept_ms = payload.until_ms or time_ms + (SINGLE_KEEP_MS if payload.commits else KEEP_MS)
     return Ended(
         payload.txn,
         payload.commits,
         payload.then,
-        until_ms,
+        0 if payload.prepares else kept_ms,
         payload.prepares,
         payload.results,
         payload.code,
@@ -62,6 +62,21 @@ def tombstone_until(txn: TxnName, known: Ended | None, time_ms: int) -> int:
     if known.commits or known.txn.attempt > txn.attempt:
         return -1
     return max(known.until_ms, time_ms + TOMBSTONE_KEEP_MS)
+
+
+def single_until(known: Ended | None, time_ms: int) -> int:
+    """`Decided.until_ms` of a commit in one partition, where that is `known` under the token."""
+    return 0 if known is None else max(known.until_ms, time_ms + SINGLE_KEEP_MS)
+
+
+def joined(known: Ended, other: Ended) -> Ended:
+    """What is to be remembered of what is `known` under a token and an `other` partition's row: a commit, or else the
+    later attempt, for as long as either counts."""
+    is_newer = other.commits or other.txn.attempt > known.txn.attempt
+    if known.until_ms == 0 or (known.commits and known.until_ms >= other.until_ms):
+        return known
+    stays = other if is_newer and not known.commits else known
+    return msgspec.structs.replace(stays, until_ms=max(known.until_ms, other.until_ms))
 
 
 def txn_rows(prefix: bytes, view: Snapshot, time_ms: int) -> Iterator[tuple[bytes, bytes]]:

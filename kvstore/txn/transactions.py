@@ -27,6 +27,7 @@ from kvstore.txn.participant import Participant
 from kvstore.txn.primary import Primary
 from kvstore.txn.records import Decided, Finished, Forgotten, Payload, Prepared, effects_of
 from kvstore.txn.records import Effect as KeyEffect
+from kvstore.txn.state import ended_of
 
 KEY_WAIT_MS = 100
 ASK_WHEN_LEFT_MS = 50
@@ -83,6 +84,8 @@ class Transactions:
             self.primary.take_decided(payload, seq, now, time_ms)
         elif isinstance(payload, Finished):
             self.participant.take_finished(payload, seq)
+            if payload.is_remembered:
+                self.primary.take_remembered(seq, ended_of(payload, time_ms))
         elif isinstance(payload, Forgotten):
             self.primary.take_forgotten(payload)
 

@@ -55,7 +55,7 @@ def _tokens_not_carried() -> AbstractContextManager[object]:
 
 def _decisions_not_carried() -> AbstractContextManager[object]:
     """Keys go without what is remembered of transactions."""
-    return patch.object(Primary, "lacks", lambda *_: False)
+    return patch.object(Primary, "news", lambda *_: None)
 
 
 def _handed_over_serves() -> AbstractContextManager[object]:

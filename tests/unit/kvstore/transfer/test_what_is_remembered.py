@@ -9,7 +9,7 @@ import pytest
 from unit.kvstore.transfer.carrying import SOURCE, TARGET, TOKEN, Carrying
 from unit.kvstore.txn.coordinating import elsewhere, named, part, prepare, put, transact
 
-from kvstore.messages import SCOPE_BYTES, FinishTxn, Transacted, Written
+from kvstore.messages import SCOPE_BYTES, AbortTxn, FinishTxn, Transacted, Written
 from kvstore.replication.answers import LATER
 from kvstore.replication.outcomes import carried_token, encode_token
 from kvstore.storage.records import Record, RecordType, decode_value
@@ -84,11 +84,11 @@ def test_the_end_of_a_part_keeps_what_is_known_of_the_transaction_by_its_decisio
     primary, time_ms = story.leader(TARGET).txns.primary, story.now.wall_ms
     other = named("c", attempt=2, primary=9, is_clients=True)
     if not is_committed:
-        primary.take_carried(99, Ended(CLIENTS, False, False, time_ms + KEEP_MS))
+        primary.take_remembered(99, Ended(CLIENTS, False, False, time_ms + KEEP_MS))
     assert prepare(story.n2, "other", other, part(put(b"b")), pid=TARGET) is LATER
     story.settle()
     if is_committed:
-        primary.take_carried(0, Ended(CLIENTS, True, True, time_ms + KEEP_MS))
+        primary.take_remembered(0, Ended(CLIENTS, True, True, time_ms + KEEP_MS))
     vote = story.n2.replies["other"].vote
     story.n2.call("f", FinishTxn(TARGET, story.entries[TARGET].ver, other, vote.epoch, vote.seq, False, False))
     held = story.of(TARGET).copy.log.held_after(0)
@@ -118,26 +118,60 @@ def test_of_two_outcomes_under_one_token_the_newer_counts(story: Carrying, later
 
 
 @pytest.mark.parametrize(
-    ("known", "other", "is_news"),
+    ("known", "other", "both"),
     [
-        ((True, 1), (True, 1), False),
-        ((True, 1), (False, 2), False),
-        ((False, 1), (False, 1), False),
-        ((False, 1), (False, 2), True),
-        ((False, 3), (True, 1), True),
+        ((True, 1, 1000), (True, 1, 1000), None),
+        ((True, 1, 1000), (False, 2, 900), None),
+        ((True, 1, 1000), (False, 2, 2000), (True, 1, 2000)),
+        ((True, 1, 0), (True, 1, 1000), None),
+        ((False, 1, 1000), (False, 1, 1000), None),
+        ((False, 1, 1000), (False, 2, 2000), (False, 2, 2000)),
+        ((False, 1, 1000), (False, 2, 900), (False, 2, 1000)),
+        ((False, 2, 900), (False, 1, 1000), (False, 2, 1000)),
+        ((False, 3, 1000), (True, 1, 900), (True, 1, 1000)),
     ],
 )
-def test_of_two_decisions_a_commit_counts_or_else_the_later_attempt(
-    story: Carrying, known: tuple[bool, int], other: tuple[bool, int], is_news: bool
+def test_of_two_decisions_a_commit_counts_or_else_the_later_attempt_for_as_long_as_either_does(
+    story: Carrying, known: tuple[bool, int, int], other: tuple[bool, int, int], both: tuple[bool, int, int] | None
 ) -> None:
     primary, view = story.leader(TARGET).txns.primary, story.n2.engine.snapshot()
 
-    def ended(commits: bool, attempt: int) -> Ended:
-        return Ended(msgspec.structs.replace(CLIENTS, attempt=attempt), commits, True, story.now.wall_ms + 1000)
+    def ended(commits: bool, attempt: int, for_ms: int) -> Ended:
+        name = msgspec.structs.replace(CLIENTS, attempt=attempt)
+        return Ended(name, commits, True, for_ms and story.now.wall_ms + for_ms)
 
-    assert primary.lacks(ended(*other), view, story.now)
-    primary.take_carried(99, ended(*known))
-    assert primary.lacks(ended(*other), view, story.now) is is_news
+    assert primary.news(ended(*other), view, story.now) == ended(*other)
+    primary.take_remembered(99, ended(*known))
+    assert primary.news(ended(*other), view, story.now) == (None if both is None else ended(*both))
+
+
+def test_the_abort_of_a_part_that_comes_with_keys_takes_nothing_from_how_long_a_decision_counts(
+    story: Carrying,
+) -> None:
+    """The primary is given keys by a partition that took part in a later attempt."""
+    story.n2.call("a", AbortTxn(TARGET, story.entries[TARGET].ver, AFTERWARDS))
+    story.settle(apply=True)
+    primary = story.leader(TARGET).txns.primary
+    first = primary.latest(CLIENTS.token, story.n2.engine.snapshot(), story.now)
+    assert first is not None
+    later = msgspec.structs.replace(CLIENTS, attempt=2, primary=9)
+    story.n1.call("f", FinishTxn(SOURCE, story.entries[SOURCE].ver, later, 0, 0, False, False))
+    story.hand_over()
+    known = primary.latest(CLIENTS.token, story.n2.engine.snapshot(), story.now)
+    assert known is not None
+    assert (known.txn, known.until_ms) == (later, first.until_ms)
+
+
+def test_a_commit_of_one_partition_counts_for_as_long_as_the_abort_of_the_attempt_before(story: Carrying) -> None:
+    """What was prepared for that attempt elsewhere is gone: it must not be judged anew."""
+    primary, time_ms = story.leader(SOURCE).txns.primary, story.now.wall_ms
+    primary.take_remembered(0, Ended(CLIENTS, False, False, time_ms + KEEP_MS))
+    again = msgspec.structs.replace(CLIENTS, attempt=2)
+    assert transact(story.n1, "t", again, part(put(b"x1")), pid=SOURCE) is LATER
+    story.settle()
+    known = primary.latest(CLIENTS.token, story.n1.engine.snapshot(), story.now)
+    assert known is not None
+    assert (known.txn, known.commits, known.until_ms) == (again, True, time_ms + KEEP_MS)
 
 
 def test_it_stands_in_the_data_as_in_the_log_in_the_form_in_which_it_is_kept_elsewhere(story: Carrying) -> None:
