@@ -80,11 +80,14 @@ def _worker(settings: GatewaySettings, number: int, listening: socket.socket, co
 
 async def _serve(workers: Sequence[Child], url: str) -> None:
     """Say when all workers serve; ends only by raising."""
-    for worker, address in zip(workers, await asyncio.gather(*(one.ready() for one in workers)), strict=True):
-        if not address:
-            raise ChildFailed(worker.name, 0)
+    await asyncio.gather(*(_until_ready(worker) for worker in workers))
     say_ready(url)
     await asyncio.get_running_loop().create_future()
+
+
+async def _until_ready(worker: Child) -> None:
+    if not await worker.ready():
+        raise ChildFailed(worker.name, 0)
 
 
 async def _stop(workers: Sequence[Child], sockets: Sequence[socket.socket]) -> None:
