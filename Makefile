@@ -27,11 +27,11 @@ endif
 BIN := .venv/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
-PYTEST := $(PY) -m pytest -n 2 --dist worksteal
+PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 FAST := tests/unit tests/contract tests/architecture tests/simulation
 SOURCES := kvstore cluster tests loadtest examples
 
-.PHONY: help up test check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine isolation geo rising tenant bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale advice bench-micro ratio clean
+.PHONY: help up test some-seeds some-seeds-of-controls some-requests check lint schema sim planted crash kill-all probe soak power-loss first-write stopped retried grow-shrink kill-moves kill-coordinator state-machine isolation geo rising tenant bench-recovery compose-test bench bench-import bench-handoff ycsb bench-scan bench-txn export-import scale advice bench-micro ratio clean
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=, WORKERS=)'
@@ -83,8 +83,15 @@ up: .venv/run.stamp
 
 test: lint
 	$(PYTEST) $(FAST) tests/integration
+	@$(MAKE) --jobs 2 --output-sync some-seeds some-seeds-of-controls some-requests
+
+some-seeds: .venv/dev.stamp
 	$(PY) tests/simulation/run.py --seeds 200 --first 1
+
+some-seeds-of-controls: .venv/dev.stamp
 	$(PY) tests/simulation/run.py --seeds 100 --first 1 --controls
+
+some-requests: .venv/dev.stamp
 	$(PY) tests/schema/run.py --examples 20 --fixed
 
 check: lint

@@ -20,7 +20,7 @@ from probe.up import kvstore
 
 Start = Callable[..., Cluster]
 
-PARTITIONS = 12
+PARTITIONS = 8
 KEYS = {f"k{number}": b"value %d" % number for number in range(200)}
 JSON = {"Content-Type": "application/json"}
 

@@ -145,11 +145,13 @@ def test_the_next_window_is_used_where_the_first_has_no_room() -> None:
 
 def test_a_window_is_wanted_before_the_last_one_ends() -> None:
     assert IdMaker(5).wanted(7) == DrawIdWindow(5, 7, is_first=True)
-    maker = held(IdWindow(5, 0, WINDOW_MS))
+    maker = held(IdWindow(5, WINDOW_MS - RENEW_MS, WINDOW_MS))
     assert maker.wanted(WINDOW_MS - RENEW_MS) is None
     assert maker.wanted(WINDOW_MS - RENEW_MS + 1) == DrawIdWindow(5, WINDOW_MS)
     assert maker.wanted(WINDOW_MS + 9) == DrawIdWindow(5, WINDOW_MS + 9)
-    maker.draw((WINDOW_MS - RENEW_MS + 1) << 12, 0)
+    maker.draw((1 << 12) - 1, 0)
+    assert maker.wanted(0) is None
+    maker.draw(1, 0)
     assert maker.wanted(0) == DrawIdWindow(5, WINDOW_MS)
     maker.take(IdWindow(5, WINDOW_MS, 2 * WINDOW_MS))
     assert maker.wanted(WINDOW_MS) is None
