@@ -7,6 +7,7 @@ Leaves to others: the data directory.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -26,8 +27,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def running_cluster(data: Path, nodes: int = 3, workers: int | None = None) -> Iterator[Running]:
-    """Run `kvstore up` on `data`, with so many gateway processes or its own number of them.
+def running_cluster(
+    data: Path, nodes: int = 3, workers: int | None = None, partitions: int | None = None
+) -> Iterator[Running]:
+    """Run `kvstore up` on `data`, with so many gateway processes and partitions or its own number of them.
 
     Raises:
         OperatorError: it does not start.
@@ -35,7 +38,8 @@ def running_cluster(data: Path, nodes: int = 3, workers: int | None = None) -> I
     command = [sys.executable, "-m", "cluster.cli.main", "up", "--nodes", str(nodes)]
     command += ["--data", str(data), "--listen", "127.0.0.1:0"]
     command += [] if workers is None else ["--workers", str(workers)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    given = {} if partitions is None else {"KVSTORE_PARTITIONS": str(partitions)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | given)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -48,7 +52,7 @@ def running_cluster(data: Path, nodes: int = 3, workers: int | None = None) -> I
 
 
 @contextlib.contextmanager
-def cluster(data: Path, nodes: int = 3) -> Iterator[str]:
+def cluster(data: Path, nodes: int = 3, partitions: int | None = None) -> Iterator[str]:
     """The gateway's address of such a cluster; raises OperatorError as `running_cluster`."""
-    with running_cluster(data, nodes) as running:
+    with running_cluster(data, nodes, partitions=partitions) as running:
         yield running.url

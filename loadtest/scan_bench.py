@@ -32,6 +32,7 @@ from kvstore.errors import KvError, OperatorError
 VALUE = "v" * 100
 PIECE_RECORDS = 1000
 PAGE_KEYS = 100
+PARTITIONS = 64
 READ_BYTES = 256 * 1024
 GETS_PER_S = 500
 GETS_S = 6
@@ -139,10 +140,11 @@ def main() -> int:
     if not is_installed():
         print("scan_bench: wrk is missing: apt-get install wrk", file=sys.stderr)
         return 1
-    print(f"{options.records} records with values of {len(VALUE)} bytes over 64 partitions, {os.cpu_count()} cores")
+    records = f"{options.records} records with values of {len(VALUE)} bytes"
+    print(f"{records} over {PARTITIONS} partitions, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="kvstore-bench-") as data, MemoryWatch() as memory:
         try:
-            with cluster(Path(data)) as url, SyncClient(url, timeout_s=60) as client:
+            with cluster(Path(data), partitions=PARTITIONS) as url, SyncClient(url, timeout_s=60) as client:
                 client.import_(records_of(options.records))
                 print(f"page: {PAGE_KEYS} keys, one connection; GETs: {GETS_PER_S}/s, alone and beside full scans")
                 print(" stream/s     count/s  GET p50 page p50  ratio page p99  GET p99   beside  ratio  load avg")

@@ -31,6 +31,8 @@ POLL_S = 0.1
 PATIENCE_S = 30.0
 WORKERS_MAX = 8
 CPUS_PER_WORKER = 4
+PARTITIONS_PER_NODE = 4
+PARTITIONS_MIN = 12
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -76,6 +78,7 @@ def up(
         _check_nodes(data, nodes)
         # An address to advertise is one process's own; the children of this one have several.
         os.environ.pop("KVSTORE_ADVERTISE", None)
+        os.environ.setdefault("KVSTORE_PARTITIONS", str(default_partitions(nodes)))
         return asyncio.run(_run(_Plan(nodes, workers or default_workers(_cpus()), data, listen, insecure_bind)))
 
 
@@ -86,6 +89,15 @@ def default_workers(cpus: int) -> int:
     makes a process more, for control. So each stands for four CPUs, and with less than eight there is only one.
     """
     return max(1, min(WORKERS_MAX, cpus // CPUS_PER_WORKER))
+
+
+def default_partitions(nodes: int) -> int:
+    """How many partitions the keyspace `default` gets when it is made by so many nodes on one machine.
+
+    What is written at one time to a partition is one row of its log, and a row costs more than a write: the fewer there
+    are the faster are writes. There is one machine to be spread over, and as many nodes as its CPUs keep busy.
+    """
+    return max(PARTITIONS_MIN, nodes * PARTITIONS_PER_NODE)
 
 
 def _cpus() -> int:

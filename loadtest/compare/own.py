@@ -9,6 +9,7 @@ from pathlib import Path
 
 from own_cluster import running_cluster
 
+from cluster.cli.up import default_partitions
 from compare.system import Program, Promise, Running
 from compare.wire import address_of, request
 from kvstore.client import Get, Put
@@ -37,7 +38,8 @@ class Own:
     @property
     def setup(self) -> str:
         workers = "" if self.workers is None else f" --workers {self.workers}"
-        return f"`kvstore up --nodes {NODES}{workers}`: one address for clients, {NODES} nodes, two copies"
+        held = f"{NODES} nodes, {default_partitions(NODES)} partitions, two copies of each"
+        return f"`kvstore up --nodes {NODES}{workers}`: one address for clients, {held}"
 
     @contextlib.contextmanager
     def run(self, data: Path) -> Iterator[Running]:

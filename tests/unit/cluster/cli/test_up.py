@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.cli.up import default_workers
+from cluster.cli.up import default_partitions, default_workers
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,8 @@ from cluster.cli.up import default_workers
 )
 def test_a_gateway_has_a_worker_for_every_four_cpus_within_bounds(cpus: int, workers: int) -> None:
     assert default_workers(cpus) == workers
+
+
+@pytest.mark.parametrize(("nodes", "partitions"), [(1, 12), (2, 12), (3, 12), (4, 16), (64, 256)])
+def test_each_node_has_four_partitions_to_lead_and_there_are_twelve_at_least(nodes: int, partitions: int) -> None:
+    assert default_partitions(nodes) == partitions
