@@ -1,12 +1,15 @@
 """Answers: what a handler decided to say, and the bytes that say it.
 
-Guarantees: one block of bytes per answer, with `Date`, `X-Request-Id`, the right length (none for 204 and 304) and the
-right connection header for the client's version; HEAD has the headers of GET and no body. Leaves to others: when to
-close, and the writing itself (`http_protocol`). Header text given to an `Answer` must be clean: no CR, LF or NUL.
+Guarantees: one block of bytes per answer, with `Date`, an `X-Request-Id` of its own, the right length (none for 204 and
+304) and the right connection header for the client's version; HEAD has the headers of GET and no body. Leaves to
+others: when to close, and the writing itself (`http_protocol`). Header text given to an `Answer` must be clean: no CR,
+LF or NUL.
 """
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import time
 from collections.abc import AsyncGenerator
 from email.utils import formatdate
@@ -62,20 +65,36 @@ def json_answer(status: int, body: bytes) -> Answer:
 
 
 class Renderer:
-    """Turns answers into bytes; keeps the text of `Date` for the second it is valid in."""
+    """Turns answers into bytes; keeps what they begin with for the second in which its `Date` is valid.
 
-    __slots__ = ("_date", "_date_s")
+    Attributes:
+        numbers: what comes after `opening`, in hexadecimal, one for each answer.
+    """
+
+    __slots__ = ("_date_and_id", "_date_s", "_opening", "_prefix", "numbers")
 
     def __init__(self) -> None:
+        self.numbers = itertools.count(1)
+        self._prefix = secrets.token_hex(4)
         self._date_s = 0
-        self._date = ""
+        self._date_and_id = ""
+        self._opening = b""
 
-    def render(self, answer: Answer, request_id: str, *, is_head: bool, is_http10: bool, closes: bool) -> bytes:
-        """The whole answer, ready for one write."""
+    def _keep_time(self) -> None:
         now_s = int(time.time())
         if now_s != self._date_s:
             self._date_s = now_s
-            self._date = formatdate(now_s, usegmt=True)
+            self._date_and_id = f"{formatdate(now_s, usegmt=True)}\r\nX-Request-Id: {self._prefix}-"
+            self._opening = f"{_STATUS_LINES[200]}{self._date_and_id}".encode()
+
+    def opening(self) -> bytes:
+        """How an answer of status 200 begins now, up to the number of its request."""
+        self._keep_time()
+        return self._opening
+
+    def render(self, answer: Answer, *, is_head: bool, is_http10: bool, closes: bool) -> bytes:
+        """The whole answer, ready for one write."""
+        self._keep_time()
         status, body = answer.status, answer.body
         if isinstance(answer, StreamedAnswer):
             length = "" if is_http10 else "Transfer-Encoding: chunked\r\n"
@@ -84,7 +103,7 @@ class Renderer:
             length = "" if status in _BODILESS else f"Content-Length: {len(body)}\r\n"
         connection = "Connection: close\r\n" if closes else "Connection: keep-alive\r\n" if is_http10 else ""
         head = (
-            f"{_STATUS_LINES[status]}{self._date}\r\nX-Request-Id: {request_id}\r\n"
+            f"{_STATUS_LINES[status]}{self._date_and_id}{next(self.numbers):x}\r\n"
             f"{answer.headers}{length}{connection}\r\n"
         ).encode("latin-1")
         return head if is_head or not body else head + body

@@ -130,7 +130,7 @@ async def serve(
         if ids is None:
             ids = own_ids = ids_of(control, incarnation, settings.request_timeout_s)
             stack.push_async_callback(own_ids.close)
-        lane = FastLane(dispatcher, router, max_value_bytes=settings.max_value_bytes)
+        lane = FastLane(dispatcher, router, metrics.observe_all, max_value_bytes=settings.max_value_bytes)
         routes = _routes(settings, dispatcher, router, transactions, control, ids, metrics, scrape)
         server = HttpServer(routes.handle, settings, metrics.observe, lane)
         metrics.add_gauge("kvstore_gateway_connections", "Open client connections.", lambda: server.connections_count)

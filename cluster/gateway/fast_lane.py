@@ -12,20 +12,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from cluster.gateway.answer import Answer
+from cluster.gateway.answer import Answer, Renderer
 from cluster.gateway.dispatch import READ_ATTEMPT_S, WRITE_ATTEMPT_S, Dispatcher
 from cluster.gateway.fast_requests import FastRequest
 from cluster.gateway.flight import NO_LANE, Flight, write_of
-from cluster.gateway.key_answers import deleted_answer, found_answer, found_lines, stored_answer, write_answer
+from cluster.gateway.key_answers import (
+    NOTHING_FOUND,
+    deleted_answer,
+    found_answer,
+    found_lines,
+    plain_answer,
+    stored_answer,
+    write_answer,
+)
 from cluster.gateway.numbers import Lane
 from cluster.gateway.operations import Change, Found, Stored
-from cluster.gateway.problem import problem
 from cluster.gateway.router import Router
 from cluster.gateway.tokens import with_token
-from kvstore.errors import KeyNotFound, KvError
+from cluster.partitioning import UnknownTenant
+from kvstore.errors import KvError
 from kvstore.map_values import Entry
 from kvstore.messages import Body, Fault, Read, ReadOne, ReadResult, Write, WriteOne, WriteResult
 from kvstore.rpc.connection import NotSent, RpcError
@@ -44,6 +53,10 @@ class Caller(Protocol):
 
     def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
         """This is the answer, which tells of `error` if there is one."""
+
+    def answer_plainly(self, data: bytes, now_s: float) -> float | None:
+        """These bytes are the answer to a GET, for a client that goes on; returns how long that took, None where they
+        cannot be, and nothing was sent."""
 
     def take_long_way(self) -> None:
         """Nothing was done for the request: have it answered as any other."""
@@ -77,14 +90,28 @@ class _Writes:
 class FastLane:
     """Args:
     dispatcher: whose links, numbers and further attempts are used.
-    reads_per_call: so many reads fit into one answer, whatever their values.
+    observe: told of reads that were answered together: operation, outcome, seconds of each.
     """
 
-    def __init__(self, dispatcher: Dispatcher, router: Router, *, max_value_bytes: int) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        router: Router,
+        observe: Callable[[str, str, Sequence[float]], None],
+        *,
+        max_value_bytes: int,
+    ) -> None:
+        self.renderer = Renderer()
+        self._observe = observe
         self._dispatcher = dispatcher
         self._links = dispatcher.links
         self._router = router
+        # What was asked of the router since the map is this one: of each partition the entry's version, and its leader.
+        self._map = router.map
+        self._locate = router.locator(KEYSPACE)
+        self._leaders: dict[int, tuple[int, str]] = {}
         self._max_value_bytes = max_value_bytes
+        self._reads_per_call = dispatcher.reads_per_call
         self._loop = asyncio.get_running_loop()
         self._reads: dict[str, _Reads] = {}
         self._writes: dict[str, _Writes] = {}
@@ -97,21 +124,23 @@ class FastLane:
 
     def begin(self, caller: Caller, request: FastRequest) -> bool:
         """Begin to answer; False where the request has to go the long way."""
+        if request.method == "GET" or request.method == "HEAD":
+            return self.read(caller, request.key)
         value = request.value
         if value is not None and (len(value) > self._max_value_bytes or self._has_rules()):
             return False
-        try:
-            entry = self._router.route(KEYSPACE, request.key)
-        except KvError:
+        entry = self._route(request.key)
+        if entry is None or entry.leader is None:
             return False
-        if entry.leader is None:
-            return False
-        if request.method == "GET" or request.method == "HEAD":
-            self._read(caller, entry, entry.leader.node, request.key)
-        else:
-            self._write(caller, entry, entry.leader.node, request)
+        self._write(caller, entry, entry.leader.node, request)
         self._send_soon()
         return True
+
+    def _route(self, key: bytes) -> Entry | None:
+        try:
+            return self._router.route(KEYSPACE, key)
+        except KvError:
+            return None
 
     def _has_rules(self) -> bool:
         """Whether values are asked for what only the long way sees to."""
@@ -146,14 +175,37 @@ class FastLane:
 
     # ---- reads --------------------------------------------------------------------------------------------------
 
-    def _read(self, caller: Caller, entry: Entry, node: str, key: bytes) -> None:
+    def read(self, caller: Caller, key: bytes) -> bool:
+        """Begin to answer a GET or HEAD; False where it has to go the long way."""
+        if self._map is not self._router.map:
+            self._map, self._locate, self._leaders = self._router.map, self._router.locator(KEYSPACE), {}
+        if self._locate is None:
+            return False
+        try:
+            pid = self._locate(key)
+        except UnknownTenant:
+            return False
+        known = self._leaders.get(pid) or self._leader_of(key)
+        if known is None:
+            return False
+        ver, node = known
         group = self._reads.get(node)
         if group is None:
             group = self._reads[node] = _Reads()
-        group.reads.append(ReadOne(entry.pid, entry.ver, key))
+        group.reads.append(ReadOne(pid, ver, key))
         group.callers.append(caller)
-        if len(group.reads) >= self._dispatcher.reads_per_call:
+        if len(group.reads) >= self._reads_per_call:
             self._send_reads(node, self._reads.pop(node))
+        if not self._is_due:
+            self._send_soon()
+        return True
+
+    def _leader_of(self, key: bytes) -> tuple[int, str] | None:
+        entry = self._route(key)
+        if entry is None or entry.leader is None:
+            return None
+        known = self._leaders[entry.pid] = entry.ver, entry.leader.node
+        return known
 
     def _send_reads(self, node: str, group: _Reads) -> None:
         try:
@@ -177,15 +229,28 @@ class FastLane:
             for caller in callers:
                 caller.take_long_way()
             return
+        opening, numbers, now_s = self.renderer.opening(), self.renderer.numbers, self._loop.time()
+        seconds: list[float] = []
         for caller, read, row in zip(callers, group.reads, answer.results, strict=True):
-            if row is None:
-                caller.answer_fast(problem(KeyNotFound("nothing is stored under this key")))
-                continue
-            found = None if isinstance(row, Fault) else _found(read.pid, row, answer.now_ms)
-            if found is None:
-                caller.take_long_way()
+            if isinstance(row, bytes):
+                data = plain_answer(opening, next(numbers), read.pid, row)
+                took_s = None if data is None else caller.answer_plainly(data, now_s)
+                if took_s is None:
+                    self._tell(caller, _found(read.pid, row, answer.now_ms))
+                else:
+                    seconds.append(took_s)
+            elif row is None:
+                caller.answer_fast(NOTHING_FOUND)
             else:
-                caller.answer_fast(found_answer(found, found_lines(found)))
+                caller.take_long_way()
+        if seconds:
+            self._observe("get", "ok", seconds)
+
+    def _tell(self, caller: Caller, found: Found | None) -> None:
+        if found is None:
+            caller.take_long_way()
+        else:
+            caller.answer_fast(found_answer(found, found_lines(found)))
 
     def _answer_of(self, node: str, future: asyncio.Future[Body]) -> Body | RpcError:
         try:

@@ -12,25 +12,41 @@ import asyncio
 
 from cluster.gateway.answer import Answer
 from cluster.gateway.fast_lane import FastLane
-from cluster.gateway.fast_requests import FastRequest, recognise
+from cluster.gateway.fast_requests import key_before, recognise, rest_of
 from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_protocol import READ_BUFFER_BYTES, Host, HttpProtocol
 from kvstore.errors import KvError, Overloaded
 
 HEAD_END = b"\r\n\r\n"
+# An enumeration's members take longer to look up.
+IDLE, HANDLER = Phase.IDLE, Phase.HANDLER
 _OPERATIONS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete"}
 
 
 class FastProtocol(HttpProtocol):
     """Args: lane: of this process."""
 
-    __slots__ = ("_arrived", "_data", "_done", "_has_ended", "_held_bytes", "_is_between", "_lane", "_request")
+    __slots__ = (
+        "_arrived",
+        "_data",
+        "_done",
+        "_has_ended",
+        "_held_bytes",
+        "_is_between",
+        "_lane",
+        "_method",
+        "_rest",
+        "_time_s",
+    )
 
     def __init__(self, server: Host, loop: asyncio.AbstractEventLoop, lane: FastLane) -> None:
         super().__init__(server, loop)
         self._lane = lane
-        self._request: FastRequest | None = None
+        self._time_s = loop.time
+        # The request that is under way on the short way, if one is, and what followed the key in the last plain GET.
         self._data = b""
+        self._method = ""
+        self._rest = b""
         self._arrived = bytearray()
         # The client has shut its side; the parser holds no part of a request.
         self._has_ended = False
@@ -41,7 +57,7 @@ class FastProtocol(HttpProtocol):
     # ---- receiving --------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._request is not None:
+        if self._data:
             self._keep(data)
         elif not self._is_free or not self._begin(data):
             self._parse(data)
@@ -49,7 +65,7 @@ class FastProtocol(HttpProtocol):
     @property
     def _is_free(self) -> bool:
         """Whether what comes next begins a request, and nothing is under way."""
-        return self._is_between and self.phase is Phase.IDLE and self._waiter is not None and not self._is_closing
+        return self._is_between and self.phase is IDLE and self._waiter is not None and not self._is_closing
 
     def _parse(self, data: bytes) -> None:
         """Leave it to the parser, which does not tell whether it holds a part of a request afterwards: it holds none
@@ -66,16 +82,30 @@ class FastProtocol(HttpProtocol):
 
     def _begin(self, data: bytes) -> bool:
         """Have a whole request that arrived in one piece answered on the short way; False where it cannot be."""
-        request = None if self._paused or self._server.is_stopping else recognise(data)
+        if self._paused or self._server.is_stopping:
+            return False
+        key = key_before(self._rest, data)
+        if key is None:
+            return self._begin_other(data)
+        self._data, self._method = data, "GET"
+        self.phase, self.since_s = HANDLER, self._time_s()
+        if self._lane.read(self, key):
+            return True
+        self._free()
+        return False
+
+    def _begin_other(self, data: bytes) -> bool:
+        request = recognise(data)
         if request is None:
             return False
+        self._rest = rest_of(data, request) or self._rest
         held_bytes = len(request.value or b"")
         try:
             self.budget.take(held_bytes)
         except Overloaded:
             return False
-        self._request, self._data, self._held_bytes = request, data, held_bytes
-        self._enter(Phase.HANDLER)
+        self._data, self._method, self._held_bytes = data, request.method, held_bytes
+        self._enter(HANDLER)
         if self._lane.begin(self, request):
             return True
         self._free()
@@ -89,10 +119,10 @@ class FastProtocol(HttpProtocol):
 
     def _free(self) -> None:
         """The connection waits for a request again."""
-        self._request, self._data = None, b""
+        self._data = b""
         self.budget.used -= self._held_bytes
         self._held_bytes = 0
-        self.phase, self.since_s = Phase.IDLE, self._loop.time()
+        self.phase, self.since_s = IDLE, self._time_s()
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
@@ -103,18 +133,18 @@ class FastProtocol(HttpProtocol):
             if self.transport is not None:
                 self.transport.resume_reading()
             self.data_received(data)
-        if self._has_ended and self._request is None:
+        if self._has_ended and not self._data:
             super().eof_received()
 
     def eof_received(self) -> bool:
-        if self._request is None:
+        if not self._data:
             return super().eof_received()
         self._has_ended = True
         return True
 
     @property
     def serving_task(self) -> asyncio.Future[None] | None:
-        if self._request is None:
+        if not self._data:
             return super().serving_task
         if self._done is None or self._done.done():
             self._done = self._loop.create_future()
@@ -130,19 +160,43 @@ class FastProtocol(HttpProtocol):
             self._go_on()
 
     def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
-        request = self._request
-        assert request is not None, "answered once"
+        assert self._data, "answered once"
         is_last = self._has_ended and not self._arrived
         closes = is_last or self._is_closing or self._server.is_stopping
-        size = self._write(answer, is_head=request.method == "HEAD", is_http10=False, closes=closes)
-        self._server.observe(_OPERATIONS[request.method], answer.outcome, self._loop.time() - self.since_s)
+        size = self._write(answer, is_head=self._method == "HEAD", is_http10=False, closes=closes)
+        self._server.observe(_OPERATIONS[self._method], answer.outcome, self._time_s() - self.since_s)
         if error is not None and error.status >= 500:
-            self._server.report((request.method, f"/v1/kv/{request.key.decode()}"), error)
+            self._server.report((self._method, str(self._data.split(b" ", 2)[1], "ascii")), error)
         if closes:
             self._free()
             self._is_closing = True
             self._wake()
-        elif self._paused:
+        else:
+            self._settle(size)
+
+    def answer_plainly(self, data: bytes, now_s: float) -> float | None:
+        transport = self.transport
+        if (
+            self._method != "GET"
+            or self._has_ended
+            or self._is_closing
+            or transport is None
+            or self._server.is_stopping
+        ):
+            return None
+        transport.write(data)
+        took_s = now_s - self.since_s
+        if self._paused or self._arrived:
+            self._settle(len(data))
+        else:
+            # What `_free` would do, which has more to ask.
+            self._data = b""
+            self.phase, self.since_s = IDLE, now_s
+        return took_s
+
+    def _settle(self, size: int) -> None:
+        """An answer of that size has left: go on, but not before the client takes it."""
+        if self._paused:
             self._loop.create_task(self._wait_for_slow_reader(size))
         else:
             self._free()

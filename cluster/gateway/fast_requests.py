@@ -38,6 +38,15 @@ _TOKEN_FIELD, _MATCH_FIELD, _NONE_MATCH_FIELD = b"\r\nIdempotency-Key: ", b"\r\n
 
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 
+_GET = b"GET /v1/kv/"
+_GET_BYTES = len(_GET)
+# A letter for each byte that a key may have, and for all others what is none.
+_PLAIN_KEY_BYTES = bytes(
+    ord("a") if re.fullmatch(rb"[A-Za-z0-9._~:@!$&'()*+,;={}/-]", bytes((byte,))) else 0 for byte in range(256)
+)
+# With it and the longest key a request is shorter than `HEAD_BYTES_MAX`.
+_REST_BYTES_MAX = 1024
+
 
 class FastRequest(msgspec.Struct, frozen=True):
     """`method` is the request's; `value` and `content_type` are those of a PUT; a write may have an idempotency
@@ -62,6 +71,22 @@ def recognise(data: bytes) -> FastRequest | None:
     if found is None or not _are_single(data):
         return None
     return FastRequest(_METHODS[found[1]], found[2])
+
+
+def rest_of(data: bytes, request: FastRequest) -> bytes:
+    """What follows the key in these bytes, which are that request, for `key_before` to know again; nothing where that
+    will not."""
+    rest = data[_GET_BYTES + len(request.key) :] if request.method == "GET" else b""
+    return rest if len(rest) <= _REST_BYTES_MAX else b""
+
+
+def key_before(rest: bytes, data: bytes) -> bytes | None:
+    """The key of a GET that `recognise` would recognise, in which `rest_of` of a former one follows it: whoever asks
+    for one key after the other sends all else alike. None for what is no such request."""
+    if not rest or not data.endswith(rest) or data[:_GET_BYTES] != _GET:
+        return None
+    key = data[_GET_BYTES : -len(rest)]
+    return key if key.translate(_PLAIN_KEY_BYTES).isalpha() and len(key) <= KEY_BYTES_MAX else None
 
 
 def _write(data: bytes) -> FastRequest | None:

@@ -67,9 +67,6 @@ class Host(Protocol):
     def forget(self, connection: HttpProtocol) -> None:
         """A connection is gone."""
 
-    def next_request_id(self) -> str:
-        """A new `X-Request-Id`."""
-
     def report(self, asked: tuple[str, str] | None, error: Exception) -> None:
         """Log a request (method and target), or (None) a connection, that failed on this side."""
 
@@ -304,13 +301,7 @@ class HttpProtocol(BaseProtocol):
         transport = self.transport
         if transport is None:
             return 0
-        data = self._server.renderer.render(
-            answer,
-            self._server.next_request_id(),
-            is_head=is_head,
-            is_http10=is_http10,
-            closes=closes,
-        )
+        data = self._server.renderer.render(answer, is_head=is_head, is_http10=is_http10, closes=closes)
         transport.write(data)
         return len(data)
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -58,13 +56,11 @@ class HttpServer:
         self.settings = settings
         self.observe = observe
         self.budget = Budget(settings.in_flight_bytes_max)
-        self.renderer = Renderer()
+        self.renderer = Renderer() if lane is None else lane.renderer
         self.is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._connections: set[HttpProtocol] = set()
         self._per_address: Counter[str] = Counter()
-        self._numbers = itertools.count(1)
-        self._prefix = secrets.token_hex(4)
         self._log = structlog.get_logger()
         deadlines_s = (settings.header_timeout_s, settings.body_timeout_s, settings.idle_timeout_s)
         self._watch_s = min(1.0, *(deadline_s / 4 for deadline_s in deadlines_s))
@@ -77,9 +73,6 @@ class HttpServer:
     @property
     def connections_count(self) -> int:
         return len(self._connections)
-
-    def next_request_id(self) -> str:
-        return f"{self._prefix}-{next(self._numbers):x}"
 
     def admit(self, connection: HttpProtocol) -> bool:
         self._connections.add(connection)

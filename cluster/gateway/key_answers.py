@@ -8,9 +8,14 @@ from __future__ import annotations
 from cluster.gateway.answer import Answer
 from cluster.gateway.operations import Deleted, Found, Result, Stored
 from cluster.gateway.problem import problem
-from kvstore.errors import KvError
+from kvstore.errors import KeyNotFound, KvError
+from kvstore.storage.records import split_plain
 
 NOT_CACHED = "Cache-Control: no-store\r\n"
+# What `found_answer` and `Renderer.render` make of a value without an end, for a client that goes on.
+_PLAIN = b'%b%x\r\nContent-Type: %b\r\nETag: "%x.%x.%x"\r\nCache-Control: no-store\r\nContent-Length: %d\r\n\r\n%b'
+
+NOTHING_FOUND = problem(KeyNotFound("nothing is stored under this key"))
 
 
 def found_lines(found: Found, more: str = NOT_CACHED) -> str:
@@ -23,6 +28,19 @@ def found_lines(found: Found, more: str = NOT_CACHED) -> str:
 def found_answer(found: Found, lines: str) -> Answer:
     """The answer to a read that found something; `lines` describe it."""
     return Answer(200, f"Content-Type: {found.content_type}\r\n{lines}", found.value)
+
+
+def plain_answer(opening: bytes, number: int, pid: int, row: bytes) -> bytes | None:
+    """The bytes that tell of a row of this partition; None where they have to tell more, or it cannot be read.
+
+    Args:
+        opening: of `Renderer`, as `number` is.
+    """
+    parts = split_plain(row)
+    if parts is None:
+        return None
+    epoch, seq, kind, value = parts
+    return _PLAIN % (opening, number, kind, pid, epoch, seq, len(value), value)
 
 
 def stored_answer(stored: Stored) -> Answer:

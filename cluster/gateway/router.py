@@ -82,6 +82,12 @@ class Router:
             raise self._not_placed(keyspace, entry)
         return entry
 
+    def locator(self, keyspace: str) -> Callable[[bytes], int] | None:
+        """What tells the partition of each of a keyspace's keys, as long as the map is the same; None where there is no
+        such keyspace."""
+        known = self._locators.get(keyspace)
+        return None if known is None else known[0]
+
     def is_placed(self, keyspace: str) -> bool:
         """Whether all of a keyspace's partitions have entries."""
         known = self._keyspaces.get(keyspace)

@@ -169,6 +169,19 @@ def split_value(row: bytes) -> tuple[int, int, int, str, bytes, int]:
         raise DamagedRow(f"data row of {len(row)} bytes: {error}") from error
 
 
+def split_plain(row: bytes) -> tuple[int, int, bytes, bytes] | None:
+    """The epoch, seq, content type in ASCII and value of a data row of which nothing else is to be told: it has no
+    expiry and was made where it stands. None for any other, a damaged one too."""
+    if len(row) < _DATA_BYTES:
+        return None
+    row_format, epoch, seq, expiry_ms, length = _DATA.unpack_from(row)
+    start = _DATA_BYTES + length
+    kind = row[_DATA_BYTES:start]
+    if row_format != ROW_FORMAT or expiry_ms or len(row) < start or not kind.isascii():
+        return None
+    return epoch, seq, kind, row[start:]
+
+
 def expiry_of(row: bytes) -> int:
     """The expiry of a data row, without decoding the rest; 0 for none."""
     return int(_SEQ.unpack_from(row, 17)[0])

@@ -192,8 +192,8 @@ class Gateway:
         balance = BalanceRoutes(Balance(self.router, links))
         known = IdRoutes(self.ids), cluster, rebalance, operators, keyspaces, balance
         routes = Routes(keys, txns, scans, imports, *known)
-        lane = FastLane(self.dispatcher, self.router, max_value_bytes=limit) if self.has_lane else None
-        self.server = HttpServer(routes.handle, self.settings, metrics.observe, lane)
+        lane = FastLane(self.dispatcher, self.router, metrics.observe_all, max_value_bytes=limit)
+        self.server = HttpServer(routes.handle, self.settings, metrics.observe, lane if self.has_lane else None)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)
         self.port = self.listener.sockets[0].getsockname()[1]

@@ -14,6 +14,7 @@ from integration.gateway.conftest import Gateway, StartGateway
 from cluster.gateway.answer import Answer
 from cluster.gateway.fast_lane import FastLane
 from cluster.gateway.fast_requests import FastRequest, recognise
+from cluster.gateway.metrics import Metrics
 from kvstore.client import Client
 from kvstore.errors import KvError
 from kvstore.messages import Body, WriteResult
@@ -153,12 +154,44 @@ async def test_what_follows_a_request_under_way_waits_for_its_answer(gateway: Ga
         await asyncio.wait_for(client.reader.readexactly(1), 0.1)
 
 
+async def test_reads_of_a_connection_go_by_the_newest_map(gateway: Gateway) -> None:
+    client = await gateway.connect()
+    route = gateway.router.route
+    pid = route("default", b"a").pid
+    for ver in range(2, 6):
+        leader = gateway.nodes[ver % 2]
+        entry = gateway.entry(pid, ver, leader)
+        gateway.router.take_entry(entry)
+        for node in gateway.nodes:
+            node.entries[pid] = entry
+        before = leader.reads
+        for _ in range(3):
+            assert (await client.ask("GET", "/v1/kv/a")).status == 404
+        assert leader.reads == before + 3
+    gateway.router.take_entry(gateway.entry(pid, 6, None))
+    carried = gateway.dispatcher.carried
+    client.send(request("GET", "/v1/kv/a").encode())
+    await gateway.until(lambda: gateway.dispatcher.carried == carried + 1)
+
+
+async def test_reads_are_counted_whichever_way_their_answers_are_made(gateway: Gateway) -> None:
+    client = await gateway.connect()
+    assert (await client.ask("PUT", "/v1/kv/a", b"x")).status == 201
+    for path, times in (("a", 3), ("b", 2)):
+        for _ in range(times):
+            await client.ask("GET", f"/v1/kv/{path}")
+    await client.ask("HEAD", "/v1/kv/a")
+    text = (await gateway.ask("GET", "/metrics")).body.decode()
+    for outcome, count in (("ok", 4), ("key_not_found", 2)):
+        assert f'_count{{operation="get",outcome="{outcome}"}} {count}.0' in text
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 async def test_what_is_asked_while_a_call_is_under_way_goes_together_and_is_not_held_for_long(
     gateway: Gateway, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cluster.gateway.fast_lane.HOLD_S", 0.5)
-    lane = FastLane(gateway.dispatcher, gateway.router, max_value_bytes=100)
+    lane = FastLane(gateway.dispatcher, gateway.router, Metrics().observe_all, max_value_bytes=100)
     asked = FastRequest(method, b"a", b"v" if method == "PUT" else None, "text/plain")
     leader = gateway.router.route("default", b"a").leader
     node = next(one for one in gateway.nodes if one.rid == leader)
@@ -189,7 +222,7 @@ async def test_a_write_that_is_not_known_yet_is_asked_for_alone_and_so_are_other
 
     send = Connection.answer
     monkeypatch.setattr(Connection, "answer", answer)
-    lane = FastLane(gateway.dispatcher, gateway.router, max_value_bytes=100)
+    lane = FastLane(gateway.dispatcher, gateway.router, Metrics().observe_all, max_value_bytes=100)
     leader = gateway.router.route("default", b"a").leader
     node = next(one for one in gateway.nodes if one.rid == leader)
     askers = [Asker() for _ in range(3)]
@@ -214,6 +247,9 @@ class Asker:
     def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
         self.answer = answer
 
+    def answer_plainly(self, data: bytes, now_s: float) -> float | None:
+        return None
+
     def take_long_way(self) -> None:
         raise AssertionError("a write goes on under its number")
 
@@ -230,7 +266,7 @@ async def test_an_answer_that_does_not_tell_of_every_write_tells_of_none(
 
     send = Connection.answer
     monkeypatch.setattr(Connection, "answer", answer)
-    lane = FastLane(gateway.dispatcher, gateway.router, max_value_bytes=100)
+    lane = FastLane(gateway.dispatcher, gateway.router, Metrics().observe_all, max_value_bytes=100)
     askers = [Asker(), Asker()]
     for asker, method in zip(askers, ("PUT", "DELETE"), strict=True):
         lane.begin(asker, FastRequest(method, b"a", b"v" if method == "PUT" else None, "text/plain"))

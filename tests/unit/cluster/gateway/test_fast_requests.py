@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.gateway.conditions import check_content_type, parse_etags, parse_token
-from cluster.gateway.fast_requests import FastRequest, recognise
+from cluster.gateway.fast_requests import FastRequest, key_before, recognise, rest_of
 from kvstore.keys import decode_key
 
 HOST = b"Host: h:1\r\n"
@@ -133,6 +133,48 @@ def test_whatever_is_recognised_is_what_the_parser_reads(loop: asyncio.AbstractE
     for field, condition in (("If-Match", request.if_match), ("If-None-Match", request.if_none_match)):
         etags = parse_etags(field, headers.getall(field)) if field in headers else ((), ())
         assert etags == (((condition,), ()) if condition is not None else ((), ()))
+
+
+@given(requests(), requests(), st.booleans())
+@example(b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /v1/kv/ HTTP/1.1\r\nHost: h\r\n\r\n", False)
+@example(b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\n\r\n", b"HEAD /v1/kv/a HTTP/1.1\r\nHost: h\r\n\r\n", False)
+@example(b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /v1/kv/ HTTP/1.1\r\nHost: h\r\n\r\n" * 2, False)
+def test_what_is_known_again_is_what_is_recognised_with_the_same_rest(
+    former: bytes, data: bytes, is_like: bool
+) -> None:
+    request = recognise(former)
+    rest = b"" if request is None else rest_of(former, request)
+    if is_like:
+        data = data.partition(b" HTTP/")[0] + rest
+    now = recognise(data)
+    is_same = rest and now is not None and now.method == "GET" and rest_of(data, now) == rest
+    assert key_before(rest, data) == (now.key if now is not None and is_same else None)
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_a_key_that_is_known_again_has_the_bytes_that_one_may_have(byte: int) -> None:
+    rest = b" HTTP/1.1\r\nHost: h\r\n\r\n"
+    data = b"GET /v1/kv/a" + bytes((byte,)) + rest
+    assert (key_before(rest, data) is None) == (recognise(data) is None)
+
+
+def test_a_key_that_is_known_again_is_no_longer_than_one_may_be() -> None:
+    rest = b" HTTP/1.1\r\nHost: h\r\n\r\n"
+    assert key_before(rest, b"GET /v1/kv/" + b"k" * 480 + rest) == b"k" * 480
+    assert key_before(rest, b"GET /v1/kv/" + b"k" * 481 + rest) is None
+
+
+def test_what_follows_a_key_is_known_again_only_where_it_is_short_and_of_a_get() -> None:
+    for method, agent, is_known in (("GET", 9, True), ("GET", 255, True), ("HEAD", 9, False), ("PUT", 9, False)):
+        data = f"{method} /v1/kv/a HTTP/1.1\r\nHost: h\r\nUser-Agent: {'x' * agent}\r\nContent-Length: 0\r\n\r\n"
+        data = data if method == "PUT" else data.replace("Content-Length: 0\r\n", "")
+        request = recognise(data.encode())
+        assert request is not None
+        assert bool(rest_of(data.encode(), request)) == is_known
+    long = b"GET /v1/kv/a HTTP/1.1\r\nHost: h\r\n" + (b"Accept: " + b"x" * 250 + b"\r\n") * 5 + b"\r\n"
+    request = recognise(long)
+    assert request is not None
+    assert not rest_of(long, request)
 
 
 @given(st.binary(max_size=200))

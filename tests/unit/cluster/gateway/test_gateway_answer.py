@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cluster.gateway.answer import Answer, Renderer
 from cluster.gateway.metrics import Metrics
@@ -13,7 +16,7 @@ from kvstore.errors import BY_CODE, MethodNotAllowed, NoLeader
 
 
 def rendered(answer: Answer, *, is_head: bool = False, is_http10: bool = False, closes: bool = False) -> str:
-    data = Renderer().render(answer, "id-1", is_head=is_head, is_http10=is_http10, closes=closes)
+    data = Renderer().render(answer, is_head=is_head, is_http10=is_http10, closes=closes)
     return data.decode("latin-1")
 
 
@@ -23,8 +26,16 @@ def test_an_answer_has_its_length_its_date_and_its_id() -> None:
     assert lines[0] == "HTTP/1.1 200 OK"
     assert lines[1].startswith("Date: ")
     assert lines[1].endswith(" GMT")
-    assert lines[2:] == ["X-Request-Id: id-1", 'ETag: "1"', "Content-Length: 5"]
+    assert re.fullmatch(r"X-Request-Id: [0-9a-f]{8}-1", lines[2])
+    assert lines[3:] == ['ETag: "1"', "Content-Length: 5"]
     assert body == "hello"
+
+
+def test_no_two_answers_have_the_same_id() -> None:
+    renderer = Renderer()
+    answers = [renderer.render(Answer(204), is_head=False, is_http10=False, closes=False) for _ in range(20)]
+    plain = [renderer.opening() + b"%x\r\n" % next(renderer.numbers) for _ in range(20)]
+    assert len({re.findall(rb"X-Request-Id: (\S+)", one)[0] for one in (*answers, *plain)}) == 40
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -56,6 +67,19 @@ def test_every_error_is_a_problem_with_its_code(code: str) -> None:
 def test_a_wrong_method_names_the_right_ones() -> None:
     assert "Allow: GET, HEAD\r\n" in problem(MethodNotAllowed(("GET", "HEAD"))).headers
     assert problem(NoLeader(), closes=True).closes
+
+
+@given(st.lists(st.floats(0, 40), min_size=1, max_size=5))
+@example([0.001] * 3)
+@example([0.001, 0.0011])
+def test_requests_that_are_counted_together_count_as_each_would_alone(seconds: list[float]) -> None:
+    together, alone = Metrics(), Metrics()
+    together.observe_all("get", "ok", seconds)
+    for one in seconds:
+        alone.observe("get", "ok", one)
+    ((counted,), (expected,)) = together.counts("g").latencies, alone.counts("g").latencies
+    assert counted.counts == expected.counts
+    assert counted.sum_s == pytest.approx(expected.sum_s)
 
 
 def test_latencies_are_counted_up_to_their_bound() -> None:

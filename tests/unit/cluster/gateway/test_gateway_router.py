@@ -42,6 +42,16 @@ def test_a_hash_tag_keeps_keys_together(router: Router) -> None:
     assert len({router.route("default", b"{user}:%d" % number).pid for number in range(100)}) == 1
 
 
+@given(key=st.binary(min_size=1, max_size=480))
+def test_a_locator_names_the_partition_that_a_key_is_routed_to(key: bytes) -> None:
+    router = Router(b"c" * 8)
+    assert router.locator("default") is None
+    router.take(MapUpdate(1, [], [entry(pid) for pid in (4, 7, 9)], [KeyspaceInfo("default", "hash", (4, 7, 9), 2, 1)]))
+    locate = router.locator("default")
+    assert locate is not None
+    assert locate(key) == router.route("default", key).pid
+
+
 def test_a_hint_counts_only_when_it_is_newer(router: Router) -> None:
     router.take_entry(entry(1, ver=3, leader=RIDS[1]))
     router.take_entry(entry(1, ver=2, leader=RIDS[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvstore.storage.records import (
@@ -21,6 +21,8 @@ from kvstore.storage.records import (
     expiry_of,
     seq_key,
     split_expiry_key,
+    split_plain,
+    split_value,
     value_bytes,
     version_of,
 )
@@ -59,6 +61,31 @@ def test_a_value_of_another_partition_keeps_all_and_says_whose_its_version_is(
     assert (version_of(row), version_of(there)) == ((7, seq, 0), (7, seq, pid))
     assert (expiry_of(there), value_bytes(there)) == (expiry_ms, len(value))
     assert carried(there, 99) == there, "it goes on under the version that it has"
+
+
+@given(
+    NUMBERS,
+    NUMBERS,
+    st.just(0) | NUMBERS,
+    st.just("text/plain") | st.text(max_size=40),
+    st.binary(max_size=100),
+    st.integers(0, 200),
+)
+@example(1, 2, 0, "text/plain", b"", 36)
+@example(1, 2, 0, "text/plain", b"", 37)
+def test_a_plain_row_is_told_by_four_of_its_parts_and_no_other_is(
+    epoch: int, seq: int, expiry_ms: int, content_type: str, value: bytes, cut: int
+) -> None:
+    whole = encode_value(epoch, seq, expiry_ms, content_type, value)
+    for row in (whole, whole[:cut], carried(whole, 9), carried(whole, 9)[:cut]):
+        try:
+            parts = split_value(row)
+        except DamagedRow:
+            assert split_plain(row) is None
+            continue
+        is_plain = row[0] == 1 and not parts[2] and parts[3].isascii()
+        expected = parts[0], parts[1], parts[3].encode(), parts[4]
+        assert split_plain(row) == (expected if is_plain else None)
 
 
 @pytest.mark.parametrize("length", range(27 + len("text/plain")))
