@@ -40,12 +40,13 @@ from kvstore.replication.outcomes_at_end import OutcomesAtEnd, outcome_record, t
 from kvstore.replication.overlay import Overlay
 from kvstore.replication.windows import Kind
 from kvstore.replication.write_records import conditions_hold, put, removal
-from kvstore.storage.engine import Snapshot, Table
+from kvstore.storage.engine import DATA, Snapshot
 from kvstore.storage.records import (
     Record,
     RecordType,
     encode_log_row,
     expiry_of,
+    is_lasting,
 )
 from kvstore.transfer.records import Carried, carried_in, carrying_record
 from kvstore.txn.records import TXN_TYPES, Ended, Payload, effects_of, payload_of, record_of
@@ -110,11 +111,10 @@ class Leader(Gate):
         if name is not None and not has_waited:
             return txns.hold_read(ticket, name, key, is_confirmed, now)
         held = self.overlay.committed.get(key)
-        row = view.get(Table.DATA, self._copy.prefix + key) if held is None else held[1]
-        if row is None:
-            return None
-        expiry_ms = expiry_of(row)
-        if expiry_ms and expiry_ms <= self.time_ms(now):
+        row = view.get(DATA, self._copy.prefix + key) if held is None else held[1]
+        if row is None or is_lasting(row):
+            return row
+        if expiry_of(row) <= self.time_ms(now):
             holder = txns.locks.holders.get(key)
             if holder is not None:
                 return txns.hold_read(ticket, holder, key, is_confirmed, now)
@@ -215,7 +215,7 @@ class Leader(Gate):
     def end_row(self, key: bytes, view: Snapshot) -> bytes | None:
         """The row of a key at the log's end, whatever its time."""
         seen = self.overlay.at_end.get(key)
-        return view.get(Table.DATA, self._copy.prefix + key) if seen is None else seen[1]
+        return view.get(DATA, self._copy.prefix + key) if seen is None else seen[1]
 
     def _expire(self, key: bytes, view: Snapshot, now: Instant) -> None:
         """Append the end of an overdue key, unless the log's end has already gone past it."""

@@ -32,6 +32,7 @@ _CARRIED_BYTES = _DATA_BYTES + _SEQ.size
 _VERSION = struct.Struct(">BQQ")
 _LOG = struct.Struct(">BQQIQQ")
 _CHECKSUM = struct.Struct(">Q")
+_NO_EXPIRY = bytes(_SEQ.size)
 
 
 class DamagedRow(ValueError):
@@ -185,6 +186,11 @@ def split_plain(row: bytes) -> tuple[int, int, bytes, bytes] | None:
 def expiry_of(row: bytes) -> int:
     """The expiry of a data row, without decoding the rest; 0 for none."""
     return int(_SEQ.unpack_from(row, 17)[0])
+
+
+def is_lasting(row: bytes) -> bool:
+    """Whether a data row has no expiry."""
+    return row[17:25] == _NO_EXPIRY
 
 
 def value_bytes(row: bytes) -> int:

@@ -19,6 +19,7 @@ from kvstore.storage.records import (
     encode_value,
     expiry_key,
     expiry_of,
+    is_lasting,
     seq_key,
     split_expiry_key,
     split_plain,
@@ -41,17 +42,18 @@ RECORDS = st.builds(
 )
 
 
-@given(NUMBERS, NUMBERS, NUMBERS, st.text(max_size=40), st.binary(max_size=100))
+@given(NUMBERS, NUMBERS, st.just(0) | NUMBERS, st.text(max_size=40), st.binary(max_size=100))
 def test_a_value_comes_out_as_it_went_in(epoch: int, seq: int, expiry_ms: int, content_type: str, value: bytes) -> None:
     row = encode_value(epoch, seq, expiry_ms, content_type, value)
     stored = decode_value(row)
     assert (stored.epoch, stored.seq, stored.expiry_ms) == (epoch, seq, expiry_ms)
     assert (stored.content_type, stored.value) == (content_type, value)
     assert expiry_of(row) == expiry_ms
+    assert is_lasting(row) == (expiry_ms == 0)
     assert value_bytes(row) == len(value)
 
 
-@given(st.integers(1, 2**63), NUMBERS, NUMBERS, st.text(max_size=40), st.binary(max_size=100))
+@given(st.integers(1, 2**63), NUMBERS, st.just(0) | NUMBERS, st.text(max_size=40), st.binary(max_size=100))
 def test_a_value_of_another_partition_keeps_all_and_says_whose_its_version_is(
     pid: int, seq: int, expiry_ms: int, content_type: str, value: bytes
 ) -> None:
@@ -60,6 +62,7 @@ def test_a_value_of_another_partition_keeps_all_and_says_whose_its_version_is(
     assert decode_value(there) == msgspec.structs.replace(decode_value(row), origin=pid)
     assert (version_of(row), version_of(there)) == ((7, seq, 0), (7, seq, pid))
     assert (expiry_of(there), value_bytes(there)) == (expiry_ms, len(value))
+    assert is_lasting(there) == (expiry_ms == 0)
     assert carried(there, 99) == there, "it goes on under the version that it has"
 
 
