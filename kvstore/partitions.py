@@ -222,7 +222,7 @@ class Partitions:
     def read(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
         """Answer one read, or `LATER`."""
         found = find_leader(self.by_pid, read.pid, read.ver)
-        if isinstance(found, Fault):
+        if not isinstance(found, tuple):
             return found
         partition, leader = found
         self.heat.read(read.pid, read.key)

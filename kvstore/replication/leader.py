@@ -107,7 +107,7 @@ class Leader(Gate):
         if self.hidden is not None and (refusal := self.refuses_key(key)) is not None:
             return refusal
         txns = self.txns
-        name = txns.in_doubt(key)
+        name = txns.in_doubt.get(key)
         if name is not None and not has_waited:
             return txns.hold_read(ticket, name, key, is_confirmed, now)
         held = self.overlay.committed.get(key)

@@ -8,6 +8,7 @@ Sans-IO. PROTOCOL "Transactions".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -62,12 +63,17 @@ class LeaderEnd(LogEnd, Protocol):
 
 
 class Transactions:
-    """Args: copy: the leader's own; end: the leader; shared: by the node's leaders."""
+    """Args: copy: the leader's own; end: the leader; shared: by the node's leaders.
+
+    Attributes:
+        in_doubt: by key, the prepared transaction that may change what is committed of it, which may not be shown.
+    """
 
     def __init__(self, copy: Copy, end: LeaderEnd, shared: NodeLeaders, now: Instant) -> None:
         self.locks: Locks = Locks()
         self.primary = Primary(copy, end, shared, now)
         self.participant = Participant(copy, end, self.locks, self.primary.latest, now)
+        self.in_doubt: Mapping[bytes, TxnName] = self.participant.hidden
         self._copy = copy
         self._end = end
         self._reading: list[ReadWaiter] = []
@@ -129,10 +135,6 @@ class Transactions:
     def hold_write(self, ticket: object, write: WriteOne, now: Instant) -> Fault | Later:
         """A write of a key that is locked waits in line."""
         return self._wait(ticket, write, (write.key,), now.mono_ms + KEY_WAIT_MS)
-
-    def in_doubt(self, key: bytes) -> TxnName | None:
-        """The prepared transaction that may change what is committed of a key, which may not be shown."""
-        return self.participant.hidden.get(key)
 
     def hold_read(self, ticket: object, name: TxnName, key: bytes, is_confirmed: bool, now: Instant) -> Later:
         """A read waits for the end of a transaction that holds its key."""
