@@ -59,13 +59,8 @@ class FastProtocol(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         if self._data:
             self._keep(data)
-        elif not self._is_free or not self._begin(data):
+        elif not self._begin(data):
             self._parse(data)
-
-    @property
-    def _is_free(self) -> bool:
-        """Whether what comes next begins a request, and nothing is under way."""
-        return self._is_between and self.phase is IDLE and self._waiter is not None and not self._is_closing
 
     def _parse(self, data: bytes) -> None:
         """Leave it to the parser, which does not tell whether it holds a part of a request afterwards: it holds none
@@ -82,7 +77,8 @@ class FastProtocol(HttpProtocol):
 
     def _begin(self, data: bytes) -> bool:
         """Have a whole request that arrived in one piece answered on the short way; False where it cannot be."""
-        if self._paused or self._server.is_stopping:
+        is_free = self._is_between and self.phase is IDLE and self._waiter is not None and not self._is_closing
+        if not is_free or self._paused or self._server.is_stopping:
             return False
         key = key_before(self._rest, data)
         if key is None:
