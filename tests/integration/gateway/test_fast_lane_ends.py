@@ -57,6 +57,27 @@ async def test_a_client_that_shut_its_side_is_answered_the_long_way_too(held: Ga
     assert await client.is_closed()
 
 
+@pytest.mark.parametrize("second", ["GET", "HEAD"])
+async def test_what_follows_a_read_under_way_is_answered_after_it(gateway: Gateway, second: str) -> None:
+    assert (await gateway.ask("PUT", "/v1/kv/a", b"one")).status == 201
+    hold = asyncio.Event()
+    for node in gateway.nodes:
+        node.hold = hold
+    client = await gateway.connect()
+    client.send(request("GET", "/v1/kv/a"))
+    await gateway.until(lambda: any(node.reads for node in gateway.nodes))
+    client.send(request(second, "/v1/kv/a"))
+    await asyncio.sleep(0.02)
+    release(gateway)
+    assert (await client.answer()).body == b"one"
+    head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert b"Content-Length: 3\r\n" in head
+    client.send(request("GET", "/v1/kv/b"))
+    after = await asyncio.wait_for(client.reader.readexactly(12), 5)
+    assert after.startswith(b"oneHTTP/1.1 " if second == "GET" else b"HTTP/1.1 404")
+
+
 async def test_what_was_asked_before_a_client_shut_its_side_is_answered(held: Gateway) -> None:
     client = await under_way(held, request("PUT", "/v1/kv/a", "one"))
     client.send(request("GET", "/v1/kv/a"))
