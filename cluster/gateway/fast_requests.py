@@ -19,7 +19,8 @@ REQUEST_BYTES_MAX = 32 * 1024
 HEAD_BYTES_MAX = 2048
 
 # No escape, no query, nothing that any reader might fold; fields that change nothing, each on one line.
-_KEY = rb"/v1/kv/([A-Za-z0-9._~:@!$&'()*+,;={}/-]{1,%d})" % KEY_BYTES_MAX
+_KEY_BYTE = rb"[A-Za-z0-9._~:@!$&'()*+,;={}/-]"
+_KEY = rb"/v1/kv/(%b{1,%d})" % (_KEY_BYTE, KEY_BYTES_MAX)
 _HOST = rb"Host: [A-Za-z0-9.:\[\]-]{1,255}\r\n"
 _PLAIN = rb"(?:User-Agent|Accept|Accept-Encoding|Accept-Language): [ -~]{0,255}\r\n"
 _OF_BODY = rb"Content-Length: (?:[1-9][0-9]{0,6}|0)\r\n|Content-Type: [!-~](?:[ -~]{0,253}[!-~])?\r\n"
@@ -41,9 +42,7 @@ _METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 _GET = b"GET /v1/kv/"
 _GET_BYTES = len(_GET)
 # A letter for each byte that a key may have, and for all others what is none.
-_PLAIN_KEY_BYTES = bytes(
-    ord("a") if re.fullmatch(rb"[A-Za-z0-9._~:@!$&'()*+,;={}/-]", bytes((byte,))) else 0 for byte in range(256)
-)
+_PLAIN_KEY_BYTES = bytes(ord("a") if re.fullmatch(_KEY_BYTE, bytes((byte,))) else 0 for byte in range(256))
 # With it and the longest key a request is shorter than `HEAD_BYTES_MAX`.
 _REST_BYTES_MAX = 1024
 
