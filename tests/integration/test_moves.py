@@ -20,7 +20,7 @@ from probe.up import kvstore
 
 Start = Callable[..., Cluster]
 
-PARTITIONS = 8
+PARTITIONS = 12
 KEYS = {f"k{number}": b"value %d" % number for number in range(200)}
 JSON = {"Content-Type": "application/json"}
 
