@@ -134,7 +134,7 @@ BROKEN: Mapping[str, tuple[Callable[[], AbstractContextManager[object]], str]] =
     "away_shown": (_away_shown, "transfers"),
     "tokens_not_carried": (_tokens_not_carried, "transfers"),
     "decisions_not_carried": (_decisions_not_carried, "transfers"),
-    "handed_over_serves": (_handed_over_serves, "transfers"),
+    "handed_over_serves": (_handed_over_serves, "handed_over"),
     "told_before_committed": (_told_before_committed, "transfers"),
     "waits_over_switch": (_waits_over_switch, "transfers"),
     "stale_over_switch": (_stale_over_switch, "transfers"),

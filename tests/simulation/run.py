@@ -20,7 +20,7 @@ from simulation.moves import Moves
 from simulation.planted import PLANTED, breaker
 from simulation.scenario import Scenario
 from simulation.scripts import CutOffLeader, OldRows
-from simulation.transfers import Transfers
+from simulation.transfers import HandedOver, Transfers
 from simulation.txn_crashes import InDoubt, TxnCrashes
 
 SCRIPTS: Mapping[str, type[Scenario]] = {
@@ -29,6 +29,7 @@ SCRIPTS: Mapping[str, type[Scenario]] = {
     "forced": Forced,
     "moves": Moves,
     "transfers": Transfers,
+    "handed_over": HandedOver,
     "txn_crashes": TxnCrashes,
     "in_doubt": InDoubt,
 }

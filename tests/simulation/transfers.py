@@ -29,6 +29,7 @@ FRESH_MAX = 3
 ABORT_CHANCE = 0.03
 REST_MS = 30_000
 CALM_MS = 4000
+SWITCH_AFTER_MS = 2000
 PIECE_BYTES = 300
 LOOKED_ROWS = (1, 5, 1024)
 FROZEN_MS = (100, 1000)
@@ -281,3 +282,26 @@ class Transfers(Scenario):
             raise Violation(f"partition {pid} on {name} has, and should have: {wrong}")
         if copy.contents.keys != len(rows):
             raise Violation(f"partition {pid} on {name} counts {copy.contents.keys} keys, it has {len(rows)}")
+
+
+class HandedOver(Transfers):
+    """The map does not switch for a while, and whoever has handed keys over begins anew meanwhile."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._handed_ms: dict[int, float] = {}
+
+    def _nemesis(self) -> None:
+        """Nothing else happens."""
+
+    def _switch(self, entry: Entry) -> None:
+        assert entry.transfer is not None
+        assert entry.leader is not None
+        rng, now_ms, name = self.world.rng, self.world.now_ms, entry.leader.node
+        if entry.transfer.id not in self._handed_ms:
+            self._handed_ms[entry.transfer.id] = now_ms
+            if self._loading and self.nodes[name].is_up:
+                self._kill(name)
+                self.world.at(rng.uniform(1, 100), lambda: self._restart(name))
+        if now_ms - self._handed_ms[entry.transfer.id] >= SWITCH_AFTER_MS:
+            super()._switch(entry)
