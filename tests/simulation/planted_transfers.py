@@ -9,11 +9,9 @@ from unittest.mock import patch
 
 import msgspec
 
-from kvstore import confirmations
 from kvstore.map_values import Entry, TransferState
 from kvstore.messages import Fault
 from kvstore.replication.gate import Gate
-from kvstore.replication.leader import Leader
 from kvstore.replication.outcomes_at_end import OutcomesAtEnd
 from kvstore.replication.stale_reads import StaleReads
 from kvstore.transfer import source
@@ -76,22 +74,6 @@ def _told_before_committed() -> AbstractContextManager[object]:
     return patch.object(Target, "is_committed", True)
 
 
-def _waits_over_switch() -> AbstractContextManager[object]:
-    """Who was asked for a key before it left answers from what is left."""
-    original, waiting_fault = Leader._send_away, confirmations.Waiting.fault
-
-    def send_away(self: Leader, fault: Fault) -> list[Any]:
-        return original(self, fault) if not self.is_serving else []
-
-    def fault(self: Any, read: Any, *args: Any) -> Any:
-        return waiting_fault(self, msgspec.structs.replace(read, layout=self.leader.layout), *args)
-
-    stack = ExitStack()
-    stack.enter_context(patch.object(Leader, "_send_away", send_away))
-    stack.enter_context(patch.object(confirmations.Waiting, "fault", fault))
-    return stack
-
-
 def _stale_over_switch() -> AbstractContextManager[object]:
     """What a copy was told before keys came to it counts for them, too."""
     original = StaleReads.learn
@@ -136,7 +118,6 @@ BROKEN: Mapping[str, tuple[Callable[[], AbstractContextManager[object]], str]] =
     "decisions_not_carried": (_decisions_not_carried, "transfers"),
     "handed_over_serves": (_handed_over_serves, "handed_over"),
     "told_before_committed": (_told_before_committed, "transfers"),
-    "waits_over_switch": (_waits_over_switch, "transfers"),
     "stale_over_switch": (_stale_over_switch, "transfers"),
     "unapplied_left_behind": (_unapplied_left_behind, "transfers"),
 }
