@@ -32,6 +32,8 @@ PUT, LONG, ONE, TWO, APART = "PUT", "PUT, parsed", "txn, one key", "txn, one par
 KINDS = {PUT: "put", LONG: "long", ONE: "one", TWO: "two", APART: "apart"}
 CLIENTS = 64
 TAGS = 32
+# More than there are tags and the hot key.
+PARTITIONS = 64
 HOT_KEY = "bench/hot"
 
 
@@ -156,7 +158,7 @@ def measure(rounds: int, seconds: int) -> list[Measured]:
     found = []
     with tempfile.TemporaryDirectory(prefix="kvstore-bench-") as name:
         folder = Path(name)
-        with cluster(folder / "data") as url, SyncClient(url, timeout_s=30) as client:
+        with cluster(folder / "data", partitions=PARTITIONS) as url, SyncClient(url, timeout_s=30) as client:
             tags = folder / "tags"
             tags.write_text("\n".join(tags_apart(client)))
             print(f"1 and {CLIENTS} connections, 100-byte values, {os.cpu_count()} cores")

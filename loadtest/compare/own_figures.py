@@ -19,7 +19,7 @@ from handoff_bench import measure_handoff
 from import_bench import pieces
 from own_cluster import cluster
 from scan_bench import count_keys, stream
-from txn_bench import APART, ONE, TWO, measure_round, tags_apart
+from txn_bench import APART, ONE, PARTITIONS, TWO, measure_round, tags_apart
 
 from compare.machine import ROOT
 from kvstore.client import SyncClient
@@ -85,7 +85,7 @@ def _imports_and_scans(records: int) -> dict[str, float]:
 def _transactions(seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="kvstore-bench-") as name:
         folder = Path(name)
-        with cluster(folder / "data") as url, SyncClient(url, timeout_s=30) as client:
+        with cluster(folder / "data", partitions=PARTITIONS) as url, SyncClient(url, timeout_s=30) as client:
             tags = folder / "tags"
             tags.write_text("\n".join(tags_apart(client)))
             crowd = measure_round(url, client, tags, TXN_S, seed).crowd
