@@ -38,6 +38,7 @@ FORGET_MAX = 1000
 
 GIVEN_UP_CODE = "given_up"
 GIVEN_UP = Fault("txn_conflict", "the transaction's time was over")
+OVER = Fault("txn_conflict", "a later attempt at the transaction was aborted")
 
 
 class Primary:
@@ -136,7 +137,9 @@ class Primary:
 
     def _told(self, ticket: object, found: tuple[int, Ended], now: Instant) -> Transacted | Fault | Later:
         seq, ended = found
-        fault = None if ended.commits else Fault(ended.code, ended.detail)
+        # A tombstone does not say why.
+        reason = Fault(ended.code, ended.detail) if ended.code else OVER
+        fault = None if ended.commits else reason
         answer = Transacted(ended.txn, ended.commits, ended.then, False, ended.results, fault)
         return self._end.answer(ticket, seq, answer, now)
 

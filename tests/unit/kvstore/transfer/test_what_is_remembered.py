@@ -162,6 +162,17 @@ def test_the_abort_of_a_part_that_comes_with_keys_takes_nothing_from_how_long_a_
     assert (known.txn, known.until_ms) == (later, first.until_ms)
 
 
+def test_who_took_part_in_a_later_attempt_says_of_an_earlier_one_that_it_is_over(story: Carrying) -> None:
+    later = msgspec.structs.replace(CLIENTS, attempt=2, primary=9)
+    story.n1.call("f", FinishTxn(SOURCE, story.entries[SOURCE].ver, later, 0, 0, False, False))
+    story.settle()
+    told = transact(story.n1, "t", CLIENTS, part(put(b"x1")), pid=SOURCE)
+    assert isinstance(told, Transacted)
+    assert not told.commits
+    assert told.fault is not None
+    assert told.fault.code == "txn_conflict"
+
+
 def test_a_commit_of_one_partition_counts_for_as_long_as_the_abort_of_the_attempt_before(story: Carrying) -> None:
     """What was prepared for that attempt elsewhere is gone: it must not be judged anew."""
     primary, time_ms = story.leader(SOURCE).txns.primary, story.now.wall_ms
