@@ -72,9 +72,9 @@ def single_until(known: Ended | None, time_ms: int) -> int:
 def joined(known: Ended, other: Ended) -> Ended:
     """What is to be remembered of what is `known` under a token and an `other` partition's row: a commit, or else the
     later attempt, for as long as either counts."""
-    is_newer = other.commits or other.txn.attempt > known.txn.attempt
-    if known.until_ms == 0 or (known.commits and known.until_ms >= other.until_ms):
+    if known.until_ms == 0:
         return known
+    is_newer = other.commits or other.txn.attempt > known.txn.attempt
     stays = other if is_newer and not known.commits else known
     return msgspec.structs.replace(stays, until_ms=max(known.until_ms, other.until_ms))
 
