@@ -22,7 +22,7 @@ from probe.up import Up
 
 T = TypeVar("T")
 
-EXAMPLES, STEPS = 100, 30
+EXAMPLES, STEPS = 150, 30
 
 
 class Drawn:
