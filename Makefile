@@ -35,7 +35,7 @@ SOURCES := kvstore cluster tests loadtest examples
 
 help:
 	@echo 'make up      a gateway and three nodes on 127.0.0.1:$(PORT), data in ./$(DATA), until Ctrl-C (PORT=, DATA=, WORKERS=)'
-	@echo 'make test    every test but the crash and probe rounds (8 minutes)'
+	@echo 'make test    every test but the crash and probe rounds (12 minutes)'
 	@echo 'make check   the fast part of it: lint, types, unit, contract and architecture tests'
 	@echo 'make sim     simulation of $(SEEDS) seeds (SEEDS=, FIRST=), or of one (SEED=); CONTROLS=1: with two real controls,'
 	@echo '             SCRIPT=NAME: a story in the place of chance'
