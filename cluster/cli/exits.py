@@ -7,6 +7,7 @@ catches it (`main`).
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from enum import IntEnum
 
 from pydantic import ValidationError
@@ -44,11 +45,12 @@ def worst(codes: list[ExitCode]) -> ExitCode:
     return max(codes, default=ExitCode.DONE)
 
 
-def explain_settings(error: ValidationError) -> str:
-    """One sentence for settings that are refused, naming the options and their variables."""
+def explain_settings(error: ValidationError, options: Collection[str]) -> str:
+    """One sentence for settings that are refused, naming their variables, and those `options` that the command has."""
     reasons = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])
-        option = f"--{name.replace('_', '-')} (KVSTORE_{name.upper()}): " if name else ""
-        reasons.append(option + item["msg"].removeprefix("Value error, "))
+        option, variable = f"--{name.replace('_', '-')}", f"KVSTORE_{name.upper()}"
+        named = f"{option} ({variable}): " if option in options else f"{variable}: " if name else ""
+        reasons.append(named + item["msg"].removeprefix("Value error, "))
     return "; ".join(reasons)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -68,13 +69,14 @@ app.add_typer(members.nodes_app, name="nodes")
 
 def run(arguments: list[str]) -> int:
     """Carry out one command line and return its exit code."""
+    command = get_command(app)
     try:
-        code = get_command(app).main(arguments, prog_name="kvstore", standalone_mode=False)
+        code = command.main(arguments, prog_name="kvstore", standalone_mode=False)
     except typer.TyperException as error:
         complain(f"{error.format_message()} (kvstore --help)")
         return error.exit_code
     except ValidationError as error:
-        complain(explain_settings(error))
+        complain(explain_settings(error, _options_of(command, arguments)))
         return ExitCode.USAGE
     except OperatorError as error:
         complain(str(error))
@@ -89,6 +91,12 @@ def run(arguments: list[str]) -> int:
         complain(str(error))
         return ExitCode.FAILED
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _options_of(command: Any, arguments: list[str]) -> set[str]:
+    """The options of the command that a line names."""
+    named = command.commands.get(arguments[0]) if arguments else None
+    return {name for parameter in getattr(named, "params", ()) for name in parameter.opts}
 
 
 def main() -> None:
