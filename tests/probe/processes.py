@@ -103,7 +103,10 @@ class Process:
 
     def wait(self) -> int:
         """Wait for the end and return the exit code."""
-        code = self._process.wait(STOP_S_MAX)
+        try:
+            code = self._process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end: {self.out} {self.err}") from None
         for reader in self._readers:
             reader.join(STOP_S_MAX)
         return code
