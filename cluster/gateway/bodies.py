@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Literal, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from cluster.gateway.body_forms import Format, decode_json, decode_packed
 from cluster.gateway.conditions import check_content_type
 from cluster.gateway.item_fields import bytes_of, or_none, required, ttl_ms_of
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
+from cluster.gateway.plain_batches import decode_plain
 from cluster.gateway.result_items import ResultItem, value_item
 from kvstore.errors import BadBody, BodyTooLarge, KvError
 from kvstore.keys import check_key
@@ -76,12 +78,16 @@ def decode_batch(body: bytes, form: Format, keyspace: str, *, gets_only: bool = 
         BadBody: it is not a batch, or not of gets only where it has to be; names what and where.
         BodyTooLarge: it has too many operations.
     """
+    if form is Format.JSON and len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN:
+        _check_count(sum(1 for _ in islice(_OP_FIELD.finditer(body), OPERATIONS_MAX + 1)))
+    plain = None if gets_only else decode_plain(body, form, keyspace)
+    if plain is not None:
+        _check_count(len(plain))
+        return plain
     if form is Format.MSGPACK:
         packed = decode_packed(body, _PackedBatch, "a batch")
         _check_count(len(packed.ops))
         return _each(packed.ops, gets_only, lambda op: _operation(op, keyspace, op.key, op.value))
-    if len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN and sum(1 for _ in _OP_FIELD.finditer(body)) > OPERATIONS_MAX:
-        _check_count(OPERATIONS_MAX + 1)
     batch = decode_json(body, _JSON)
     _check_count(len(batch.ops))
     return _each(batch.ops, gets_only, lambda op: _json_operation(op, keyspace))

@@ -19,7 +19,7 @@ from cluster.gateway.operations import Get, Result
 from cluster.gateway.router import Router, TenantNotKnown
 from kvstore.errors import KeyNotFound, KvError, Locked, NoLeader, from_code
 from kvstore.map_values import Entry
-from kvstore.messages import Failed, ReadOne, ReadStale, StaleResult
+from kvstore.messages import Failed, ReadOne, ReadResult, ReadStale, StaleResult
 from kvstore.rpc.connection import NotSent, RpcError
 
 ATTEMPT_S = 1.0
@@ -80,7 +80,7 @@ class CopyReads:
             if isinstance(answer, StaleResult):
                 flight = Flight((get,), end_s, self._max_value_bytes)
                 flight.entries[0] = entry
-                flight.take_row(0, answer.row, answer.now_ms)
+                flight.take_rows((0,), ReadResult(answer.now_ms, [answer.row]))
                 return flight.results[0], answer.lag_ms
             detail = f"no copy of partition {entry.pid} can answer; {node}: {answer.detail}"
             error = Locked(detail) if isinstance(answer, Locked) else NoLeader(detail)

@@ -216,10 +216,11 @@ class Dispatcher:
         """Positions of reads and of writes by the node that leads their partitions."""
         reads: dict[str, list[int]] = {}
         writes: dict[str, list[int]] = {}
+        operations, entries, route = flight.operations, flight.entries, self._router.route
         for position in positions:
-            operation = flight.operations[position]
+            operation = operations[position]
             try:
-                entry = self._router.route(operation.keyspace, operation.key)
+                entry = route(operation.keyspace, operation.key)
             except TenantNotKnown as error:
                 flight.homeless.append((position, error))
                 continue
@@ -229,13 +230,17 @@ class Dispatcher:
             if entry.leader is None:
                 flight.fail_again((position,), NoLeader(f"partition {entry.pid} has no leader"))
                 continue
-            flight.entries[position] = entry
+            entries[position] = entry
             groups = reads
             if isinstance(operation, Change):
                 groups = writes
                 if not operation.token and not flight.draw(position, self.numbers.lane(entry.pid)):
                     continue
-            groups.setdefault(entry.leader.node, []).append(position)
+            node = entry.leader.node
+            if node in groups:
+                groups[node].append(position)
+            else:
+                groups[node] = [position]
         return reads, writes
 
     def _unrouted(self, flight: Flight, position: int, error: KvError) -> None:
@@ -271,7 +276,7 @@ class Dispatcher:
         if flight.answer_bytes_left < 0:
             flight.fail(positions, BodyTooLarge(ANSWER_IS_FULL))
             return
-        reads = Read([flight.read_one(position) for position in positions], flight.is_quorum, flight.tells_absences)
+        reads = Read(flight.reads(positions), flight.is_quorum, flight.tells_absences)
         self._send(flight, node, positions, reads, READ_ATTEMPT_S)
 
     def _send(self, flight: Flight, node: str, positions: Sequence[int], body: Body, attempt_s: float) -> None:
@@ -308,11 +313,8 @@ class Dispatcher:
     def _take(self, flight: Flight, node: str, positions: Sequence[int], answer: Body) -> None:
         """A node answered a call about these positions."""
         if isinstance(answer, ReadResult) and len(answer.results) == len(positions):
-            for position, row in zip(positions, answer.results, strict=True):
-                if isinstance(row, Fault):
-                    self._fault(flight, position, row)
-                else:
-                    flight.take_row(position, row, answer.now_ms)
+            for position, fault in flight.take_rows(positions, answer):
+                self._fault(flight, position, fault)
             if len(answer.absences) == len(positions):
                 absences = zip(positions, answer.absences, strict=True)
                 flight.absences.update((position, one) for position, one in absences if one is not None)

@@ -19,7 +19,7 @@ from typing import Protocol
 from cluster.gateway.answer import Answer, Renderer
 from cluster.gateway.dispatch import READ_ATTEMPT_S, WRITE_ATTEMPT_S, Dispatcher
 from cluster.gateway.fast_requests import FastRequest
-from cluster.gateway.flight import NO_LANE, Flight, write_of
+from cluster.gateway.flight import NO_LANE, Flight, found_in, write_of
 from cluster.gateway.key_answers import (
     NOTHING_FOUND,
     deleted_answer,
@@ -30,7 +30,7 @@ from cluster.gateway.key_answers import (
     write_answer,
 )
 from cluster.gateway.numbers import Lane
-from cluster.gateway.operations import Change, Found, Stored
+from cluster.gateway.operations import Change, Stored
 from cluster.gateway.router import Router
 from cluster.gateway.tokens import with_token
 from cluster.partitioning import UnknownTenant
@@ -38,7 +38,7 @@ from kvstore.errors import KvError
 from kvstore.map_values import Entry
 from kvstore.messages import Body, Fault, Read, ReadOne, ReadResult, Write, WriteOne, WriteResult
 from kvstore.rpc.connection import NotSent, RpcError
-from kvstore.storage.records import DamagedRow, split_value
+from kvstore.storage.records import DamagedRow
 from kvstore.versions import etag
 
 KEYSPACE = "default"
@@ -236,7 +236,7 @@ class FastLane:
                 data = plain_answer(opening, next(numbers), read.pid, row)
                 took_s = None if data is None else caller.answer_plainly(data, now_s)
                 if took_s is None:
-                    self._tell(caller, _found(read.pid, row, answer.now_ms))
+                    self._tell(caller, read.pid, row, answer.now_ms)
                 else:
                     seconds.append(took_s)
             elif row is None:
@@ -246,8 +246,10 @@ class FastLane:
         if seconds:
             self._observe("get", "ok", seconds)
 
-    def _tell(self, caller: Caller, found: Found | None) -> None:
-        if found is None:
+    def _tell(self, caller: Caller, pid: int, row: bytes, now_ms: int) -> None:
+        try:
+            found = found_in(pid, row, now_ms)
+        except DamagedRow:
             caller.take_long_way()
         else:
             caller.answer_fast(found_answer(found, found_lines(found)))
@@ -348,13 +350,3 @@ class FastLane:
     async def _finish(self, caller: Caller, flight: Flight, node: str, answer: Body | RpcError) -> None:
         result = await self._dispatcher.go_on(flight, node, answer)
         caller.answer_fast(write_answer(result), result if isinstance(result, KvError) else None)
-
-
-def _found(pid: int, row: bytes, now_ms: int) -> Found | None:
-    """What a row holds; None where it cannot be read."""
-    try:
-        epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
-    except DamagedRow:
-        return None
-    ttl_s = max(0, expiry_ms - now_ms) / 1000 if expiry_ms else None
-    return Found(value, content_type, etag(origin or pid, epoch, seq), ttl_s)

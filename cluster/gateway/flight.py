@@ -16,8 +16,8 @@ from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, R
 from cluster.gateway.router import TenantNotKnown
 from kvstore.errors import BodyTooLarge, KeyNotFound, KvError, NoLeader, OutcomeUnknown
 from kvstore.map_values import Entry
-from kvstore.messages import Absence, Body, ReadOne, WriteOne, Written
-from kvstore.storage.records import DamagedRow, decode_value
+from kvstore.messages import Absence, Body, Fault, ReadOne, ReadResult, WriteOne, Written
+from kvstore.storage.records import DamagedRow, split_value
 from kvstore.versions import etag
 
 WRONG_LEADERS_MAX = 5
@@ -79,10 +79,10 @@ class Flight:
 
     # ---- what is asked ------------------------------------------------------------------------------------------
 
-    def read_one(self, position: int) -> ReadOne:
-        """The read of that position, as a node is asked."""
-        entry = self.entries[position]
-        return ReadOne(entry.pid, entry.ver, self.operations[position].key)
+    def reads(self, positions: Sequence[int]) -> list[ReadOne]:
+        """The reads of those positions, as a node is asked."""
+        entries, operations = self.entries, self.operations
+        return [ReadOne((entry := entries[at]).pid, entry.ver, operations[at].key) for at in positions]
 
     def write_one(self, position: int) -> WriteOne:
         """The write of that position, as a node is asked."""
@@ -147,23 +147,25 @@ class Flight:
         if self.tells_absences:
             self.absences[position] = NEVER_THERE
 
-    def take_row(self, position: int, row: bytes | None, now_ms: int) -> None:
-        """A read was answered with the row of its key, None where there is none."""
-        if row is None:
-            self.results[position] = KeyNotFound(NOTHING)
-            return
+    def take_rows(self, positions: Sequence[int], answer: ReadResult) -> list[tuple[int, Fault]]:
+        """Reads were answered; returns those that were refused."""
+        refused: list[tuple[int, Fault]] = []
+        for position, row in zip(positions, answer.results, strict=True):
+            if isinstance(row, bytes):
+                self.results[position] = self._found(position, row, answer.now_ms)
+            elif row is None:
+                self.results[position] = KeyNotFound(NOTHING)
+            else:
+                refused.append((position, row))
+        return refused
+
+    def _found(self, position: int, row: bytes, now_ms: int) -> Found | KvError:
         try:
-            stored = decode_value(row)
+            found = found_in(self.entries[position].pid, row, now_ms)
         except DamagedRow as error:
-            self.results[position] = KvError(f"the node sent a row that cannot be read: {error}")
-            return
-        self.answer_bytes_left -= len(stored.value)
-        if self.answer_bytes_left < 0:
-            self.results[position] = BodyTooLarge(ANSWER_IS_FULL)
-            return
-        version = etag(stored.origin or self.entries[position].pid, stored.epoch, stored.seq)
-        ttl_s = max(0, stored.expiry_ms - now_ms) / 1000 if stored.expiry_ms else None
-        self.results[position] = Found(stored.value, stored.content_type, version, ttl_s)
+            return KvError(f"the node sent a row that cannot be read: {error}")
+        self.answer_bytes_left -= len(found.value)
+        return BodyTooLarge(ANSWER_IS_FULL) if self.answer_bytes_left < 0 else found
 
     def take_written(self, position: int, written: Written) -> None:
         """A write was carried out."""
@@ -173,6 +175,13 @@ class Flight:
             return
         version = etag(written.origin or self.entries[position].pid, written.epoch, written.seq)
         self.results[position] = Stored(written.created, version, written.copies)
+
+
+def found_in(pid: int, row: bytes, now_ms: int) -> Found:
+    """What a row of that partition holds; raises DamagedRow."""
+    epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
+    ttl_s = max(0, expiry_ms - now_ms) / 1000 if expiry_ms else None
+    return Found(value, content_type, etag(origin or pid, epoch, seq), ttl_s)
 
 
 def write_of(entry: Entry, change: Change, lane: Lane, number: int, is_again: bool = False) -> WriteOne:

@@ -8,9 +8,10 @@ operations of a batch on one key keep their order. Leaves to others: sending any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from cluster.cluster_map import ClusterMap
+from cluster.gateway.operations import Change, Operation
 from cluster.partitioning import Partitioner, UnknownTenant
 from cluster.partitioning.of_keyspace import partitioner_of
 from kvstore.errors import NoLeader, NotFound
@@ -163,20 +164,19 @@ def _grouped(entries: Sequence[Entry]) -> dict[str, list[tuple[int, int]]]:
     return by_leader
 
 
-def waves(keys: Iterable[tuple[bytes, bool]]) -> list[list[int]]:
+def waves(operations: Sequence[Operation]) -> list[list[int]]:
     """Cut a batch into waves that are sent one after the other.
-
-    Args:
-        keys: of each operation its key, and whether it writes.
 
     Returns:
         Lists of positions. Within a wave no key is met twice, but for reads alone; an operation is in a later wave
         than every earlier one that it must come after.
     """
+    if operations and len({operation.key for operation in operations}) == len(operations):
+        return [list(range(len(operations)))]
     cut: list[list[int]] = []
     last: dict[bytes, tuple[int, bool]] = {}
-    for position, (key, writes) in enumerate(keys):
-        wave = 0
+    for position, operation in enumerate(operations):
+        key, writes, wave = operation.key, isinstance(operation, Change), 0
         if key in last:
             wave, after_write = last[key]
             wave += writes or after_write

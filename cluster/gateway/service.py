@@ -123,21 +123,24 @@ class KvService:
         An error in the place of an operation is its result: it was refused before it came here.
         """
         results: list[Result] = [_UNTRIED] * len(operations)
-        asked: list[tuple[int, Operation]] = []
+        positions: list[int] = []
+        asked: list[Operation] = []
         for position, operation in enumerate(operations):
             if isinstance(operation, KvError):
                 results[position] = operation
                 continue
             try:
-                asked.append((position, self._as_ruled(operation)))
+                asked.append(self._as_ruled(operation) if isinstance(operation, Change) else operation)
             except ValueTooLarge as error:
                 results[position] = error
+            else:
+                positions.append(position)
         bytes_left = self._batch_answer_bytes_max
         patience_end_s = self._dispatcher.patience_end_s()
-        for wave in waves((operation.key, isinstance(operation, Change)) for _, operation in asked):
-            carried = await self._dispatcher.carry([asked[index][1] for index in wave], bytes_left, patience_end_s)
+        for wave in waves(asked):
+            carried = await self._dispatcher.carry([asked[index] for index in wave], bytes_left, patience_end_s)
             for index, result in zip(wave, carried, strict=True):
-                results[asked[index][0]] = result
+                results[positions[index]] = result
                 if isinstance(result, Found):
                     bytes_left -= len(result.value)
         return results
@@ -207,9 +210,9 @@ class KvService:
     async def _change(self, change: Change) -> Result:
         return (await self._dispatcher.carry((self._as_ruled(change),), 0))[0]
 
-    def _as_ruled(self, operation: Operation) -> Operation:
-        """The operation as it is to be carried out; raises ValueTooLarge."""
-        return self.rules(operation.keyspace).applied(operation) if isinstance(operation, Change) else operation
+    def _as_ruled(self, change: Change) -> Change:
+        """The change as it is to be carried out; raises ValueTooLarge."""
+        return self.rules(change.keyspace).applied(change)
 
 
 _UNTRIED = KvError("not tried")
