@@ -123,12 +123,6 @@ class Leader(Gate):
             return LATER
         return row
 
-    def captured(self, start: bytes, end: bytes, now: Instant) -> tuple[dict[bytes, bytes | None], int] | Fault:
-        """What is committed and perhaps not applied of keys in a range, as for `Overlay.within`, and the partition's
-        time; `now` as for `read`."""
-        refusal = self.refuses_reads(now)
-        return (self.overlay.within(start, end), self.time_ms(now)) if refusal is None else refusal
-
     def write(
         self, ticket: object, write: WriteOne, view: Snapshot, now: Instant, full: bool
     ) -> Written | Fault | Later:
@@ -200,7 +194,8 @@ class Leader(Gate):
 
     def time_ms(self, now: Instant) -> int:
         """The partition's time, by which keys end: it never goes back."""
-        return max(now.wall_ms, self._copy.log.time_ms)
+        log_ms = self._copy.log.time_ms
+        return now.wall_ms if now.wall_ms > log_ms else log_ms
 
     def live_row(self, key: bytes, view: Snapshot, now: Instant) -> bytes | None:
         """The row of a key that is not locked, at the log's end; one whose time is over is ended first."""

@@ -8,6 +8,7 @@ same turn (`node.scanner`), reading it (`page`, `count`). Sans-IO. PROTOCOL "Ran
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -66,18 +67,18 @@ def capture(
     captured: list[CapturedPart] = []
     faults: list[tuple[int, Fault]] = []
     for pid, ver in parts:
-        found = find_leader(partitions, pid, ver)
-        if isinstance(found, Fault):
-            faults.append((pid, found))
+        partition = partitions.get(pid)
+        leader = None if partition is None else partition.leader
+        if partition is None or leader is None or leader.followers.entry.ver != ver:
+            faults.append((pid, cast(Fault, find_leader(partitions, pid, ver))))
             continue
-        copy = found[0].copy
-        state = found[1].captured(start, end, now)
-        if isinstance(state, Fault):
-            faults.append((pid, state))
-        else:
-            overlay, time_ms = state
-            time_ms = times.setdefault(pid, time_ms)
-            hidden = found[1].txns.hidden_within(start, end)
-            away = found[1].hidden
-            captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, overlay, time_ms, hidden, away))
+        refusal = leader.refuses_reads(now)
+        if refusal is not None:
+            faults.append((pid, refusal))
+            continue
+        newer = leader.overlay.within(start, end) if leader.overlay.committed else {}
+        hidden = leader.txns.hidden_within(start, end) if leader.txns.in_doubt else ()
+        time_ms = times.setdefault(pid, leader.time_ms(now))
+        copy = partition.copy
+        captured.append(CapturedPart(pid, ver, copy.prefix, copy.prefix_end, newer, time_ms, hidden, leader.hidden))
     return captured, faults

@@ -8,12 +8,14 @@ what stands around items. Sans-IO.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from operator import itemgetter
 
 import msgspec
 
-from kvstore.storage.records import expiry_of, split_value
+from kvstore.scan.capture import CapturedPart
+from kvstore.storage.records import HEAD_BYTES, ROW_FORMAT, expiry_of, split_head, split_value
 from kvstore.versions import etag
 
 # Escapes make a text up to six times as long, which no frame would hold; base64 makes it a third longer.
@@ -27,7 +29,7 @@ class ItemForm(IntEnum):
     MSGPACK = 1
 
 
-class _Item(msgspec.Struct, omit_defaults=True):
+class _Item(msgspec.Struct, omit_defaults=True, gc=False):
     key: str | bytes | None = None
     key_b64: str | None = None
     value: str | bytes | None = None
@@ -37,11 +39,26 @@ class _Item(msgspec.Struct, omit_defaults=True):
     ttl: float | None = None
 
 
+class _TextItem(msgspec.Struct, gc=False):
+    """Of an item without a time to live, whose key and value are text."""
+
+    key: str
+    value: str
+    etag: str
+    content_type: str
+
+
+# The same where nothing in it is to be escaped, in a third of the time.
+PLAIN = b'{"key":"%b","value":"%b","etag":"%x.%x.%x","content_type":"%b"}'
+
 _JSON = msgspec.json.Encoder()
 _MSGPACK = msgspec.msgpack.Encoder()
 
 # Of the partition's uid, its time, the key and its row: the item, or None where the key is overdue.
 EncodeItem = Callable[[int, int, bytes, bytes], bytes | None]
+
+# Of keys, the row and the partition of each: their items, with None for those that are overdue.
+EncodeItems = Callable[[Sequence[bytes], Sequence[bytes], Sequence[CapturedPart]], list[bytes | None]]
 
 
 def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
@@ -59,25 +76,82 @@ def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
         return encode(_Item(*_text(key)) if is_text else _Item(key))
 
     def encode_whole(pid: int, time_ms: int, key: bytes, row: bytes) -> bytes | None:
-        epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
-        ttl = None
-        if expiry_ms:
-            if expiry_ms <= time_ms:
-                return None
-            # Never 0, which an import would refuse: by the partition's time there is some left.
-            ttl = max(1, expiry_ms - now_ms) / 1000
-        version = etag(origin or pid, epoch, seq)
-        if not is_text:
-            return encode(_Item(key, None, value, None, version, content_type, ttl))
-        try:
-            item = encode(_Item(str(key, "utf-8"), None, str(value, "utf-8"), None, version, content_type, ttl))
-        except UnicodeDecodeError:
-            item = encode(_Item(*_text(key), *_text(value), version, content_type, ttl))
-        if len(item) > JSON_BYTES_MAX:
-            item = encode(_Item(*_text(key), None, _base64(value), version, content_type, ttl))
+        made = _item(pid, time_ms, key, row, is_text, now_ms)
+        if made is None:
+            return None
+        item = encode(made)
+        if is_text and len(item) > JSON_BYTES_MAX:
+            made.value, made.value_b64 = None, _base64(split_value(row)[4])
+            item = encode(made)
         return item
 
     return encode_key if keys_only else encode_whole
+
+
+def items_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItems:
+    """What turns many keys into items at once; arguments as for `item_encoder`, whose items they are."""
+    encode_one = item_encoder(form, keys_only, now_ms)
+
+    def one_by_one(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[bytes | None]:
+        return [encode_one(part.pid, part.time_ms, key, row) for key, row, part in zip(keys, rows, parts, strict=True)]
+
+    def together(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[bytes | None]:
+        fields = _fields_of(keys, rows, parts)
+        if fields is None:
+            return one_by_one(keys, rows, parts)
+        if _is_plain(b"".join((*keys, *map(_VALUE, fields), *set(map(_KIND, fields))))):
+            return [PLAIN % field for field in fields]
+        try:
+            texts = [
+                _TextItem(key.decode(), value.decode(), etag(*version), kind.decode())
+                for key, value, *version, kind in fields
+            ]
+        except UnicodeDecodeError:
+            return one_by_one(keys, rows, parts)
+        # No item has a line feed in it: within texts it is escaped.
+        lines = _JSON.encode_lines(texts)
+        return [*lines.split(b"\n")[:-1]] if len(lines) <= JSON_BYTES_MAX else one_by_one(keys, rows, parts)
+
+    return one_by_one if keys_only or form is not ItemForm.JSON else together
+
+
+# The key, the value, the partition, epoch and seq of its version, and the content type.
+_Fields = tuple[bytes, bytes, int, int, int, bytes]
+_VALUE, _KIND = itemgetter(1), itemgetter(5)
+
+
+def _fields_of(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[_Fields] | None:
+    """What is told of each; None where of one it is something else."""
+    fields: list[_Fields] = []
+    for key, row, part in zip(keys, rows, parts, strict=True):
+        if len(row) < HEAD_BYTES:
+            return None
+        row_format, epoch, seq, expiry_ms, length = split_head(row)
+        start = HEAD_BYTES + length
+        if row_format != ROW_FORMAT or expiry_ms or len(row) < start:
+            return None
+        fields.append((key, row[start:], part.pid, epoch, seq, row[HEAD_BYTES:start]))
+    return fields
+
+
+def _is_plain(text: bytes) -> bool:
+    """Whether it is ASCII, of which JSON escapes nothing."""
+    return text.isascii() and len(_JSON.encode(text.decode())) == len(text) + 2
+
+
+def _item(pid: int, time_ms: int, key: bytes, row: bytes, is_text: bool, now_ms: int) -> _Item | None:
+    """All of an item, None where the key is overdue."""
+    epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
+    ttl = None
+    if expiry_ms:
+        if expiry_ms <= time_ms:
+            return None
+        # Never 0, which an import would refuse: by the partition's time there is some left.
+        ttl = max(1, expiry_ms - now_ms) / 1000
+    version = etag(origin or pid, epoch, seq)
+    if not is_text:
+        return _Item(key, None, value, None, version, content_type, ttl)
+    return _Item(*_text(key), *_text(value), version, content_type, ttl)
 
 
 def _text(data: bytes) -> tuple[str | None, str | None]:

@@ -27,12 +27,16 @@ CARRIED_FORMAT = 2
 _COPY = struct.Struct(">I")
 _SEQ = struct.Struct(">Q")
 _DATA = struct.Struct(">BQQQH")
-_DATA_BYTES = _DATA.size
-_CARRIED_BYTES = _DATA_BYTES + _SEQ.size
+HEAD_BYTES = _DATA.size
+_CARRIED_BYTES = HEAD_BYTES + _SEQ.size
 _VERSION = struct.Struct(">BQQ")
 _LOG = struct.Struct(">BQQIQQ")
 _CHECKSUM = struct.Struct(">Q")
 _NO_EXPIRY = bytes(_SEQ.size)
+
+# Of a data row, which is not shorter than `HEAD_BYTES`: format, epoch, seq, expiry_ms, and the length of the content
+# type, which follows in format 1.
+split_head = _DATA.unpack_from
 
 
 class DamagedRow(ValueError):
@@ -159,9 +163,9 @@ def split_value(row: bytes) -> tuple[int, int, int, str, bytes, int]:
     """The parts of a data row, in the order of `StoredValue`; raises as `decode_value`."""
     try:
         row_format, epoch, seq, expiry_ms, length = _DATA.unpack_from(row)
-        begin, origin = _DATA_BYTES, 0
+        begin, origin = HEAD_BYTES, 0
         if row_format == CARRIED_FORMAT:
-            begin, origin = _CARRIED_BYTES, _SEQ.unpack_from(row, _DATA_BYTES)[0]
+            begin, origin = _CARRIED_BYTES, _SEQ.unpack_from(row, HEAD_BYTES)[0]
         start = begin + length
         if row_format not in (ROW_FORMAT, CARRIED_FORMAT) or len(row) < start:
             raise DamagedRow(f"data row of format {row_format}, {len(row)} bytes")
@@ -173,11 +177,11 @@ def split_value(row: bytes) -> tuple[int, int, int, str, bytes, int]:
 def split_plain(row: bytes) -> tuple[int, int, bytes, bytes] | None:
     """The epoch, seq, content type in ASCII and value of a data row of which nothing else is to be told: it has no
     expiry and was made where it stands. None for any other, a damaged one too."""
-    if len(row) < _DATA_BYTES:
+    if len(row) < HEAD_BYTES:
         return None
     row_format, epoch, seq, expiry_ms, length = _DATA.unpack_from(row)
-    start = _DATA_BYTES + length
-    kind = row[_DATA_BYTES:start]
+    start = HEAD_BYTES + length
+    kind = row[HEAD_BYTES:start]
     if row_format != ROW_FORMAT or expiry_ms or len(row) < start or not kind.isascii():
         return None
     return epoch, seq, kind, row[start:]
@@ -195,21 +199,21 @@ def is_lasting(row: bytes) -> bool:
 
 def value_bytes(row: bytes) -> int:
     """The size of the value in a data row."""
-    begin = _CARRIED_BYTES if row[0] == CARRIED_FORMAT else _DATA_BYTES
+    begin = _CARRIED_BYTES if row[0] == CARRIED_FORMAT else HEAD_BYTES
     return len(row) - begin - int.from_bytes(row[25:27], "big")
 
 
 def version_of(row: bytes) -> tuple[int, int, int]:
     """The epoch, seq and origin in a data row, as in `StoredValue`, without decoding the rest."""
     row_format, epoch, seq = _VERSION.unpack_from(row)
-    return epoch, seq, _SEQ.unpack_from(row, _DATA_BYTES)[0] if row_format == CARRIED_FORMAT else 0
+    return epoch, seq, _SEQ.unpack_from(row, HEAD_BYTES)[0] if row_format == CARRIED_FORMAT else 0
 
 
 def carried(row: bytes, pid: int) -> bytes:
     """A data row of the partition `pid` as it stands in any other: its version stays the same."""
     if row[0] == CARRIED_FORMAT:
         return row
-    return bytes((CARRIED_FORMAT,)) + row[1:_DATA_BYTES] + _SEQ.pack(pid) + row[_DATA_BYTES:]
+    return bytes((CARRIED_FORMAT,)) + row[1:HEAD_BYTES] + _SEQ.pack(pid) + row[HEAD_BYTES:]
 
 
 def encode_log_row(

@@ -12,6 +12,7 @@ from kvstore.instant import Instant
 from kvstore.messages import Failed, Fault, Scan, Scanned
 from kvstore.node import scanner as scanner_module
 from kvstore.node.scanner import ACTIVE_MAX, WAITING_MAX, Scanner
+from kvstore.replication.overlay import Overlay
 from kvstore.storage.engine import Batch, Table
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import copy_prefix, encode_value
@@ -64,8 +65,15 @@ def engine() -> Views:
 @pytest.fixture
 async def scanner(engine: Views, monkeypatch: pytest.MonkeyPatch) -> Scanner:
     monkeypatch.setattr(scanner_module, "SLICE_S", 0.0)
-    txns = SimpleNamespace(hidden_within=lambda _start, _end: [])
-    leader = SimpleNamespace(ver=1, captured=lambda _start, _end, _now: ({}, 0), txns=txns, hidden=None)
+    followers = SimpleNamespace(entry=SimpleNamespace(ver=1))
+    leader = SimpleNamespace(
+        followers=followers,
+        refuses_reads=lambda _now: None,
+        overlay=Overlay(),
+        time_ms=lambda _now: 0,
+        txns=SimpleNamespace(in_doubt={}),
+        hidden=None,
+    )
     copy = SimpleNamespace(prefix=copy_prefix(1), prefix_end=copy_prefix(2))
     partitions = SimpleNamespace(by_pid={1: SimpleNamespace(leader=leader, copy=copy)})
     turns: Any = SimpleNamespace(
@@ -154,7 +162,7 @@ async def test_a_wall_clock_that_is_set_back_leaves_no_scan_going_round(engine: 
     # The key is overdue when the scan is captured, and no more so when its leader is asked to end it.
     walls_ms = [100]
     leader = turns.partitions.by_pid[1].leader
-    leader.captured = lambda _start, _end, _now: ({}, walls_ms.pop() if walls_ms else 99)
+    leader.time_ms = lambda _now: walls_ms.pop() if walls_ms else 99
     turns.partitions.read = lambda *_: b"a row"
     turns.view, turns.now_after_view, turns.metrics.queued = lambda: None, lambda: Instant(0, 99), 0
     asker: Any = Asker()
