@@ -21,6 +21,7 @@ from cluster.gateway.cluster_routes import ClusterRoutes, Scrape
 from cluster.gateway.counts import Fold
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.fast_lane import FastLane
+from cluster.gateway.fast_pages import FastPages
 from cluster.gateway.http_server import HttpServer, check_parser
 from cluster.gateway.id_routes import IdRoutes, Ids
 from cluster.gateway.id_source import ids_of
@@ -132,7 +133,10 @@ async def serve(
             stack.push_async_callback(own_ids.close)
         lane = FastLane(dispatcher, router, metrics.observe_all, max_value_bytes=settings.max_value_bytes)
         routes = _routes(settings, dispatcher, router, transactions, control, ids, metrics, scrape)
-        server = HttpServer(routes.handle, settings, metrics.observe, lane)
+        pages = FastPages(
+            dispatcher, router, cluster_id=control.cluster_id, page_bytes_max=settings.batch_answer_bytes_max
+        )
+        server = HttpServer(routes.handle, settings, metrics.observe, lane, pages)
         metrics.add_gauge("kvstore_gateway_connections", "Open client connections.", lambda: server.connections_count)
         metrics.add_gauge(
             "kvstore_gateway_in_flight_bytes",

@@ -69,6 +69,8 @@ def parse_name(parameter: str, text: str) -> str:
 
 
 def _unquote(name: str, text: str) -> bytes:
+    if "%" not in text and text.isascii():
+        return text.encode("ascii")
     if _LONE_PERCENT.search(text):
         raise BadParameter(f"{name}: in {text[:64]!r}, '%' is followed by two hexadecimal digits")
     try:

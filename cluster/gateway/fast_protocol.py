@@ -12,7 +12,8 @@ import asyncio
 
 from cluster.gateway.answer import Answer
 from cluster.gateway.fast_lane import FastLane
-from cluster.gateway.fast_requests import key_before, recognise, rest_of
+from cluster.gateway.fast_pages import FastPages
+from cluster.gateway.fast_requests import key_before, recognise, recognise_page, rest_of
 from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_protocol import READ_BUFFER_BYTES, Host, HttpProtocol
 from kvstore.errors import KvError, Overloaded
@@ -20,11 +21,14 @@ from kvstore.errors import KvError, Overloaded
 HEAD_END = b"\r\n\r\n"
 # An enumeration's members take longer to look up.
 IDLE, HANDLER = Phase.IDLE, Phase.HANDLER
-_OPERATIONS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete"}
+PAGE_BEGIN = (b"GET /v1/kv?", b"GET /v1/kv ")
+# In the place of a method, for a GET of many keys.
+SCAN = "SCAN"
+_OPERATIONS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete", SCAN: "scan"}
 
 
 class FastProtocol(HttpProtocol):
-    """Args: lane: of this process."""
+    """Args: lane, pages: of this process."""
 
     __slots__ = (
         "_arrived",
@@ -35,13 +39,15 @@ class FastProtocol(HttpProtocol):
         "_is_between",
         "_lane",
         "_method",
+        "_pages",
         "_rest",
         "_time_s",
     )
 
-    def __init__(self, server: Host, loop: asyncio.AbstractEventLoop, lane: FastLane) -> None:
+    def __init__(self, server: Host, loop: asyncio.AbstractEventLoop, lane: FastLane, pages: FastPages) -> None:
         super().__init__(server, loop)
         self._lane = lane
+        self._pages = pages
         self._time_s = loop.time
         # The request that is under way on the short way, if one is, and what followed the key in the last plain GET.
         self._data = b""
@@ -90,7 +96,20 @@ class FastProtocol(HttpProtocol):
         self._free()
         return False
 
+    def _begin_page(self, data: bytes) -> bool:
+        request = recognise_page(data)
+        if request is None:
+            return False
+        self._data, self._method = data, SCAN
+        self._enter(HANDLER)
+        if self._pages.begin(self, request):
+            return True
+        self._free()
+        return False
+
     def _begin_other(self, data: bytes) -> bool:
+        if data.startswith(PAGE_BEGIN):
+            return self._begin_page(data)
         request = recognise(data)
         if request is None:
             return False
@@ -154,6 +173,9 @@ class FastProtocol(HttpProtocol):
         if self._parser is not None and not self._is_closing:
             HttpProtocol.data_received(self, data)
             self._go_on()
+
+    def has_room(self, size: int) -> bool:
+        return self.budget.has_room(size)
 
     def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
         assert self._data, "answered once"

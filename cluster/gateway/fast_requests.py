@@ -30,9 +30,12 @@ _OF_WRITE = (
     rb"|If-None-Match: \*\r\n"
 )
 _READ = re.compile(rb"(GET|HEAD) " + _KEY + rb" HTTP/1\.1\r\n(?:" + _HOST + rb"|" + _PLAIN + rb"){1,9}\r\n")
+_QUERY = rb"/v1/kv(?:\?([A-Za-z0-9._~:@!$&'()*,;={}/%-]*))?"
+_PAGE = re.compile(rb"GET " + _QUERY + rb" HTTP/1\.1\r\n(?:" + _HOST + rb"|" + _PLAIN + rb"){1,9}\r\n")
 _FIELDS = _HOST + rb"|" + _PLAIN + rb"|" + _OF_BODY + rb"|" + _OF_WRITE
 _WRITE = re.compile(rb"(PUT|DELETE) " + _KEY + rb" HTTP/1\.1(\r\n(?:" + _FIELDS + rb"){1,14})\r\n")
 _AGENT_FIELD, _HOST_FIELD = b"\r\nUser-Agent: ", b"\r\nHost: "
+_ACCEPT_FIELD = b"\r\nAccept: "
 _LENGTH_FIELD, _TYPE_FIELD = b"\r\nContent-Length: ", b"\r\nContent-Type: "
 _TOKEN_FIELD, _MATCH_FIELD, _NONE_MATCH_FIELD = b"\r\nIdempotency-Key: ", b"\r\nIf-Match: ", b"\r\nIf-None-Match: "
 
@@ -45,6 +48,13 @@ _GET_BYTES = len(_GET)
 _PLAIN_KEY_BYTES = bytes(ord("a") if re.fullmatch(_KEY_BYTE, bytes((byte,))) else 0 for byte in range(256))
 # With it and the longest key a request is shorter than `HEAD_BYTES_MAX`.
 _REST_BYTES_MAX = 1024
+
+
+class PageRequest(msgspec.Struct, frozen=True):
+    """A GET of the keyspace's keys: what stands behind the question mark, and in its field `Accept`, if it has one."""
+
+    query: str
+    accept: str
 
 
 class FastRequest(msgspec.Struct, frozen=True):
@@ -70,6 +80,21 @@ def recognise(data: bytes) -> FastRequest | None:
     if found is None or not _are_single(data):
         return None
     return FastRequest(_METHODS[found[1]], found[2])
+
+
+def recognise_page(data: bytes) -> PageRequest | None:
+    """The request for a page, or for another answer to the same question, that `data` is, if it is one of the plainest
+    form."""
+    if len(data) > HEAD_BYTES_MAX:
+        return None
+    found = _PAGE.fullmatch(data)
+    if found is None or not _are_single(data):
+        return None
+    try:
+        accept = _value_of(data, _ACCEPT_FIELD)
+    except _Repeated:
+        return None
+    return PageRequest(str(found[1] or b"", "ascii"), accept or "")
 
 
 def rest_of(data: bytes, request: FastRequest) -> bytes:

@@ -35,13 +35,17 @@ class Budget:
         self._bytes_max = bytes_max
         self.used = 0
 
+    def has_room(self, count: int) -> bool:
+        """Whether so many bytes fit beside what is reserved."""
+        return self.used + count <= self._bytes_max
+
     def take(self, count: int) -> None:
         """Reserve `count` bytes.
 
         Raises:
             Overloaded: they would not fit; nothing is reserved.
         """
-        if self.used + count > self._bytes_max:
+        if not self.has_room(count):
             raise Overloaded("the gateway holds as many bytes of bodies as it may; try again")
         self.used += count
 

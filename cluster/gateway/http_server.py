@@ -17,6 +17,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from cluster.gateway.answer import Answer, Renderer
 from cluster.gateway.fast_lane import FastLane
+from cluster.gateway.fast_pages import FastPages
 from cluster.gateway.fast_protocol import FastProtocol
 from cluster.gateway.http_protocol import HttpProtocol
 from cluster.gateway.http_request import Budget, Request
@@ -45,13 +46,19 @@ class HttpServer:
     Args:
         handler: answers one request; a `KvError` it raises becomes a problem.
         observe: told of each answer: operation, outcome, seconds.
-        lane: the short way of the plainest requests, None where all go the long way.
+        lane, pages: the short ways of the plainest requests, None where all go the long way.
     """
 
     def __init__(
-        self, handler: Handler, settings: GatewaySettings, observe: Observer, lane: FastLane | None = None
+        self,
+        handler: Handler,
+        settings: GatewaySettings,
+        observe: Observer,
+        lane: FastLane | None = None,
+        pages: FastPages | None = None,
     ) -> None:
         self._lane = lane
+        self._pages = pages
         self.handler = handler
         self.settings = settings
         self.observe = observe
@@ -68,7 +75,9 @@ class HttpServer:
 
     def __call__(self) -> HttpProtocol:
         """The factory that `loop.create_server` wants."""
-        return HttpProtocol(self, self._loop) if self._lane is None else FastProtocol(self, self._loop, self._lane)
+        if self._lane is None or self._pages is None:
+            return HttpProtocol(self, self._loop)
+        return FastProtocol(self, self._loop, self._lane, self._pages)
 
     @property
     def connections_count(self) -> int:

@@ -163,17 +163,12 @@ class ScanMerge:
             list(source.parts),
             rest.start,
             rest.end,
-            self._share(len(source.parts)),
+            share_of(self.left, len(source.parts), self._partitions),
             self.page_bytes,
             rest.reverse,
             int(style.form),
             style.keys_only,
         )
-
-    def _share(self, parts: int) -> int:
-        """How many items of a node with so many partitions are mostly enough: its share and a little more."""
-        share = self.left * parts / self._partitions
-        return min(self.left, math.ceil(share + 1.5 * math.sqrt(share)) + 1)
 
     def take_page(self, node: str, page: Scanned) -> list[tuple[int, Fault]]:
         """The answer of a node; returns what it does not answer for, which is unassigned again."""
@@ -216,6 +211,36 @@ class ScanMerge:
         if pairs:
             self.rest = self.rest.after(pairs[-1][0])
         return Piece([key for key, _ in pairs], [item for _, item in pairs])
+
+
+def share_of(wanted: int, parts: int, partitions: int) -> int:
+    """How many of the items that are wanted of all partitions to ask of a node with so many of them: its share and a
+    little more, which is mostly enough."""
+    share = wanted * parts / partitions
+    return min(wanted, math.ceil(share + 1.5 * math.sqrt(share)) + 1)
+
+
+def first_of(pages: Iterable[Scanned], limit: int, reverse: bool) -> tuple[list[bytes], bytes | None] | None:
+    """The first items of a range, at most `limit`, of which each page has the beginning of its part, and no faults.
+
+    Returns:
+        The items, and the key of the last one if there are more; None where the pages do not reach that far.
+    """
+    found: dict[bytes, bytes] = {}
+    ends: list[bytes] = []
+    for page in pages:
+        if not page.is_done:
+            if not page.keys:
+                return None
+            ends.append(page.keys[-1])
+        found.update(zip(page.keys, page.items, strict=True))
+    keys = sorted(found, reverse=reverse)
+    if len(keys) <= limit:
+        return None if ends else ([found[key] for key in keys], None)
+    last_key = keys[limit - 1]
+    if ends and (last_key < max(ends) if reverse else last_key > min(ends)):
+        return None
+    return [found[key] for key in keys[:limit]], last_key
 
 
 def _count_up_to(keys: list[bytes], bound: bytes | None, reverse: bool) -> int:

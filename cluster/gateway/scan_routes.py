@@ -15,13 +15,12 @@ import msgspec
 from aiohttp import hdrs
 
 from cluster.gateway.answer import Answer, StreamedAnswer, json_answer
-from cluster.gateway.body_forms import media_type
 from cluster.gateway.conditions import IDEMPOTENCY_KEY
-from cluster.gateway.cursors import Cursor, encode_cursor
 from cluster.gateway.http_request import Request
 from cluster.gateway.import_stream import Item
 from cluster.gateway.import_window import ImportWindow
 from cluster.gateway.operations import Change
+from cluster.gateway.page_answers import NDJSON, accepted, limit_of, page_answer, style_of
 from cluster.gateway.scan_merge import ItemStyle, KeyRange, Piece
 from cluster.gateway.scan_query import ScanQuery, parse_removal, parse_scan
 from cluster.gateway.scans import Scans
@@ -29,24 +28,14 @@ from cluster.gateway.service import KvService
 from kvstore.errors import BadBody, BadRequest, MethodNotAllowed
 from kvstore.scan.items import ItemForm
 
-LIMIT_DEFAULT = 100
 REMOVED_AT_ONCE = 256
 # About what a stream holds: two pages of each of three nodes.
 STREAM_BYTES = 1024 * 1024
-JSON, MSGPACK, NDJSON = "application/json", "application/msgpack", "application/x-ndjson"
-MEDIA_TYPES = {"*/*": JSON, "application/*": JSON, JSON: JSON, MSGPACK: MSGPACK, NDJSON: NDJSON}
 LINES = f"Content-Type: {NDJSON}\r\nCache-Control: no-store\r\n"
 NOT_FOR_RANGES = (IDEMPOTENCY_KEY, hdrs.IF_MATCH, hdrs.IF_NONE_MATCH)
 METHODS = ("GET", "HEAD", "DELETE")
 
 _JSON = msgspec.json.Encoder()
-_MSGPACK = msgspec.msgpack.Encoder()
-
-
-class _Page(msgspec.Struct, frozen=True, omit_defaults=True):
-    items: list[msgspec.Raw]
-    cursor: str | None = None
-    missing: list[int] = []
 
 
 class _Count(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,7 +84,7 @@ class ScanRoutes:
             request.operation = "count"
             count, missing = await self._scans.count(keyspace, asked.keys, asked.allow_partial)
             return json_answer(200, _JSON.encode(_Count(count, missing)))
-        media = _accepted(request.headers.get(hdrs.ACCEPT, ""))
+        media = accepted(request.headers.get(hdrs.ACCEPT, ""))
         if media == NDJSON:
             request.operation = "scan_stream"
             request.hold(STREAM_BYTES)
@@ -103,15 +92,9 @@ class ScanRoutes:
         return await self._page(request, keyspace, asked, media)
 
     async def _page(self, request: Request, keyspace: str, asked: ScanQuery, media: str) -> Answer:
-        style = ItemStyle(ItemForm.MSGPACK if media == MSGPACK else ItemForm.JSON, asked.keys_only)
-        limit = LIMIT_DEFAULT if asked.limit is None else asked.limit
+        style, limit = style_of(asked, media), limit_of(asked)
         page = await self._scans.page(keyspace, asked.keys, style, limit, asked.allow_partial, request.hold)
-        cursor = None
-        if page.last_key is not None:
-            cursor = encode_cursor(Cursor(keyspace, asked.whole, page.last_key), self._cluster_id)
-        encoder = _MSGPACK if media == MSGPACK else _JSON
-        body = encoder.encode(_Page([msgspec.Raw(item) for item in page.items], cursor, page.missing))
-        return Answer(200, f"Content-Type: {media}\r\nCache-Control: no-store\r\n", body)
+        return page_answer(keyspace, asked, media, self._cluster_id, page.items, page.last_key, page.missing)
 
     async def _lines(self, keyspace: str, asked: ScanQuery) -> AsyncGenerator[bytes, None]:
         style = ItemStyle(ItemForm.JSON, asked.keys_only)
@@ -158,12 +141,3 @@ async def _streamed(pieces: AsyncGenerator[bytes, None]) -> Answer:
     """An answer whose first piece is made already: what goes wrong before it is an ordinary refusal."""
     first = await anext(pieces, b"")
     return StreamedAnswer(200, LINES, first, pieces)
-
-
-def _accepted(accept: str) -> str:
-    """The first media type in `Accept` that a scan has; JSON where it names none."""
-    for part in accept.split(","):
-        media = MEDIA_TYPES.get(media_type(part))
-        if media is not None:
-            return media
-    return JSON

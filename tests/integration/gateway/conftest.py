@@ -23,6 +23,7 @@ from cluster.gateway.balance_routes import BalanceRoutes
 from cluster.gateway.cluster_routes import ClusterRoutes
 from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.fast_lane import FastLane
+from cluster.gateway.fast_pages import FastPages
 from cluster.gateway.http_server import HttpServer
 from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.id_source import IdSource
@@ -119,7 +120,7 @@ class RawClient:
 
 
 class Gateway:
-    """A listener with two nodes behind it; partition i is led by node i modulo 2. `has_lane`: it has the short way."""
+    """A listener with two nodes behind it; partition i is led by node i modulo 2. `has_lane`: it has the short ways."""
 
     def __init__(self, settings: GatewaySettings, has_lane: bool = True) -> None:
         self.settings = settings
@@ -193,7 +194,11 @@ class Gateway:
         known = IdRoutes(self.ids), cluster, rebalance, operators, keyspaces, balance
         routes = Routes(keys, txns, scans, imports, *known)
         lane = FastLane(self.dispatcher, self.router, metrics.observe_all, max_value_bytes=limit)
-        self.server = HttpServer(routes.handle, self.settings, metrics.observe, lane if self.has_lane else None)
+        self.pages = FastPages(
+            self.dispatcher, self.router, cluster_id=CLUSTER, page_bytes_max=self.settings.batch_answer_bytes_max
+        )
+        short = (lane, self.pages) if self.has_lane else (None, None)
+        self.server = HttpServer(routes.handle, self.settings, metrics.observe, *short)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server, "127.0.0.1", 0)
         self.port = self.listener.sockets[0].getsockname()[1]

@@ -71,6 +71,14 @@ STREAMS = {
     "a delete with a body": request("DELETE", "/v1/kv/a", "Content-Length: 1\r\n", "x"),
     "escapes": request("PUT", "/v1/kv/a%2Fb", body="x") + request("GET", "/v1/kv/a/b") + request("GET", "/v1/kv/%"),
     "other keyspaces and paths": request("GET", "/v1/keyspaces/default/kv/a") + request("GET", "/v1/nowhere"),
+    "pages": PUT
+    + request("PUT", "/v1/kv/b", body="two")
+    + request("GET", "/v1/kv?limit=1")
+    + request("GET", "/v1/kv", "Accept: application/msgpack\r\n")
+    + request("GET", "/v1/kv?reverse=true&keys_only=true")
+    + request("GET", "/v1/kv?limit=0")
+    + request("GET", "/v1/kv?count=true")
+    + request("HEAD", "/v1/kv"),
     "a bad length": f"PUT /v1/kv/a HTTP/1.1\r\n{HOST}Content-Length: +3\r\n\r\nabc",
     "two lengths": f"PUT /v1/kv/a HTTP/1.1\r\n{HOST}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
     "a get with a body": f"GET /v1/kv/a HTTP/1.1\r\n{HOST}Content-Length: 3\r\n\r\nabc",

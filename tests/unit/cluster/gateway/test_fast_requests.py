@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.gateway.conditions import check_content_type, parse_etags, parse_token
-from cluster.gateway.fast_requests import FastRequest, key_before, recognise, rest_of
+from cluster.gateway.fast_requests import FastRequest, PageRequest, key_before, recognise, recognise_page, rest_of
 from kvstore.keys import decode_key
 
 HOST = b"Host: h:1\r\n"
@@ -133,6 +133,54 @@ def test_whatever_is_recognised_is_what_the_parser_reads(loop: asyncio.AbstractE
     for field, condition in (("If-Match", request.if_match), ("If-None-Match", request.if_none_match)):
         etags = parse_etags(field, headers.getall(field)) if field in headers else ((), ())
         assert etags == (((condition,), ()) if condition is not None else ((), ()))
+
+
+QUERIES = [
+    b"",
+    b"?",
+    b"?limit=5&start=a/b",
+    b"?prefix=%20%zz",
+    b"?a#b",
+    b"?a b",
+    b"?a?b",
+    b"/",
+    b"?\xff",
+    b'?"',
+    b"?q=+<",
+]
+
+
+@given(
+    st.sampled_from(METHODS),
+    st.sampled_from(QUERIES),
+    st.sampled_from(VERSIONS),
+    st.lists(st.sampled_from(FIELDS), max_size=4),
+    st.sampled_from(BODIES),
+)
+@example(b"GET", b"?limit=5", b"HTTP/1.1", [b"Accept: a/b\r\n"], b"")
+@example(b"GET", b"?limit=5", b"HTTP/1.1", [b"Accept: */*\r\n", b"Accept: a/b\r\n"], b"")
+def test_whatever_is_recognised_of_a_page_is_what_the_parser_reads(
+    loop: asyncio.AbstractEventLoop, method: bytes, query: bytes, version: bytes, fields: list[bytes], body: bytes
+) -> None:
+    data = b"%b /v1/kv%b %b\r\n%b%b\r\n%b" % (method, query, version, HOST, b"".join(fields), body)
+    request = recognise_page(data)
+    if request is None:
+        return
+    message, read = parsed(loop, data)
+    assert (message.method, str(message.version)) == ("GET", "HttpVersion(major=1, minor=1)")
+    assert message.path.partition("?") == ("/v1/kv", "?" if query else "", request.query)
+    assert not message.should_close
+    assert not read
+    assert {name.upper() for name in message.headers} <= PLAIN
+    assert message.headers.get("Accept", "") == request.accept
+
+
+def test_a_plain_page_is_recognised() -> None:
+    plain = b"GET /v1/kv?limit=100&start=a/b%20 HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n"
+    assert recognise_page(plain) == PageRequest("limit=100&start=a/b%20", "*/*")
+    assert recognise_page(b"GET /v1/kv HTTP/1.1\r\nHost: h\r\n\r\n") == PageRequest("", "")
+    assert recognise_page(plain[:-1]) is None
+    assert recognise_page(plain * 2) is None
 
 
 @given(requests(), requests(), st.booleans())

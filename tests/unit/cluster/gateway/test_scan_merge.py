@@ -7,10 +7,10 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, ScanMerge
+from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, ScanMerge, first_of
 from kvstore.messages import Fault, Scan, Scanned
 from kvstore.scan.items import ItemForm
 
@@ -180,3 +180,35 @@ def test_an_empty_range_is_over_before_anybody_is_asked(reverse: bool) -> None:
     merge = ScanMerge({"n1": [(1, 1)]}, KeyRange(b"b", b"b", reverse), STYLE, page_bytes=100)
     assert merge.is_over
     assert merge.asks() == []
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 60), unique=True, max_size=20), max_size=3),
+    st.lists(st.integers(0, 8), min_size=3, max_size=3),
+    st.integers(1, 12),
+    st.booleans(),
+)
+@example([[0, 1], [5, 6]], [1, 2, 0], 2, False)
+@example([[0, 1], [5, 6]], [2, 1, 0], 2, True)
+def test_the_first_items_of_what_nodes_answered_are_those_of_all_or_are_not_told(
+    nodes: list[list[int]], cuts: list[int], limit: int, reverse: bool
+) -> None:
+    owners = {number: node for node, numbers in enumerate(nodes) for number in numbers}
+    pages, lasts = [], []
+    for node, cut in zip(range(len(nodes)), cuts, strict=False):
+        mine = sorted((number for number, owner in owners.items() if owner == node), reverse=reverse)
+        keys = [b"%02d" % number for number in mine[:cut]]
+        pages.append(Scanned(keys, [b"<%b>" % key for key in keys], cut >= len(mine), []))
+        if cut < len(mine):
+            lasts.append(keys[-1] if keys else None)
+    expected = [b"%02d" % number for number in sorted(owners, reverse=reverse)]
+    wanted = expected[:limit]
+    reached = [key for key in wanted if all(last and (key >= last if reverse else key <= last) for last in lasts)]
+    found = first_of(pages, limit, reverse)
+    if found is None:
+        assert lasts
+        assert len(reached) < limit or sum(len(page.keys) for page in pages) == limit, (
+            "whether there are more is not known"
+        )
+    else:
+        assert found == ([b"<%b>" % key for key in wanted], wanted[-1] if len(expected) > limit else None)
