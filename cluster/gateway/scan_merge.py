@@ -226,21 +226,24 @@ def first_of(pages: Iterable[Scanned], limit: int, reverse: bool) -> tuple[list[
     Returns:
         The items, and the key of the last one if there are more; None where the pages do not reach that far.
     """
-    found: dict[bytes, bytes] = {}
+    keys: list[bytes] = []
+    items: list[bytes] = []
     ends: list[bytes] = []
     for page in pages:
         if not page.is_done:
             if not page.keys:
                 return None
             ends.append(page.keys[-1])
-        found.update(zip(page.keys, page.items, strict=True))
-    keys = sorted(found, reverse=reverse)
+        keys += page.keys
+        items += page.items
+    item_of = dict(zip(keys, items, strict=True))
+    keys.sort(reverse=reverse)
     if len(keys) <= limit:
-        return None if ends else ([found[key] for key in keys], None)
+        return None if ends else ([item_of[key] for key in keys], None)
     last_key = keys[limit - 1]
     if ends and (last_key < max(ends) if reverse else last_key > min(ends)):
         return None
-    return [found[key] for key in keys[:limit]], last_key
+    return [item_of[key] for key in keys[:limit]], last_key
 
 
 def _count_up_to(keys: list[bytes], bound: bytes | None, reverse: bool) -> int:
