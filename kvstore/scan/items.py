@@ -20,6 +20,8 @@ from kvstore.versions import etag
 
 # Escapes make a text up to six times as long, which no frame would hold; base64 makes it a third longer.
 JSON_BYTES_MAX = 32 * 1024 * 1024
+# A larger row is made an item by itself, so that there are fewer copies of it.
+TOGETHER_BYTES_MAX = 64 * 1024
 
 
 class ItemForm(IntEnum):
@@ -48,7 +50,7 @@ class _TextItem(msgspec.Struct, gc=False):
     content_type: str
 
 
-# The same where nothing in it is to be escaped, in a third of the time.
+# The same where nothing in it is to be escaped, in two thirds of the time.
 PLAIN = b'{"key":"%b","value":"%b","etag":"%x.%x.%x","content_type":"%b"}'
 
 _JSON = msgspec.json.Encoder()
@@ -76,13 +78,22 @@ def item_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItem:
         return encode(_Item(*_text(key)) if is_text else _Item(key))
 
     def encode_whole(pid: int, time_ms: int, key: bytes, row: bytes) -> bytes | None:
-        made = _item(pid, time_ms, key, row, is_text, now_ms)
-        if made is None:
-            return None
-        item = encode(made)
-        if is_text and len(item) > JSON_BYTES_MAX:
-            made.value, made.value_b64 = None, _base64(split_value(row)[4])
-            item = encode(made)
+        epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
+        ttl = None
+        if expiry_ms:
+            if expiry_ms <= time_ms:
+                return None
+            # Never 0, which an import would refuse: by the partition's time there is some left.
+            ttl = max(1, expiry_ms - now_ms) / 1000
+        version = etag(origin or pid, epoch, seq)
+        if not is_text:
+            return encode(_Item(key, None, value, None, version, content_type, ttl))
+        try:
+            item = encode(_Item(str(key, "utf-8"), None, str(value, "utf-8"), None, version, content_type, ttl))
+        except UnicodeDecodeError:
+            item = encode(_Item(*_text(key), *_text(value), version, content_type, ttl))
+        if len(item) > JSON_BYTES_MAX:
+            item = encode(_Item(*_text(key), None, _base64(value), version, content_type, ttl))
         return item
 
     return encode_key if keys_only else encode_whole
@@ -121,14 +132,14 @@ _VALUE, _KIND = itemgetter(1), itemgetter(5)
 
 
 def _fields_of(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[_Fields] | None:
-    """What is told of each; None where of one it is something else."""
+    """What is told of each; None where one is large, has a time to live, or comes from another partition."""
     fields: list[_Fields] = []
     for key, row, part in zip(keys, rows, parts, strict=True):
         if len(row) < HEAD_BYTES:
             return None
         row_format, epoch, seq, expiry_ms, length = split_head(row)
         start = HEAD_BYTES + length
-        if row_format != ROW_FORMAT or expiry_ms or len(row) < start:
+        if row_format != ROW_FORMAT or expiry_ms or not start <= len(row) <= TOGETHER_BYTES_MAX:
             return None
         fields.append((key, row[start:], part.pid, epoch, seq, row[HEAD_BYTES:start]))
     return fields
@@ -137,21 +148,6 @@ def _fields_of(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[Cap
 def _is_plain(text: bytes) -> bool:
     """Whether it is ASCII, of which JSON escapes nothing."""
     return text.isascii() and len(_JSON.encode(text.decode())) == len(text) + 2
-
-
-def _item(pid: int, time_ms: int, key: bytes, row: bytes, is_text: bool, now_ms: int) -> _Item | None:
-    """All of an item, None where the key is overdue."""
-    epoch, seq, expiry_ms, content_type, value, origin = split_value(row)
-    ttl = None
-    if expiry_ms:
-        if expiry_ms <= time_ms:
-            return None
-        # Never 0, which an import would refuse: by the partition's time there is some left.
-        ttl = max(1, expiry_ms - now_ms) / 1000
-    version = etag(origin or pid, epoch, seq)
-    if not is_text:
-        return _Item(key, None, value, None, version, content_type, ttl)
-    return _Item(*_text(key), *_text(value), version, content_type, ttl)
 
 
 def _text(data: bytes) -> tuple[str | None, str | None]:

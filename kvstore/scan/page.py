@@ -141,12 +141,13 @@ class ScanPage:
 
     def _take(self, heads: list[Head]) -> bool:
         """Make items of these rows; False when the page is full."""
-        keys, rows, parts, _, _ = (list(column) for column in zip(*heads, strict=True))
+        columns = list(zip(*heads, strict=True))
+        keys, rows, parts = list(columns[0]), columns[1], columns[2]
         if self._asked.reverse:
             keys = [key.key for key in keys]
         if self._has_away:
             here = [part.away is None or not part.away.takes(key) for key, part in zip(keys, parts, strict=True)]
-            keys, rows, parts = (list(compress(column, here)) for column in (keys, rows, parts))
+            keys, rows, parts = list(compress(keys, here)), tuple(compress(rows, here)), tuple(compress(parts, here))
         encoded = self._encode(keys, rows, parts)
         if None in encoded:
             found = list(zip(keys, encoded, parts, strict=True))

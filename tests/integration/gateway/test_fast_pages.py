@@ -12,6 +12,7 @@ from integration.gateway.conftest import Gateway, StartGateway
 from cluster.gateway import fast_pages
 from cluster.gateway.fast_requests import PageRequest
 from cluster.gateway.scans import Scans
+from kvstore.client import Client
 from kvstore.messages import Fault
 from kvstore.storage.records import encode_value
 
@@ -185,3 +186,14 @@ class Asker:
     def answer_fast(self, _answer: object) -> None: ...
 
     def take_long_way(self) -> None: ...
+
+
+async def test_what_the_python_client_asks_of_a_range_goes_the_short_way(
+    gateway: Gateway, long_pages: list[int]
+) -> None:
+    """So that probes, which ask by it, try that way."""
+    fill(gateway)
+    async with Client(f"http://127.0.0.1:{gateway.port}") as client:
+        found = [item.key async for item in client.scan(prefix="k0", page_size=50)]
+    assert found == KEYS
+    assert not long_pages
