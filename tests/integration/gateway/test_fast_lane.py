@@ -198,7 +198,8 @@ async def test_reads_are_counted_whichever_way_their_answers_are_made(gateway: G
 async def test_what_is_asked_while_a_call_is_under_way_goes_together_and_is_not_held_for_long(
     gateway: Gateway, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cluster.gateway.fast_lane.HOLD_S", 0.5)
+    hold = "READ_HOLD_S" if method == "GET" else "WRITE_HOLD_S"
+    monkeypatch.setattr(f"cluster.gateway.fast_lane.{hold}", 0.5)
     lane = FastLane(gateway.dispatcher, gateway.router, Metrics().observe_all, max_value_bytes=100)
     asked = FastRequest(method, b"a", b"v" if method == "PUT" else None, "text/plain")
     leader = gateway.router.route("default", b"a").leader
