@@ -7,8 +7,6 @@ that others reach is refused unless the operator insists. Leaves to others: what
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -17,6 +15,7 @@ import structlog
 
 from kvstore.errors import OperatorError
 from kvstore.rpc.client import parse_address
+from kvstore.rpc.local import is_loopback
 
 
 def log_to_stderr(**always: str) -> None:
@@ -55,7 +54,7 @@ def bind_address(listen: str, insecure_bind: bool) -> tuple[str, int]:
         host, port = parse_address(listen)
     except ValueError as error:
         raise OperatorError(f"listen: {error}") from error
-    if not insecure_bind and not _is_loopback(host):
+    if not insecure_bind and not is_loopback(host):
         raise OperatorError(
             f"{host} is not a loopback address and there is no authentication yet; say --insecure-bind to allow it"
         )
@@ -65,9 +64,3 @@ def bind_address(listen: str, insecure_bind: bool) -> tuple[str, int]:
 def join_address(host: str, port: int) -> str:
     """`host:port`, or `[v6]:port`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"

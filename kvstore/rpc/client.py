@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from kvstore.codec import FORMAT
 from kvstore.messages import Body, Failed, Hello, Welcome
+from kvstore.rpc import local
 from kvstore.rpc.connection import PRIORITY_CONTROL, PRIORITY_DATA, Connection, Handler, NotSent, RpcError
 
 PAUSE_S_MIN = 0.05
@@ -58,14 +59,16 @@ async def dial(
     """
     host, port = parse_address(address)
     loop = asyncio.get_running_loop()
+
+    def make() -> Connection:
+        return Connection(handler, cluster_id=identity.cluster_id, dialled=True, on_closed=lambda _c, _e: on_closed())
+
+    sock = local.dialled(host, port)
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        _, connection = await loop.create_connection(
-            lambda: Connection(
-                handler, cluster_id=identity.cluster_id, dialled=True, on_closed=lambda _c, _e: on_closed()
-            ),
-            host,
-            port,
-        )
+        if sock is None:
+            _, connection = await loop.create_connection(make, host, port)
+        else:
+            _, connection = await loop.create_unix_connection(make, sock=sock)
     hello = Hello(identity.cluster_id, identity.sender, identity.role, FORMAT, boot_floor)
     try:
         answer = await connection.call(hello, CONNECT_TIMEOUT_S, PRIORITY_CONTROL)

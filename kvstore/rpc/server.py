@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from kvstore.errors import OperatorError
+from kvstore.rpc import local
 from kvstore.rpc.connection import Connection, Fallback, Handler
 
 CONNECTIONS_MAX = 1024
@@ -38,29 +39,34 @@ class Server:
         self._on_closed = on_closed
         self._fallback = fallback
         self._connections_max = connections_max
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def listen(self, host: str, port: int) -> int:
-        """Bind and return the port.
+        """Bind and return the port. Who dials it from this machine may find a stream beside it (`local`).
 
         Raises:
             OperatorError: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._accept, host, port)
+            server = await loop.create_server(self._accept, host, port)
         except OSError as error:
             raise OperatorError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-        return int(self._server.sockets[0].getsockname()[1])
+        self._servers.append(server)
+        bound = int(server.sockets[0].getsockname()[1])
+        beside = local.listening(host, bound)
+        if beside is not None:
+            self._servers.append(await loop.create_unix_server(self._accept, sock=beside))
+        return bound
 
     async def close(self) -> None:
         """Stop accepting and end every connection."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self.connections):
             await connection.drain_and_close()
-        if self._server is not None:
-            await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     def _accept(self) -> Connection:
         connection = Connection(
