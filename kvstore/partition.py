@@ -191,7 +191,7 @@ class Partition:
         """A message of another copy of this partition, which stands on `node`."""
         if self.is_quarantined:
             return []
-        if isinstance(message, EpochVector | Acked):
+        if isinstance(message, (Acked, EpochVector)):
             return self._to_leader(node, message, now)
         if message.rid != self.copy.name.rid and not isinstance(message, Refused):
             return []
@@ -218,7 +218,8 @@ class Partition:
         return [*followers.on_vector(node, message, now), *self.leader.advance()]
 
     def _to_follower(self, node: str, message: Reconcile | Append | CutTail | BeginBackfill | Chunk) -> list[Effect]:
-        resigned: list[Effect] = []
+        if isinstance(message, Append):
+            return [] if self.leader is not None else [*self._follower.on_append(node, message)]
         if isinstance(message, Reconcile):
             if message.ver < self.ver and self.copy.entry is not None and message.epoch != self.copy.entry.epoch:
                 return [Send(node, Refused(self.pid, message.rid, self.copy.promised))]
@@ -226,8 +227,6 @@ class Partition:
             return [*resigned, *self._follower.on_reconcile(node, message)]
         if self.leader is not None:
             return []
-        if isinstance(message, Append):
-            return [*self._follower.on_append(node, message)]
         if isinstance(message, Chunk):
             return [*self._follower.on_chunk(node, message)]
         if isinstance(message, BeginBackfill):
@@ -334,11 +333,12 @@ class Partition:
 
     def durable(self) -> list[Effect]:
         """The batch of the last `collect` is durable."""
-        self.copy.saved()
+        has_applied = self.copy.saved()
         effects: list[Effect] = [*self._follower.release_answers(), *self._stopped]
         self._stopped = []
         if self.leader is not None:
-            self.leader.forget_applied()
+            if has_applied:
+                self.leader.forget_applied()
             effects += self.leader.advance()
         return effects
 

@@ -19,6 +19,8 @@ from kvstore.instant import Instant
 from kvstore.leases import Leases
 from kvstore.map_values import Entry, Rid
 from kvstore.messages import (
+    Acked,
+    Append,
     AskDigests,
     Chunk,
     Confirm,
@@ -198,8 +200,7 @@ class Partitions:
         return effects
 
     def drop_copies(self, entries: list[Entry]) -> list[Effect]:
-        """Give up the copies that the map named before and, by these entries, names no more; their rows are deleted in
-        pieces."""
+        """Give up the copies that the map named before and, by these entries, names no more; rows go in pieces."""
         effects: list[Effect] = []
         for entry in entries:
             partition = self.by_pid.get(entry.pid)
@@ -253,11 +254,12 @@ class Partitions:
 
     def handle(self, node: str, message: Replicated | PullChunk | BetweenNodes, now: Instant) -> list[Effect]:
         """A message from `node`, or from the copy of a partition there."""
-        if isinstance(message, BetweenNodes):
-            return self._handle_node(node, message, now)
-        if isinstance(message, PullChunk):
-            self.filling.on_pull(node, message)
-            return []
+        if not isinstance(message, (Append, Acked)):
+            if isinstance(message, BetweenNodes):
+                return self._handle_node(node, message, now)
+            if isinstance(message, PullChunk):
+                self.filling.on_pull(node, message)
+                return []
         partition = self.by_pid.get(message.pid)
         if partition is None:
             return []

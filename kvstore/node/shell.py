@@ -19,7 +19,7 @@ from kvstore.clock import Clock
 from kvstore.effects import Alarm, AskCas, Effect, Reply, Report, Send, SendAll, TakeDigests, Wake
 from kvstore.instant import Instant
 from kvstore.map_values import Entry, NodeInfo, Standing
-from kvstore.messages import Acked, CasResult, Chunk, CompareAndSet, KeysPiece, PullChunk, PullKeys
+from kvstore.messages import Acked, Append, CasResult, Chunk, CompareAndSet, KeysPiece, PullChunk, PullKeys
 from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
 from kvstore.node.controls import Controls
 from kvstore.node.digester import Digester
@@ -166,11 +166,12 @@ class Shell:
 
     def _release(self) -> None:
         """What waited for the batch may leave."""
+        # Before anything is sent: so the turn comes first, and what it sends is in the same frames.
+        self.schedule()
         self.perform(self.partitions.durable())
         releasing, self._releasing = self._releasing, []
         for callback in releasing:
             callback()
-        self.schedule()
 
     def _commit_again(self, batch: Batch, full: MapFull) -> None:
         """The reserve is used up: nothing of the batch is lost, but without room the node cannot go on."""
@@ -220,14 +221,18 @@ class Shell:
         link = self.peers.get(send.node)
         if link is None:
             return
-        if isinstance(send.body, PullChunk | PullKeys):
-            self._bulk_links.ask(link, send.body)
-        elif isinstance(send.body, Chunk | KeysPiece):
-            self.bulk.answer(send.node, send.body)
+        body = send.body
+        if isinstance(body, Acked):
+            self.metrics.acks += 1
+            link.cast(body)
+        elif isinstance(body, Append):
+            link.cast(body)
+        elif isinstance(body, (PullChunk, PullKeys)):
+            self._bulk_links.ask(link, body)
+        elif isinstance(body, (Chunk, KeysPiece)):
+            self.bulk.answer(send.node, body)
         else:
-            link.cast(send.body)
-            if isinstance(send.body, Acked):
-                self.metrics.acks += 1
+            link.cast(body)
 
     def _digested(self, asked: TakeDigests, made: BucketDigests | None, failure: str) -> None:
         self.perform(self.partitions.verifications.digested(asked, made, failure, self.now()))
@@ -257,7 +262,7 @@ class Shell:
 
     def receive(self, node: str, message: Replicated | PullChunk | TransferNews) -> None:
         """A message of `node` on replication, on filling or on a transfer came."""
-        if isinstance(message, TransferNews):
+        if not isinstance(message, (Append, Acked)) and isinstance(message, TransferNews):
             self.partitions.transfers.handle(node, message)
         else:
             self.perform(self.partitions.handle(node, message, self.now()))

@@ -215,13 +215,15 @@ class Copy:
         if self._state_changed:
             self._save_state(batch)
 
-    def saved(self) -> None:
-        """The batch of the last `save` is durable."""
+    def saved(self) -> bool:
+        """The batch of the last `save` is durable; returns whether it applied anything."""
         self.durable_end = self._saving_end
         self.txns.saved()
-        if self._saving_applied > self.applied_seq:
-            self.applied_seq = self._saving_applied
-            self.log.release(self.applied_seq)
+        if self._saving_applied <= self.applied_seq:
+            return False
+        self.applied_seq = self._saving_applied
+        self.log.release(self.applied_seq)
+        return True
 
     def sweep(self, batch: Batch, view: Snapshot, tokens_max: int) -> int:
         """Delete what of so many tokens counts no more; returns of how many. Raises DamagedRow."""
