@@ -71,26 +71,26 @@ class Renderer:
         numbers: what comes after `opening`, in hexadecimal, one for each answer.
     """
 
-    __slots__ = ("_date_and_id", "_date_s", "_opening", "_prefix", "numbers")
+    __slots__ = ("_date_and_id", "_date_s", "_openings", "_prefix", "numbers")
 
     def __init__(self) -> None:
         self.numbers = itertools.count(1)
         self._prefix = secrets.token_hex(4)
         self._date_s = 0
         self._date_and_id = ""
-        self._opening = b""
+        self._openings: dict[int, bytes] = {}
 
     def _keep_time(self) -> None:
         now_s = int(time.time())
         if now_s != self._date_s:
             self._date_s = now_s
             self._date_and_id = f"{formatdate(now_s, usegmt=True)}\r\nX-Request-Id: {self._prefix}-"
-            self._opening = f"{_STATUS_LINES[200]}{self._date_and_id}".encode()
+            self._openings = {one: f"{_STATUS_LINES[one]}{self._date_and_id}".encode() for one in (200, 201, 204)}
 
-    def opening(self) -> bytes:
-        """How an answer of status 200 begins now, up to the number of its request."""
+    def opening(self, status: int = 200) -> bytes:
+        """How an answer of status 200, 201 or 204 begins now, up to the number of its request."""
         self._keep_time()
-        return self._opening
+        return self._openings[status]
 
     def render(self, answer: Answer, *, is_head: bool, is_http10: bool, closes: bool) -> bytes:
         """The whole answer, ready for one write."""

@@ -26,6 +26,7 @@ from cluster.gateway.key_answers import (
     found_answer,
     found_lines,
     plain_answer,
+    plain_stored,
     stored_answer,
     write_answer,
 )
@@ -57,14 +58,14 @@ class Caller(Protocol):
         """This is the answer, which tells of `error` if there is one."""
 
     def answer_plainly(self, data: bytes, now_s: float) -> float | None:
-        """These bytes are the answer to a GET, for a client that goes on; returns how long that took, None where they
-        cannot be, and nothing was sent."""
+        """These bytes are the answer to a GET or PUT, for a client that goes on; returns how long that took, None where
+        they cannot be, and nothing was sent."""
 
     def take_long_way(self) -> None:
         """Nothing was done for the request: have it answered as any other."""
 
 
-_Writing = tuple[Caller, Entry, Change, Lane, int]
+_Writing = tuple[Caller, Entry, FastRequest, Lane, int]
 
 
 class _Reads:
@@ -93,7 +94,7 @@ class _Writes:
 class FastLane:
     """Args:
     dispatcher: whose links, numbers and further attempts are used.
-    observe: told of reads that were answered together: operation, outcome, seconds of each.
+    observe: told of reads, and of puts, that were answered together: operation, outcome, seconds of each.
     """
 
     def __init__(
@@ -279,21 +280,26 @@ class FastLane:
             group = _Writes(self._dispatcher.deadline_s(), is_alone)
             if not is_alone:
                 self._writes[node] = group
-        change = Change(
-            KEYSPACE,
-            request.key,
-            request.value,
-            request.content_type,
-            if_match=request.if_match,
-            if_none_match=request.if_none_match,
-        )
         if request.token:
-            change, lane, number = with_token(change, request.token), NO_LANE, 0
+            lane, number = NO_LANE, 0
+            write = write_of(entry, _change_of(request), lane, number)
         else:
             lane = self._dispatcher.numbers.lane(entry.pid)
             number = lane.draw()
-        group.writes.append(write_of(entry, change, lane, number))
-        group.callers.append((caller, entry, change, lane, number))
+            write = WriteOne(
+                entry.pid,
+                entry.ver,
+                request.key,
+                request.value,
+                request.content_type,
+                if_match=request.if_match,
+                if_none_match=request.if_none_match,
+                origin=lane.origin,
+                number=number,
+                floor=lane.floor,
+            )
+        group.writes.append(write)
+        group.callers.append((caller, entry, request, lane, number))
         if is_alone:
             self._send_writes(node, group)
 
@@ -330,25 +336,33 @@ class FastLane:
             for one in group.callers:
                 self._go_on(node, group, one, told)
             return
+        renderer, now_s = self.renderer, self._loop.time()
+        seconds: list[float] = []
         for one, written in zip(group.callers, answer.results, strict=True):
             if isinstance(written, Fault):
                 if written.code == "outcome_unknown":
                     self._alone_until_s[one[1].pid] = self._loop.time() + ALONE_S
                 self._go_on(node, group, one, WriteResult([written]))
                 continue
-            caller, entry, change, lane, number = one
+            caller, entry, request, lane, number = one
             if lane is not NO_LANE:
                 lane.settle(number)
-            if change.value is None:
+            if request.value is None:
                 caller.answer_fast(deleted_answer())
-            else:
+                continue
+            took_s = caller.answer_plainly(plain_stored(renderer, entry.pid, written), now_s)
+            if took_s is None:
                 version = etag(written.origin or entry.pid, written.epoch, written.seq)
                 caller.answer_fast(stored_answer(Stored(written.created, version, written.copies)))
+            else:
+                seconds.append(took_s)
+        if seconds:
+            self._observe("put", "ok", seconds)
 
     def _go_on(self, node: str, group: _Writes, one: _Writing, answer: Body | RpcError) -> None:
         """The first attempt did not end the write: make others, as `Dispatcher.carry` does."""
-        caller, entry, change, lane, number = one
-        flight = Flight((change,), group.deadline_s, 0)
+        caller, entry, request, lane, number = one
+        flight = Flight((_change_of(request),), group.deadline_s, 0)
         flight.entries[0] = entry
         if lane is not NO_LANE:
             flight.numbers[0] = lane, number
@@ -359,3 +373,16 @@ class FastLane:
     async def _finish(self, caller: Caller, flight: Flight, node: str, answer: Body | RpcError) -> None:
         result = await self._dispatcher.go_on(flight, node, answer)
         caller.answer_fast(write_answer(result), result if isinstance(result, KvError) else None)
+
+
+def _change_of(request: FastRequest) -> Change:
+    """What a write asks for."""
+    change = Change(
+        KEYSPACE,
+        request.key,
+        request.value,
+        request.content_type,
+        if_match=request.if_match,
+        if_none_match=request.if_none_match,
+    )
+    return with_token(change, request.token) if request.token else change

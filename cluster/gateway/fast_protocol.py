@@ -13,7 +13,15 @@ import asyncio
 from cluster.gateway.answer import Answer
 from cluster.gateway.fast_lane import FastLane
 from cluster.gateway.fast_pages import FastPages
-from cluster.gateway.fast_requests import key_before, recognise, recognise_page, rest_of
+from cluster.gateway.fast_requests import (
+    PutHead,
+    head_of,
+    key_before,
+    put_before,
+    recognise,
+    recognise_page,
+    rest_of,
+)
 from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_protocol import READ_BUFFER_BYTES, Host, HttpProtocol
 from kvstore.errors import KvError, Overloaded
@@ -40,6 +48,7 @@ class FastProtocol(HttpProtocol):
         "_lane",
         "_method",
         "_pages",
+        "_put_head",
         "_rest",
         "_time_s",
     )
@@ -49,10 +58,12 @@ class FastProtocol(HttpProtocol):
         self._lane = lane
         self._pages = pages
         self._time_s = loop.time
-        # The request that is under way on the short way, if one is, and what followed the key in the last plain GET.
+        # The request that is under way on the short way, if one is, and what followed the key in the last plain GET and
+        # in the head of the last plain PUT.
         self._data = b""
         self._method = ""
         self._rest = b""
+        self._put_head: PutHead | None = None
         self._arrived = bytearray()
         # The client has shut its side; the parser holds no part of a request.
         self._has_ended = False
@@ -110,10 +121,13 @@ class FastProtocol(HttpProtocol):
     def _begin_other(self, data: bytes) -> bool:
         if data.startswith(PAGE_BEGIN):
             return self._begin_page(data)
-        request = recognise(data)
+        request = None if self._put_head is None else put_before(self._put_head, data)
         if request is None:
-            return False
-        self._rest = rest_of(data, request) or self._rest
+            request = recognise(data)
+            if request is None:
+                return False
+            self._rest = rest_of(data, request) or self._rest
+            self._put_head = head_of(data, request) or self._put_head
         held_bytes = len(request.value or b"")
         try:
             self.budget.take(held_bytes)
@@ -195,7 +209,7 @@ class FastProtocol(HttpProtocol):
     def answer_plainly(self, data: bytes, now_s: float) -> float | None:
         transport = self.transport
         if (
-            self._method != "GET"
+            self._method not in ("GET", "PUT")
             or self._has_ended
             or self._is_closing
             or transport is None
@@ -209,6 +223,8 @@ class FastProtocol(HttpProtocol):
         else:
             # What `_free` would do, which has more to ask.
             self._data = b""
+            self.budget.used -= self._held_bytes
+            self._held_bytes = 0
             self.phase, self.since_s = IDLE, now_s
         return took_s
 

@@ -44,6 +44,8 @@ _METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 
 _GET = b"GET /v1/kv/"
 _GET_BYTES = len(_GET)
+_PUT = b"PUT /v1/kv/"
+_PUT_BYTES = len(_PUT)
 # A letter for each byte that a key may have, and for all others what is none.
 _PLAIN_KEY_BYTES = bytes(ord("a") if re.fullmatch(_KEY_BYTE, bytes((byte,))) else 0 for byte in range(256))
 # With it and the longest key a request is shorter than `HEAD_BYTES_MAX`.
@@ -111,6 +113,37 @@ def key_before(rest: bytes, data: bytes) -> bytes | None:
         return None
     key = data[_GET_BYTES : -len(rest)]
     return key if key.translate(_PLAIN_KEY_BYTES).isalpha() and len(key) <= KEY_BYTES_MAX else None
+
+
+class PutHead(msgspec.Struct, frozen=True):
+    """What followed the key in the head of a PUT, how many bytes of body that announces, and what type."""
+
+    rest: bytes
+    body_bytes: int
+    content_type: str
+
+
+def head_of(data: bytes, request: FastRequest) -> PutHead | None:
+    """The head in these bytes, which are that request, for `put_before` to know again; None where that will not."""
+    if request.method != "PUT" or request.value is None or request.token:
+        return None
+    if request.if_match is not None or request.if_none_match is not None:
+        return None
+    body_bytes = len(request.value)
+    rest = data[_PUT_BYTES + len(request.key) : len(data) - body_bytes]
+    return PutHead(rest, body_bytes, request.content_type) if len(rest) <= _REST_BYTES_MAX else None
+
+
+def put_before(head: PutHead, data: bytes) -> FastRequest | None:
+    """The PUT that `recognise` would recognise, in which the head of a former one follows the key: whoever puts values
+    of one size sends all else alike. None for what is no such request."""
+    end = len(data) - head.body_bytes
+    if end < 0 or data[:_PUT_BYTES] != _PUT or not data.endswith(head.rest, 0, end) or len(data) > REQUEST_BYTES_MAX:
+        return None
+    key = data[_PUT_BYTES : end - len(head.rest)]
+    if not key.translate(_PLAIN_KEY_BYTES).isalpha() or len(key) > KEY_BYTES_MAX:
+        return None
+    return FastRequest("PUT", key, data[end:], head.content_type)
 
 
 def _write(data: bytes) -> FastRequest | None:

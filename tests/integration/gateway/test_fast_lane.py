@@ -182,16 +182,18 @@ async def test_reads_of_a_connection_go_by_the_newest_map(gateway: Gateway) -> N
     await gateway.until(lambda: gateway.dispatcher.carried == carried + 1)
 
 
-async def test_reads_are_counted_whichever_way_their_answers_are_made(gateway: Gateway) -> None:
+async def test_requests_are_counted_whichever_way_their_answers_are_made(gateway: Gateway) -> None:
     client = await gateway.connect()
-    assert (await client.ask("PUT", "/v1/kv/a", b"x")).status == 201
+    for value, status in ((b"x", 201), (b"y", 204), (b"longer", 204)):
+        assert (await client.ask("PUT", "/v1/kv/a", value)).status == status
+        assert gateway.server.budget.used == 0
     for path, times in (("a", 3), ("b", 2)):
         for _ in range(times):
             await client.ask("GET", f"/v1/kv/{path}")
     await client.ask("HEAD", "/v1/kv/a")
     text = (await gateway.ask("GET", "/metrics")).body.decode()
-    for outcome, count in (("ok", 4), ("key_not_found", 2)):
-        assert f'_count{{operation="get",outcome="{outcome}"}} {count}.0' in text
+    for operation, outcome, count in (("get", "ok", 4), ("get", "key_not_found", 2), ("put", "ok", 3)):
+        assert f'_count{{operation="{operation}",outcome="{outcome}"}} {count}.0' in text
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])

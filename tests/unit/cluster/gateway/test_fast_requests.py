@@ -14,7 +14,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.gateway.conditions import check_content_type, parse_etags, parse_token
-from cluster.gateway.fast_requests import FastRequest, PageRequest, key_before, recognise, recognise_page, rest_of
+from cluster.gateway.fast_requests import (
+    FastRequest,
+    PageRequest,
+    head_of,
+    key_before,
+    put_before,
+    recognise,
+    recognise_page,
+    rest_of,
+)
 from kvstore.keys import decode_key
 
 HOST = b"Host: h:1\r\n"
@@ -223,6 +232,74 @@ def test_what_follows_a_key_is_known_again_only_where_it_is_short_and_of_a_get()
     request = recognise(long)
     assert request is not None
     assert not rest_of(long, request)
+
+
+A_PUT = b"PUT /v1/kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n"
+
+
+@given(requests(), requests(), st.sampled_from([None, b"", b"abc", b"abcd", b"\r\n\r\n", A_PUT]))
+@example(A_PUT + b"abc", A_PUT + A_PUT, None)
+@example(A_PUT + b"abc", A_PUT, b"xyz")
+@example(A_PUT + b"abc", b"PUT /v1/kv/ HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", None)
+@example(A_PUT + b"abc", b"PUT /v1/kv/" + b"k" * 481 + b" HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", None)
+@example(A_PUT + b"abc", b"PUT /v1/kv/a b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", None)
+def test_a_put_that_is_known_again_is_what_is_recognised_with_the_same_head(
+    former: bytes, data: bytes, body: bytes | None
+) -> None:
+    request = recognise(former)
+    head = None if request is None else head_of(former, request)
+    if head is None:
+        return
+    if body is not None:
+        data = data.partition(b" HTTP/")[0] + head.rest + body
+    now = recognise(data)
+    is_same = now is not None and head_of(data, now) == head
+    assert put_before(head, data) == (now if is_same else None)
+
+
+def test_a_put_is_known_again_only_with_a_short_head_and_without_token_and_conditions() -> None:
+    for fields, is_known in (
+        ("", True),
+        ("Content-Type: text/plain\r\n", True),
+        ("Idempotency-Key: k\r\n", False),
+        ("If-Match: *\r\n", False),
+        ("If-None-Match: *\r\n", False),
+        (f"Accept: {'x' * 250}\r\n" * 5, False),
+    ):
+        data = f"PUT /v1/kv/a HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: 3\r\n\r\nabc".encode()
+        request = recognise(data)
+        assert request is not None
+        assert (head_of(data, request) is not None) == is_known
+    for method in ("GET", "DELETE"):
+        data = f"{method} /v1/kv/a HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        request = recognise(data)
+        assert request is not None
+        assert head_of(data, request) is None
+
+
+@pytest.mark.parametrize("size", [200, 201])
+def test_a_put_is_known_again_when_all_of_its_body_is_there(size: int) -> None:
+    data = b"PUT /v1/kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size + b"v" * size
+    request = recognise(data)
+    assert request is not None
+    head = head_of(data, request)
+    assert head is not None
+    assert [end for end in range(len(data) + 1) if put_before(head, data[:end])] == [len(data)]
+    assert put_before(head, data + b"v") is None
+
+
+def test_a_put_that_is_known_again_is_no_longer_than_one_may_be() -> None:
+    for size, is_known in ((32 * 1024 - 80, True), (32 * 1024 - 60, False)):
+        length = f"Content-Length: {size}\r\n".encode()
+        data = [
+            b"PUT /v1/kv/%b HTTP/1.1\r\nHost: h\r\n%b\r\n%b" % (key, length, b"v" * size) for key in (b"a", b"k" * 20)
+        ]
+        request = recognise(data[0])
+        assert request is not None
+        head = head_of(data[0], request)
+        assert head is not None
+        assert put_before(head, data[1]) == recognise(data[1])
+        assert (recognise(data[1]) is not None) == is_known
 
 
 @given(st.binary(max_size=200))

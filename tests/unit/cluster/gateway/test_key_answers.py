@@ -1,4 +1,4 @@
-"""Answers to reads: the bytes of the short form are those of the long one."""
+"""Answers to reads and puts: the bytes of the short form are those of the long one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.gateway.answer import Renderer
-from cluster.gateway.key_answers import found_answer, found_lines, plain_answer
-from cluster.gateway.operations import Found
+from cluster.gateway.key_answers import found_answer, found_lines, plain_answer, plain_stored, stored_answer
+from cluster.gateway.operations import Found, Stored
+from kvstore.messages import Written
 from kvstore.storage.records import carried, encode_value
 from kvstore.versions import etag
 
@@ -26,6 +27,16 @@ def test_a_plain_answer_has_the_bytes_of_the_other_one(pid: int, epoch: int, seq
     row = encode_value(epoch, seq, 0, kind, value)
     plain = plain_answer(renderer.opening(), next(renderer.numbers), pid, row)
     assert plain is not None
+    assert len(plain) == len(whole)
+    assert VARYING.sub(rb"\1\n", plain) == VARYING.sub(rb"\1\n", whole)
+
+
+@given(st.integers(1, 2**63), st.builds(Written, st.booleans(), NUMBERS, NUMBERS, st.integers(1, 9), NUMBERS))
+def test_a_plain_answer_to_a_put_has_the_bytes_of_the_other_one(pid: int, written: Written) -> None:
+    renderer = Renderer()
+    stored = Stored(written.created, etag(written.origin or pid, written.epoch, written.seq), written.copies)
+    whole = renderer.render(stored_answer(stored), is_head=False, is_http10=False, closes=False)
+    plain = plain_stored(renderer, pid, written)
     assert len(plain) == len(whole)
     assert VARYING.sub(rb"\1\n", plain) == VARYING.sub(rb"\1\n", whole)
 
