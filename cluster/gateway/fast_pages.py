@@ -69,6 +69,7 @@ class FastPages:
     """
 
     def __init__(self, dispatcher: Dispatcher, router: Router, *, cluster_id: bytes, page_bytes_max: int) -> None:
+        self._dispatcher = dispatcher
         self._links = dispatcher.links
         self._router = router
         self._cluster_id = cluster_id
@@ -115,6 +116,7 @@ class FastPages:
 
     def _ask(self, page: _Page) -> bool:
         """Ask every leader; False where one cannot be."""
+        self._dispatcher.asked += 1
         keys, style = page.asked.keys, style_of(page.asked, page.media)
         for node, parts in self._parts:
             # One more tells whether this is the last page.

@@ -182,6 +182,19 @@ async def test_reads_of_a_connection_go_by_the_newest_map(gateway: Gateway) -> N
     await gateway.until(lambda: gateway.dispatcher.carried == carried + 1)
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("asked", [("GET", "/v1/kv/a"), ("PUT", "/v1/kv/a"), ("GET", "/v1/kv?limit=1")])
+async def test_long_scans_learn_of_requests_whichever_way_those_go(
+    gateway: Gateway, asked: tuple[str, str], is_plain: bool
+) -> None:
+    method, path = asked
+    before = gateway.dispatcher.asked
+    fields = {} if is_plain else {"X-Other": "1"}
+    answer = await gateway.ask(method, path, b"x" if method == "PUT" else None, fields)
+    assert answer.status in (200, 201, 404)
+    assert gateway.dispatcher.asked == before + 1
+
+
 async def test_requests_are_counted_whichever_way_their_answers_are_made(gateway: Gateway) -> None:
     client = await gateway.connect()
     for value, status in ((b"x", 201), (b"y", 204), (b"longer", 204)):
