@@ -21,7 +21,7 @@ Bound = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX + 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
-class Value(msgspec.Struct, frozen=True, array_like=True):
+class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of immutable values that stand inside messages."""
 
 

@@ -47,7 +47,7 @@ class Fault(Value, frozen=True, tag=1):
 # ---- bodies -----------------------------------------------------------------------------------------------------
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of all message bodies; each subclass has its own tag."""
 
 

@@ -59,7 +59,7 @@ class PageRequest(msgspec.Struct, frozen=True):
     accept: str
 
 
-class FastRequest(msgspec.Struct, frozen=True):
+class FastRequest(msgspec.Struct, frozen=True, gc=False):
     """`method` is the request's; `value` and `content_type` are those of a PUT; a write may have an idempotency
     `token`, and conditions as `Change` takes them."""
 

@@ -10,14 +10,14 @@ import msgspec
 from kvstore.errors import KvError
 
 
-class Get(msgspec.Struct, frozen=True):
+class Get(msgspec.Struct, frozen=True, gc=False):
     """A read of one key."""
 
     keyspace: str
     key: bytes
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A put (`value` given) or a delete (`value` None). Conditions are `*` or an etag without quotes; `token` is a
     client's, as `tokens` makes it."""
 
@@ -31,7 +31,7 @@ class Change(msgspec.Struct, frozen=True):
     token: bytes = b""
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A value; `ttl_s` is None for one that does not expire."""
 
     value: bytes
@@ -40,7 +40,7 @@ class Found(msgspec.Struct, frozen=True):
     ttl_s: float | None
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """A put that is durable on `copies` copies."""
 
     created: bool
@@ -48,7 +48,7 @@ class Stored(msgspec.Struct, frozen=True):
     copies: int
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class Deleted(msgspec.Struct, frozen=True, gc=False):
     """The key is not there any more, or never was."""
 
 

@@ -16,7 +16,7 @@ from kvstore.errors import KvError
 from kvstore.keys import check_key
 
 
-class _Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
+class _Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", gc=False):
     pass
 
 

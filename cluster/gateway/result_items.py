@@ -11,7 +11,7 @@ import base64
 import msgspec
 
 
-class ResultItem(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResultItem(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     status: int
     value: str | bytes | None = None
     value_b64: str | None = None
