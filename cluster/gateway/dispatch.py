@@ -70,7 +70,7 @@ class Dispatcher:
 
     Attributes:
         carried: how many calls to `carry` there were.
-        asked: how often nodes were asked for single keys, or for a page that a client waits for: all but long scans.
+        served: how often nodes were asked for single keys, or for a page that a client waits for: all but long scans.
         tenants: what is known of those that are not in the map.
     """
 
@@ -89,7 +89,7 @@ class Dispatcher:
         self.tenants = Tenants(ask, router)
         self.links = NodeLinks(identity, rng)
         self.carried = 0
-        self.asked = 0
+        self.served = 0
         self.numbers = Numbers(incarnation)
         self._draw_incarnation = draw_incarnation
         self._renewing: asyncio.Task[None] | None = None
@@ -159,7 +159,7 @@ class Dispatcher:
 
     async def _carry(self, flight: Flight, patience_end_s: float) -> None:
         self.carried += 1
-        self.asked += 1
+        self.served += 1
         try:
             await self._try(flight, patience_end_s)
         finally:

@@ -216,7 +216,7 @@ class FastLane:
         return known
 
     def _send_reads(self, node: str, group: _Reads) -> None:
-        self._dispatcher.asked += 1
+        self._dispatcher.served += 1
         try:
             future = self._links.call(
                 node, Read(group.reads, is_urgent=True), self._dispatcher.attempt_s(READ_ATTEMPT_S)
@@ -316,7 +316,7 @@ class FastLane:
     def _send_writes(self, node: str, group: _Writes) -> None:
         if group.hold is not None:
             group.hold.cancel()
-        self._dispatcher.asked += 1
+        self._dispatcher.served += 1
         try:
             call = Write(group.writes, is_urgent=True)
             future = self._links.call(node, call, self._dispatcher.attempt_s(WRITE_ATTEMPT_S))

@@ -116,7 +116,7 @@ class FastPages:
 
     def _ask(self, page: _Page) -> bool:
         """Ask every leader; False where one cannot be."""
-        self._dispatcher.asked += 1
+        self._dispatcher.served += 1
         keys, style = page.asked.keys, style_of(page.asked, page.media)
         for node, parts in self._parts:
             # One more tells whether this is the last page.

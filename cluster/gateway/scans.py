@@ -103,7 +103,7 @@ class Scans:
             NoLeader: a partition has no leader; never with `allow_partial`.
             Locked: transactions hold keys of a partition; never with `allow_partial`.
         """
-        self._dispatcher.asked += 1
+        self._dispatcher.served += 1
         # One more tells whether this is the last page.
         walk = Walk(keyspace, keys, style, limit + 1)
         found: list[bytes] = []
@@ -137,13 +137,13 @@ class Scans:
             is_courteous: whether it leaves room to other requests.
         """
         walk = Walk(keyspace, keys, style, NO_LIMIT if limit is None else limit, reads_ahead=True)
-        courtesy = Courtesy(self._dispatcher.asked, self._loop.time())
+        courtesy = Courtesy(self._dispatcher.served, self._loop.time())
         async with aclosing(self._pieces(walk, allow_partial)) as pieces:
             async for piece in pieces:
                 yield piece
                 if not is_courteous:
                     continue
-                rest_s = courtesy.rest_s(self._dispatcher.asked, self._loop.time())
+                rest_s = courtesy.rest_s(self._dispatcher.served, self._loop.time())
                 walk.page_bytes, walk.reads_ahead = courtesy.page_bytes, not courtesy.is_shared
                 if rest_s:
                     await asyncio.sleep(rest_s)

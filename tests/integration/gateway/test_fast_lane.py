@@ -188,11 +188,11 @@ async def test_long_scans_learn_of_requests_whichever_way_those_go(
     gateway: Gateway, asked: tuple[str, str], is_plain: bool
 ) -> None:
     method, path = asked
-    before = gateway.dispatcher.asked
+    before = gateway.dispatcher.served
     fields = {} if is_plain else {"X-Other": "1"}
     answer = await gateway.ask(method, path, b"x" if method == "PUT" else None, fields)
     assert answer.status in (200, 201, 404)
-    assert gateway.dispatcher.asked == before + 1
+    assert gateway.dispatcher.served == before + 1
 
 
 async def test_requests_are_counted_whichever_way_their_answers_are_made(gateway: Gateway) -> None:

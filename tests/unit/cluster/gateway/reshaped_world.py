@@ -56,7 +56,7 @@ class World:
         self.trouble = trouble
         self.keys = sorted(keys)
         self.bounds = sorted(set(bounds))
-        self.carried = 0
+        self.served = 0
         self.links = Links(self)
         self.asked: list[tuple[str, Body]] = []
         self.changes = 0
