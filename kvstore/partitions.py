@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from kvstore.apply_round import ApplyRound, waits_no_longer
 from kvstore.doubts import Doubts
 from kvstore.effects import Alarm, Effect, Send, Turn
 from kvstore.filling import Filling
@@ -52,10 +53,8 @@ from kvstore.transfers import Transfers
 from kvstore.truncation import Truncation
 from kvstore.verification import Verifications
 
-APPLY_RECORDS_MIN = 256
 SWEPT_TOKENS_MIN = 8
 JOURNAL_BYTES_MAX = 8 * 1024 * 1024
-UNAPPLIED_BYTES_MAX = 2 * 1024 * 1024
 STOOD_STILL_MS = 1000
 UNLIMITED_BYTES = 1 << 62
 NO_PARTITION = 0
@@ -71,10 +70,10 @@ class Partitions:
         self.state = state
         self.usage = Usage(0, UNLIMITED_BYTES)
         self.backfills = 0
-        self._unapplied_bytes = 0
         self._new_store_id = new_store_id
         self.leaders = NodeLeaders(pending_bytes_max)
         self.by_pid: dict[int, Partition] = {}
+        self.applies = ApplyRound(self.by_pid)
         self._leases = Leases(self.by_pid, state.boot)
         self._dirty: set[Partition] = set()
         held: set[Partition] = set()
@@ -300,16 +299,13 @@ class Partitions:
 
     @property
     def needs_batch(self) -> bool:
-        """Whether something waits for a batch, applies aside."""
-        return self._state_changed or bool(self._dirty) or self._gone.has_changes or self._leases.needs_proof
+        """Whether something waits for a batch; a round of applies that is to begin does not count."""
+        waits = self._state_changed or bool(self._dirty) or self.applies.is_open
+        return waits or self._gone.has_changes or self._leases.needs_proof
 
-    @property
-    def holds_much(self) -> bool:
-        """Whether the next batch had better apply all: each large value that is not applied is in memory thrice."""
-        return self._unapplied_bytes > UNAPPLIED_BYTES_MAX
-
-    def collect(self, view: Snapshot, now: Instant, apply_all: bool) -> Turn:
-        """Form the next batch. Before the next call, `durable` must have been called."""
+    def collect(self, view: Snapshot, now: Instant, apply_due: bool) -> Turn:
+        """Form the next batch, with which a round of applies begins if one is due. Before the next call, `durable` must
+        have been called."""
         assert not self._collected, "one batch at a time"
         self._now = now
         batch = Batch()
@@ -319,17 +315,18 @@ class Partitions:
             self._state_changed = False
         at_once = []
         full = self.is_full
-        journal = self._choose_journal(apply_all)
-        if apply_all:
-            self._dirty.update(partition for partition in self if partition.copy.unapplied)
+        if apply_due:
+            self.applies.begin()
+        applying, is_last = self.applies.take_turns()
+        journal = self._choose_journal(is_last)
+        self._dirty.update(applying)
         self._collected = sorted(self._dirty, key=by_number)
         self._dirty.clear()
         for partition in self._collected:
-            apply = apply_all or partition.copy.unapplied >= APPLY_RECORDS_MIN
+            apply = partition in applying or waits_no_longer(partition)
             at_once += partition.collect(batch, view, now, apply, full, journal)
         self._sweep(batch, view)
-        logged = sum(len(row) for row in batch.tables[Table.LOG].values() if row is not None)
-        self._unapplied_bytes = 0 if apply_all else self._unapplied_bytes + logged
+        self.applies.note(batch)
         self._journal.save(batch, empty=journal is None)
         self._leases.begin_batch(batch, now)
         return Turn(batch, [*at_once, *self._leases.pings(now)])
@@ -342,11 +339,11 @@ class Partitions:
             if left > 0:
                 left -= partition.sweep(batch, view, left)
 
-    def _choose_journal(self, apply_all: bool) -> Journal | None:
+    def _choose_journal(self, ends_round: bool) -> Journal | None:
         """The journal, where the next batch may add to it; None where it is emptied."""
         journal = self._journal
         is_cut = any(partition.copy.empties_journal for partition in self._dirty)
-        if not (apply_all or is_cut or journal.is_damaged or journal.size_bytes > JOURNAL_BYTES_MAX):
+        if not (ends_round or is_cut or journal.is_damaged or journal.size_bytes > JOURNAL_BYTES_MAX):
             return journal
         self._dirty.update(partition for partition in self if partition.copy.is_journaled)
         for number, row in self._kept:

@@ -111,7 +111,7 @@ class Shell:
         self.schedule()
 
     def apply_soon(self) -> None:
-        """Have the next batch apply all that is committed."""
+        """Have a round of applies begin with the next batch."""
         self._apply_due = True
         self.schedule()
 
@@ -146,7 +146,7 @@ class Shell:
 
     def _form_batch(self) -> None:
         turn = self.partitions.collect(self.view(), self.now(), self._apply_due)
-        self._apply_due = self.partitions.holds_much
+        self._apply_due = self.partitions.applies.is_due
         self._releasing, self._after_batch = self._after_batch, []
         for send in turn.at_once:
             self._send(send)
@@ -321,9 +321,8 @@ class Shell:
             call.answer_known()
 
     async def close(self) -> None:
-        """Save what is there, apply what is committed, and stop."""
+        """Save what is there, and stop."""
         saved = asyncio.Event()
-        self._apply_due = True
         self.after_batch(saved.set)
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await saved.wait()

@@ -28,6 +28,8 @@ from kvstore.transfers import TransferNews
 TICK_MS = 100
 APPLY_CHANCE = 0.5
 PENDING_BYTES_MAX = 1 << 20
+# So few that a round takes several batches of the little that is written here.
+SHARE_RECORDS = 2
 STOPS_MS = tuple(int(LEASE_MS * share) for share in (0.5, 1, 3, 15))
 STOP_CHANCE = 0.003
 
@@ -94,6 +96,7 @@ class SimNode:
         rng = self._world.rng
         self.partitions = Partitions(state, lambda: rng.randbytes(16), PENDING_BYTES_MAX)
         self.partitions.filling.set_rate(self._backfill_bytes_per_s)
+        self.partitions.applies.share_records = SHARE_RECORDS
         self.partitions.join(CLUSTER_ID, self._boot)
         self._boot = self.partitions.state.boot
         self._perform(self.partitions.load(self.disk.snapshot()))

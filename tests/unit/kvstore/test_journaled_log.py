@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode
 
+from kvstore.apply_round import HELD_BYTES_MAX, WAITING_RECORDS_MAX
 from kvstore.effects import Send
 from kvstore.messages import Append, CutTail, Reconcile
-from kvstore.partitions import APPLY_RECORDS_MIN, UNAPPLIED_BYTES_MAX
 from kvstore.replication.copy import JOURNALED_ROW_BYTES_MAX
 from kvstore.replication.copy_rows import PROMISE
 from kvstore.storage.engine import Batch, Table
@@ -105,14 +105,14 @@ def test_rows_that_are_not_committed_leave_the_journal_with_those_that_are(story
 
 
 def test_a_copy_that_applies_by_itself_takes_its_rows_out_of_the_journal(story: Story, n1: StoryNode) -> None:
-    for number in range(APPLY_RECORDS_MIN + 1):
+    for number in range(WAITING_RECORDS_MAX + 1):
         n1.put(f"w{number}", b"k%d" % number)
         n1.begin_batch()
         n1.end_batch()
     story.settle()
     n1.put("next", b"k")
     n1.batch()
-    assert n1.partition.copy.applied_seq > APPLY_RECORDS_MIN
+    assert n1.partition.copy.applied_seq > WAITING_RECORDS_MAX
     assert journaled_seqs(n1)
     n1.restart()
     assert n1.alarms == []
@@ -186,13 +186,13 @@ def test_a_follower_streams_nothing(story: Story, n1: StoryNode) -> None:
 
 
 def test_a_node_that_holds_much_in_large_rows_asks_for_an_apply(story: Story, n1: StoryNode) -> None:
-    large = UNAPPLIED_BYTES_MAX // 4
+    large = HELD_BYTES_MAX // 4
     for number in range(3):
         n1.put(f"w{number}", b"k%d" % number, bytes(large))
         story.settle()
-    assert not n1.partitions.holds_much
+    assert not n1.partitions.applies.is_due
     n1.put("last", b"k", bytes(large))
     story.settle()
-    assert n1.partitions.holds_much
+    assert n1.partitions.applies.is_due
     n1.batch(apply=True)
-    assert not n1.partitions.holds_much
+    assert not n1.partitions.applies.is_due
