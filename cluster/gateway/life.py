@@ -7,7 +7,6 @@ line and a non-zero code, told once, by the process that found it. Leaves to oth
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -16,10 +15,8 @@ import structlog
 import uvloop
 
 from cluster.children import ChildFailed
-from kvstore.daemon import log_to_stderr, until_signal
+from kvstore.daemon import log_to_stderr, spare_the_loaded, until_signal
 from kvstore.errors import OperatorError
-
-GC_THRESHOLD = 50_000
 
 
 def run_process(serve: Callable[[asyncio.Event], Awaitable[None]], **always: str) -> int:
@@ -29,7 +26,7 @@ def run_process(serve: Callable[[asyncio.Event], Awaitable[None]], **always: str
         always: what stands in every line of the log.
     """
     log_to_stderr(**always)
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    spare_the_loaded()
     try:
         uvloop.run(until_signal(serve))
     except OperatorError as error:

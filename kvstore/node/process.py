@@ -8,7 +8,6 @@ a mistake of the operator's is one line and a non-zero code. Leaves to others: e
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import sys
@@ -20,7 +19,7 @@ import uvloop
 
 from kvstore.clock import SystemClock
 from kvstore.crash_point import CrashPoint
-from kvstore.daemon import bind_address, join_address, log_to_stderr, until_signal
+from kvstore.daemon import bind_address, join_address, log_to_stderr, spare_the_loaded, until_signal
 from kvstore.errors import OperatorError
 from kvstore.node.crash_steps import CrashingEngine
 from kvstore.node.http import http_fallback
@@ -40,7 +39,6 @@ from kvstore.storage.lmdb_engine import LmdbEngine
 
 TRUNCATE_S = 0.1
 LOG_SHARE_OF_MAP = 8
-GC_THRESHOLD = 50_000
 LAST_WORD_S = 0.2
 
 log = structlog.get_logger("node")
@@ -54,7 +52,7 @@ def run(settings: NodeSettings) -> int:
     """Run a node until SIGTERM or SIGINT; returns the exit code."""
     log_to_stderr()
     sys.setswitchinterval(settings.switch_interval_s)
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    spare_the_loaded()
     try:
         uvloop.run(until_signal(lambda stop: serve_node(settings, stop)))
     except Retired as end:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -33,3 +35,11 @@ def test_a_process_that_is_alone_says_nothing_of_whose_its_lines_are(capsys: pyt
     log_to_stderr()
     structlog.get_logger().info("happened")
     assert set(json.loads(capsys.readouterr().err)) == {"event", "level", "timestamp"}
+
+
+def test_the_collector_looks_at_nothing_that_was_there_when_a_process_began() -> None:
+    begun = "import gc, kvstore.daemon as daemon; daemon.spare_the_loaded()"
+    told = f"{begun}; print(len(gc.get_objects()), gc.get_freeze_count())"
+    printed = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    looked_at, spared = map(int, printed.split())
+    assert looked_at < 100 < spared
