@@ -146,6 +146,15 @@ def _outcomes_forgotten() -> AbstractContextManager[object]:
     return patch.object(OutcomesAtEnd, "take_row", lambda *_: None)
 
 
+def _journal_dropped() -> AbstractContextManager[object]:
+    """The journal is emptied, and what stood there only does not go to the log."""
+
+    def save_journaled(self: Copy, batch: Batch) -> None:
+        self._journaled = []
+
+    return patch.object(Copy, "save_journaled", save_journaled)
+
+
 def _cut_twice() -> AbstractContextManager[object]:
     """A follower cuts its tail whenever it is told to, also when it has accepted rows of that epoch."""
     original = Follower.on_cut
@@ -227,6 +236,7 @@ PLANTED: Mapping[str, Planted] = {
     "scan_without_overlay": Planted(_scan_without_overlay),
     "quorum_without_round": Planted(_quorum_without_round, "cut_off_leader"),
     "stale_without_applied": Planted(_stale_without_applied),
+    "journal_dropped": Planted(_journal_dropped),
     "cut_twice": Planted(_cut_twice, "old_rows"),
     "outcomes_not_filled": Planted(_outcomes_not_filled),
     "blind_retry": Planted(_blind_retry),
