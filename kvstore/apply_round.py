@@ -1,9 +1,9 @@
 """Applies of all copies of a node, spread over batches.
 
-Guarantees: in a round each copy that has something to apply has its turn once, some copies with each batch, so that
-whoever waits for a batch waits for few applies; a round has an end, however much is written meanwhile. Leaves to
-others: when one begins (the shell), applying (`replication.copy`), and emptying the journal at its end (`partitions`).
-Sans-IO. PROTOCOL "Log".
+Guarantees: in a round each copy that has something to apply has its turn once, some copies with each batch, or with
+every other one of those that somebody waits for, so that whoever waits for a batch waits for few applies; a round has
+an end, however much is written meanwhile. Leaves to others: when one begins (the shell), applying (`replication.copy`),
+and emptying the journal at its end (`partitions`). Sans-IO. PROTOCOL "Log".
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class ApplyRound:
         self._partitions = partitions
         self._waiting: list[int] | None = None
         self._held_bytes = 0
+        self._is_taking = False
 
     @property
     def is_open(self) -> bool:
@@ -49,10 +50,16 @@ class ApplyRound:
             self._waiting = [pid for pid, partition in self._partitions.items() if partition.copy.unapplied]
             self._held_bytes = 0
 
-    def take_turns(self) -> tuple[set[Partition], bool]:
-        """The copies that apply with the next batch, and whether a round ends with it."""
-        if self._waiting is None:
+    def take_turns(self, is_beside: bool) -> tuple[set[Partition], bool]:
+        """The copies that apply with the next batch, and whether a round ends with it.
+
+        Args:
+            is_beside: somebody waits for what else is in the batch; it is left alone if the one before was not.
+        """
+        if self._waiting is None or (is_beside and self._is_taking):
+            self._is_taking = False
             return set(), False
+        self._is_taking = True
         taken: set[Partition] = set()
         records = 0
         while self._waiting and records < self.share_records:

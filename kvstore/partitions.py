@@ -298,6 +298,11 @@ class Partitions:
     # ---- batches ------------------------------------------------------------------------------------------------
 
     @property
+    def has_changes(self) -> bool:
+        """Whether copies have something to save, applies aside."""
+        return bool(self._dirty)
+
+    @property
     def needs_batch(self) -> bool:
         """Whether something waits for a batch; a round of applies that is to begin does not count."""
         waits = self._state_changed or bool(self._dirty) or self.applies.is_open
@@ -317,7 +322,7 @@ class Partitions:
         full = self.is_full
         if apply_due:
             self.applies.begin()
-        applying, is_last = self.applies.take_turns()
+        applying, is_last = self.applies.take_turns(self.has_changes)
         journal = self._choose_journal(is_last)
         self._dirty.update(applying)
         self._collected = sorted(self._dirty, key=by_number)
@@ -369,8 +374,7 @@ class Partitions:
         if self._ticked_ms is not None and now.mono_ms - self._ticked_ms > STOOD_STILL_MS:
             for partition in self.by_pid.values():
                 partition.stood_still(now)
-        self._ticked_ms = now.mono_ms
-        self._now = now
+        self._ticked_ms, self._now = now.mono_ms, now
         self._gone.sweep(view)
         self.heat.advance(now)
         effects: list[Effect] = [*self._leases.pings(now)]
@@ -386,8 +390,7 @@ class Partitions:
 
     def report(self) -> NodeReport:
         """How the copies are, and which are missing or damaged."""
-        partitions = self.by_pid.values()
-        damaged = {one.pid: one.copy.name.rid for one in partitions if one.is_quarantined}
+        damaged = {one.pid: one.copy.name.rid for one in self if one.is_quarantined}
         lost = [(pid, rid.store) for pid, rid in {**damaged, **self._lost}.items()]
         return NodeReport(self.copies(self.by_pid), lost)
 

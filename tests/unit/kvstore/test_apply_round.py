@@ -30,7 +30,7 @@ def held(*unapplied: int) -> dict[int, Any]:
 
 
 def turns(applies: ApplyRound, partitions: dict[int, Any]) -> tuple[list[int], bool]:
-    taken, is_last = applies.take_turns()
+    taken, is_last = applies.take_turns(is_beside=False)
     return [pid for pid, one in partitions.items() if one in taken], is_last
 
 
@@ -54,6 +54,15 @@ def test_a_round_in_which_nobody_has_anything_to_apply_ends_with_its_first_batch
     applies.begin()
     assert not applies.is_open
     assert turns(applies, copies) == ([], True)
+
+
+def test_a_batch_that_somebody_waits_for_is_left_alone_after_one_that_was_not() -> None:
+    copies = held(1, 1, 1, 1)
+    applies = ApplyRound(copies)
+    applies.share_records = 1
+    applies.begin()
+    counts = [len(applies.take_turns(is_beside)[0]) for is_beside in (True, True, False, False, True)]
+    assert counts == [1, 0, 1, 1, 0]
 
 
 def test_a_copy_that_is_gone_has_no_turn() -> None:
