@@ -324,6 +324,7 @@ class Service:
             if result is LATER:
                 pending.open_parts += 1
         shell.metrics.writes += len(results)
+        shell.company.wrote(len(results))
         shell.metrics.queued += pending.open_parts
         if not pending.open_parts:
             pending.send()

@@ -1,8 +1,9 @@
 """The shell of a node: carries out what the protocol asks for.
 
-Guarantees: one batch at a time goes to the writer; what depends on it leaves only after it is durable; all that came
-in one loop turn shares one read transaction, and all that goes out shares one write per connection. It takes no
-protocol decision. Leaves to others: the protocol (`partitions`), the meaning of calls (`service`).
+Guarantees: one batch at a time goes to the writer, and none waits for others' rows (`company`) for longer than
+`COMPANY_S`; what depends on it leaves only after it is durable; all that came in one loop turn shares one read
+transaction, and all that goes out shares one write per connection. It takes no protocol decision. Leaves to others:
+the protocol (`partitions`), the meaning of calls (`service`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kvstore.instant import Instant
 from kvstore.map_values import Entry, NodeInfo, Standing
 from kvstore.messages import Acked, Append, CasResult, Chunk, CompareAndSet, KeysPiece, PullChunk, PullKeys
 from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
+from kvstore.node.company import Company
 from kvstore.node.controls import Controls
 from kvstore.node.digester import Digester
 from kvstore.node.metrics import NodeMetrics
@@ -40,6 +42,8 @@ MAP_FULL_TRIES_MAX = 5
 APPLY_S = 0.1
 URGENT_MS = 200
 EXIT_STORE_FAILED = 70
+# How long a large batch waits for rows of other nodes: a fraction of what it takes.
+COMPANY_S = 0.002
 
 log = structlog.get_logger("node")
 
@@ -58,6 +62,8 @@ class Shell:
         self.peers: dict[str, Link] = {}
         self.bulk = BulkAnswers(metrics.sent_chunk)
         self.urgent: set[PendingUrgent] = set()
+        self.company = Company()
+        self._wait: asyncio.TimerHandle | None = None
         self._bulk_links = BulkLinks(lambda: self._identity(ROLE), self.receive)
         self._handler = handler
         self._loop = asyncio.get_running_loop()
@@ -127,12 +133,12 @@ class Shell:
             self.perform(partitions.filling.advance(self.view(), self.now()))
         if partitions.transfers.is_due:
             self.perform(partitions.transfers.advance(self.view(), self.now(), partitions.is_full))
-        if self._has_batch:
+        if self._begins_batch():
             self._form_batch()
         self._close_view()
         self._now = None
         self._turn_scheduled = False
-        if self._has_batch:
+        if self._has_batch and self._wait is None:
             self.schedule()
         control = self.controls.current
         if self._asks and control is not None:
@@ -144,7 +150,25 @@ class Shell:
         waits = self.partitions.needs_batch or self._apply_due or bool(self._after_batch)
         return waits and not self._writer.is_busy
 
+    def _begins_batch(self) -> bool:
+        """Whether the next batch begins now, and does not wait for rows that are expected."""
+        if not self._has_batch:
+            return False
+        if self.company.is_complete or not self.partitions.has_changes:
+            return True
+        if self._wait is None:
+            self._wait = self._loop.call_later(COMPANY_S, self._end_wait)
+        return False
+
+    def _end_wait(self) -> None:
+        self.company.give_up()
+        self.schedule()
+
     def _form_batch(self) -> None:
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        self.company.begin()
         turn = self.partitions.collect(self.view(), self.now(), self._apply_due)
         self._apply_due = self.partitions.applies.is_due
         self._releasing, self._after_batch = self._after_batch, []
@@ -262,6 +286,8 @@ class Shell:
 
     def receive(self, node: str, message: Replicated | PullChunk | TransferNews) -> None:
         """A message of `node` on replication, on filling or on a transfer came."""
+        if isinstance(message, Append):
+            self.company.heard(node, len(message.rows))
         if not isinstance(message, (Append, Acked)) and isinstance(message, TransferNews):
             self.partitions.transfers.handle(node, message)
         else:
