@@ -1,11 +1,12 @@
 """The short way of the plainest requests: from the bytes of one request to those of its answer, without a task.
 
-Guarantees: of reads and of writes one call each is under way to a node; what is asked meanwhile goes together, and
-waits for that no longer than `READ_HOLD_S` or `WRITE_HOLD_S`; a read that does not end in a row or in nothing at the
-first attempt is handed back, and goes the long way; a write that does not end at its first attempt goes on under the
-same number, as one that went the long way. Answers are those of `key_routes`, byte for byte but for the request's id.
-Leaves to others: which requests these are (`fast_requests`), order on a connection and its deadlines
-(`http_protocol`), attempts after the first (`dispatch`). PROTOCOL "Write path", "Idempotency".
+Guarantees: of reads and of writes one call each is under way to a node; what is asked meanwhile goes together, writes
+to all nodes at the same time, and waits for that no longer than `READ_HOLD_S` or `WRITE_HOLD_S`; a read that does not
+end in a row or in nothing at the first attempt is handed back, and goes the long way; a write that does not end at its
+first attempt goes on under the same number, as one that went the long way. Answers are those of `key_routes`, byte for
+byte but for the request's id. Leaves to others: which requests these are (`fast_requests`), when writes leave
+(`write_rounds`), order on a connection and its deadlines (`http_protocol`), attempts after the first (`dispatch`).
+PROTOCOL "Write path", "Idempotency".
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 
 from cluster.gateway.answer import Answer, Renderer
 from cluster.gateway.dispatch import READ_ATTEMPT_S, WRITE_ATTEMPT_S, Dispatcher
-from cluster.gateway.fast_requests import FastRequest
+from cluster.gateway.fast_requests import FastRequest, change_of
 from cluster.gateway.flight import NO_LANE, Flight, found_in, write_of
 from cluster.gateway.key_answers import (
     NOTHING_FOUND,
@@ -31,9 +32,9 @@ from cluster.gateway.key_answers import (
     write_answer,
 )
 from cluster.gateway.numbers import Lane
-from cluster.gateway.operations import Change, Stored
+from cluster.gateway.operations import Stored
 from cluster.gateway.router import Router
-from cluster.gateway.tokens import with_token
+from cluster.gateway.write_rounds import WriteRounds
 from cluster.partitioning import UnknownTenant
 from kvstore.errors import KvError
 from kvstore.map_values import Entry
@@ -120,7 +121,8 @@ class FastLane:
         self._reads: dict[str, _Reads] = {}
         self._writes: dict[str, _Writes] = {}
         self._reading: Counter[str] = Counter()
-        self._writing: Counter[str] = Counter()
+        self._rounds = WriteRounds()
+        self._is_expecting = False
         self._alone_until_s: dict[int, float] = {}
         self._is_due = False
         self._is_holding = False
@@ -161,14 +163,11 @@ class FastLane:
         self._is_due = False
         for node in [node for node in self._reads if not self._reading[node]]:
             self._send_reads(node, self._reads.pop(node))
-        for node in [node for node in self._writes if not self._writing[node]]:
-            self._send_writes(node, self._writes.pop(node))
+        if self._writes:
+            self._send_round()
         if self._reads and not self._is_holding:
             self._is_holding = True
             self._loop.call_later(READ_HOLD_S, self._send_all_reads)
-        for node, group in self._writes.items():
-            if group.hold is None:
-                group.hold = self._loop.call_later(WRITE_HOLD_S, self._send_held, node)
 
     def _send_all_reads(self) -> None:
         """No read is held any longer."""
@@ -176,10 +175,6 @@ class FastLane:
         reads, self._reads = self._reads, {}
         for node, group in reads.items():
             self._send_reads(node, group)
-
-    def _send_held(self, node: str) -> None:
-        """The writes to this node are held no longer."""
-        self._send_writes(node, self._writes.pop(node))
 
     # ---- reads --------------------------------------------------------------------------------------------------
 
@@ -283,7 +278,7 @@ class FastLane:
                 self._writes[node] = group
         if request.token:
             lane, number = NO_LANE, 0
-            write = write_of(entry, _change_of(request), lane, number)
+            write = write_of(entry, change_of(KEYSPACE, request), lane, number)
         else:
             lane = self._dispatcher.numbers.lane(entry.pid)
             number = lane.draw()
@@ -303,6 +298,31 @@ class FastLane:
         group.callers.append((caller, entry, request, lane, number))
         if is_alone:
             self._send_writes(node, group)
+
+    def _send_round(self) -> None:
+        """Writes to all nodes leave, unless they wait for an answer or for more of them."""
+        rounds, waiting = self._rounds, sum(len(group.writes) for group in self._writes.values())
+        wait_s = rounds.wait_s(waiting, self._loop.time())
+        if wait_s == 0:
+            rounds.begin(waiting)
+            for node in [node for node in self._writes if rounds.is_free(node)]:
+                self._send_writes(node, self._writes.pop(node))
+        elif wait_s is not None and not self._is_expecting:
+            self._is_expecting = True
+            self._loop.call_later(wait_s, self._expect_no_more)
+        for node, group in self._writes.items():
+            if group.hold is None:
+                group.hold = self._loop.call_later(WRITE_HOLD_S, self._send_held, node)
+
+    def _expect_no_more(self) -> None:
+        self._is_expecting = False
+        self._send_soon()
+
+    def _send_held(self, node: str) -> None:
+        """The writes to this node are held no longer."""
+        self._rounds.held_too_long()
+        self._send_writes(node, self._writes.pop(node))
+        self._send_soon()
 
     def _is_alone(self, pid: int) -> bool:
         """Whether others are not to wait for writes of this partition, which may be slow."""
@@ -324,12 +344,14 @@ class FastLane:
             for one in group.callers:
                 self._go_on(node, group, one, error)
         else:
-            self._writing[node] += not group.is_alone
+            if not group.is_alone:
+                self._rounds.sent(node, len(group.writes))
             future.add_done_callback(partial(self._take_written, node, group))
 
     def _take_written(self, node: str, group: _Writes, future: asyncio.Future[Body]) -> None:
-        self._writing[node] -= not group.is_alone
-        if node in self._writes:
+        if not group.is_alone:
+            self._rounds.answered(node, len(group.callers), self._loop.time())
+        if self._writes:
             self._send_soon()
         answer = self._answer_of(node, future)
         if not isinstance(answer, WriteResult) or len(answer.results) != len(group.callers):
@@ -364,7 +386,7 @@ class FastLane:
     def _go_on(self, node: str, group: _Writes, one: _Writing, answer: Body | RpcError) -> None:
         """The first attempt did not end the write: make others, as `Dispatcher.carry` does."""
         caller, entry, request, lane, number = one
-        flight = Flight((_change_of(request),), group.deadline_s, 0)
+        flight = Flight((change_of(KEYSPACE, request),), group.deadline_s, 0)
         flight.entries[0] = entry
         if lane is not NO_LANE:
             flight.numbers[0] = lane, number
@@ -375,16 +397,3 @@ class FastLane:
     async def _finish(self, caller: Caller, flight: Flight, node: str, answer: Body | RpcError) -> None:
         result = await self._dispatcher.go_on(flight, node, answer)
         caller.answer_fast(write_answer(result), result if isinstance(result, KvError) else None)
-
-
-def _change_of(request: FastRequest) -> Change:
-    """What a write asks for."""
-    change = Change(
-        KEYSPACE,
-        request.key,
-        request.value,
-        request.content_type,
-        if_match=request.if_match,
-        if_none_match=request.if_none_match,
-    )
-    return with_token(change, request.token) if request.token else change

@@ -12,6 +12,8 @@ import re
 import msgspec
 
 from cluster.gateway.conditions import DEFAULT_CONTENT_TYPE, check_content_type
+from cluster.gateway.operations import Change
+from cluster.gateway.tokens import with_token
 from kvstore.errors import BadRequest
 from kvstore.keys import KEY_BYTES_MAX
 
@@ -144,6 +146,19 @@ def put_before(head: PutHead, data: bytes) -> FastRequest | None:
     if not key.translate(_PLAIN_KEY_BYTES).isalpha() or len(key) > KEY_BYTES_MAX:
         return None
     return FastRequest("PUT", key, data[end:], head.content_type)
+
+
+def change_of(keyspace: str, request: FastRequest) -> Change:
+    """What a write asks for, in this keyspace."""
+    change = Change(
+        keyspace,
+        request.key,
+        request.value,
+        request.content_type,
+        if_match=request.if_match,
+        if_none_match=request.if_none_match,
+    )
+    return with_token(change, request.token) if request.token else change
 
 
 def _write(data: bytes) -> FastRequest | None:
