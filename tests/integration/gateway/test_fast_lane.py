@@ -236,6 +236,35 @@ async def test_what_is_asked_while_a_call_is_under_way_goes_together_and_is_not_
     assert node.sizes == [1, 3, 2]
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_many_writes_wait_for_the_calls_to_all_nodes_but_not_for_one_that_is_late(
+    gateway: Gateway, is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.gateway.fast_lane.WRITE_HOLD_S", 0.02 if is_late else 10)
+    monkeypatch.setattr("cluster.gateway.write_rounds.MANY", 1)
+    lane = FastLane(gateway.dispatcher, gateway.router, Metrics().observe_all, max_value_bytes=100)
+    requests = {}
+    for number in range(50):
+        asked = FastRequest("PUT", b"k%d" % number, b"v", "text/plain")
+        requests[gateway.router.route("default", asked.key).leader] = asked
+    quick, slow = (requests[node.rid] for node in gateway.nodes)
+    node, other = gateway.nodes
+    other.hold = asyncio.Event()
+    askers = [Asker() for _ in range(3)]
+    lane.begin(askers[0], quick)
+    lane.begin(askers[1], slow)
+    await gateway.until(lambda: askers[0].answer is not None and other.sizes == [1])
+    lane.begin(askers[2], quick)
+    await asyncio.sleep(0)
+    assert node.sizes == [1]
+    if not is_late:
+        other.hold.set()
+    await gateway.until(lambda: askers[2].answer is not None)
+    assert (askers[1].answer is None) is is_late
+    other.hold.set()
+    await gateway.until(lambda: askers[1].answer is not None)
+
+
 async def test_a_write_that_is_not_known_yet_is_asked_for_alone_and_so_are_others_of_its_partition(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
