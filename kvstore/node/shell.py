@@ -148,7 +148,7 @@ class Shell:
     @property
     def _has_batch(self) -> bool:
         waits = self.partitions.needs_batch or self._apply_due or bool(self._after_batch)
-        return waits and not self._writer.is_busy
+        return waits and not self._writer.is_busy and not self._full_tries
 
     def _begins_batch(self) -> bool:
         """Whether the next batch begins now, and does not wait for rows that are expected."""
