@@ -7,6 +7,7 @@ the test process. Leaves to others: skipping where there is no etcd (`needs_etcd
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import signal
 import socket
@@ -90,8 +91,10 @@ class Etcd:
         process.wait()
 
     def pause(self) -> None:
-        """Have every member stand still."""
+        """Have every member stand still, and wait until it does: a signal is sent before its threads have stopped."""
         self._send(signal.SIGSTOP)
+        for process in self._processes.values():
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let every member go on."""
