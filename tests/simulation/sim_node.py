@@ -29,7 +29,7 @@ TICK_MS = 100
 APPLY_CHANCE = 0.5
 PENDING_BYTES_MAX = 1 << 20
 # So few that a round takes several batches of the little that is written here.
-SHARE_RECORDS = 2
+SHARE_RECORDS = 4
 STOPS_MS = tuple(int(LEASE_MS * share) for share in (0.5, 1, 3, 15))
 STOP_CHANCE = 0.003
 

@@ -38,7 +38,7 @@ def test_a_partition_whose_only_in_sync_copy_is_destroyed_works_again_after_an_o
 
 def test_processes_end_at_every_point_of_a_transaction() -> None:
     met: set[str] = set()
-    for seed in (5, 6):
+    for seed in (1, 2):
         _, found, counts = run_seed(seed, script="txn_crashes")
         assert not found
         assert counts["txn_done"] > 5
@@ -67,5 +67,5 @@ def test_the_same_seed_gives_the_same_run(controls: bool) -> None:
     ],
 )
 def test_a_broken_rule_is_found_within_a_few_seeds(planted: str) -> None:
-    seed, line = find(planted, range(1, 61))
+    seed, line = find(planted, range(1, 41))
     assert seed is not None, line
