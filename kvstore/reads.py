@@ -1,13 +1,14 @@
-"""Reads of a node that are not answered at once, or not by leaders alone.
+"""Reads of a node that are answered together, or not at once, or not by leaders alone.
 
 Guarantees: a read that waits is answered once: when the end of its key is committed, when its leader is confirmed, or
-with the leadership's end. Leaves to others: who confirms (`confirmations`), what a leader answers (`leader`), and what
-a copy that may be behind does (`stale_reads`). Sans-IO. PROTOCOL "Read path", "Time to live".
+with the leadership's end. Leaves to others: who confirms (`confirmations`), what a leader answers (`leader`; to plain
+reads, `reads_at_once`), and what a copy that may be behind does (`stale_reads`). Sans-IO. PROTOCOL "Read path", "Time
+to live".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kvstore.confirmations import Confirmations
 from kvstore.effects import Effect, Reply
@@ -15,6 +16,7 @@ from kvstore.heat.node_heat import NodeHeat
 from kvstore.instant import Instant
 from kvstore.messages import Absence, Fault, ReadOne, ReadStale, StaleResult
 from kvstore.partition import Partition, by_number
+from kvstore.reads_at_once import rows_at_once
 from kvstore.replication.answers import LATER, NO_LEADER, Later
 from kvstore.replication.leader import Leader
 from kvstore.storage.engine import Snapshot
@@ -52,6 +54,15 @@ class Reads:
     def forget(self, partition: Partition) -> None:
         """The copy is gone, and its leadership has ended."""
         self.overdue.discard(partition)
+
+    def at_once(
+        self, reads: Sequence[ReadOne], view: Snapshot, now: Instant, bytes_max: int
+    ) -> list[bytes | None] | None:
+        """Answer reads as `rows_at_once` does; where that is None, nothing was done."""
+        rows = rows_at_once(self._partitions, reads, view, now, bytes_max)
+        if rows is not None:
+            self._heat.read_all(reads)
+        return rows
 
     def quorum(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
         """Answer one read without trust in clocks, mostly `LATER`: when the in-sync set has confirmed who leads."""

@@ -10,7 +10,7 @@ others: when time passes (`partitions`). Sans-IO.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
 from math import log
 
@@ -18,7 +18,18 @@ from kvstore.heat.hottest import HottestKeys
 from kvstore.heat.split_point import SplitPoint, is_rising, split_by_load
 from kvstore.instant import Instant
 from kvstore.keys import shard_key, tenant_of
-from kvstore.messages import AskHeat, CopyReport, FindSplit, GroupBy, Heat, Heated, HeatOf, OpKind, TxnPart
+from kvstore.messages import (
+    AskHeat,
+    CopyReport,
+    FindSplit,
+    GroupBy,
+    Heat,
+    Heated,
+    HeatOf,
+    OpKind,
+    ReadOne,
+    TxnPart,
+)
 
 HALF_LIFE_MS = 10_000
 ADVANCE_MS = 500
@@ -126,6 +137,21 @@ class NodeHeat:
         if not self._left:
             self._left = next(self._distances)
             heat.look_at(heat.read, key, self._weight)
+
+    def read_all(self, reads: Sequence[ReadOne]) -> None:
+        """These reads are served, as `read` has it for each."""
+        by_pid = self._by_pid
+        for read in reads:
+            try:
+                by_pid[read.pid].reads += 1
+            except KeyError:
+                self._begin(read.pid).reads += 1
+        left = self._left - len(reads)
+        while left <= 0:
+            heat, key = by_pid[reads[left - 1].pid], reads[left - 1].key
+            heat.look_at(heat.read, key, self._weight)
+            left += next(self._distances)
+        self._left = left
 
     def write(self, pid: int, key: bytes) -> None:
         """A write is taken."""

@@ -2,8 +2,8 @@
 
 Guarantees: one batch at a time goes to the writer, and none waits for others' rows (`company`) for longer than
 `COMPANY_S`; what depends on it leaves only after it is durable; all that came in one loop turn shares one read
-transaction, and all that goes out shares one write per connection. It takes no protocol decision. Leaves to others:
-the protocol (`partitions`), the meaning of calls (`service`).
+transaction, but for what `service` reads at once, and all that goes out shares one write per connection. It takes no
+protocol decision. Leaves to others: the protocol (`partitions`), the meaning of calls (`service`).
 """
 
 from __future__ import annotations

@@ -216,8 +216,10 @@ class SimNode:
         """A gateway's read of what this node should lead."""
 
         def ask(partitions: Partitions, view: MemorySnapshot, now: Instant) -> Any:
-            ask_one = partitions.reads.quorum if is_quorum else partitions.read
-            return ask_one(answered, read, view, now)  # type: ignore[arg-type]
+            if is_quorum:
+                return partitions.reads.quorum(answered, read, view, now)
+            rows = partitions.reads.at_once([read], view, now, 1 << 20)
+            return partitions.read(answered, read, view, now) if rows is None else rows[0]
 
         self._read(ask, answered)
 

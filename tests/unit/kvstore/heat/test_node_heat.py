@@ -9,7 +9,19 @@ import pytest
 
 from kvstore.heat.node_heat import EVERY, HALF_LIFE_MS, SAMPLE_KEYS, NodeHeat
 from kvstore.instant import Instant
-from kvstore.messages import AskHeat, CopyReport, FindSplit, GroupBy, HeatOf, OpKind, SplitBy, TxnIf, TxnOp, TxnPart
+from kvstore.messages import (
+    AskHeat,
+    CopyReport,
+    FindSplit,
+    GroupBy,
+    HeatOf,
+    OpKind,
+    ReadOne,
+    SplitBy,
+    TxnIf,
+    TxnOp,
+    TxnPart,
+)
 
 PID = 7
 
@@ -39,6 +51,20 @@ def test_every_operation_is_counted() -> None:
     heat = NodeHeat()
     run(heat, range(5), 33, 7)
     assert (told(heat).reads, told(heat).writes) == (5 * 33, 5 * 7)
+
+
+def test_reads_that_came_together_are_counted_as_one_after_the_other() -> None:
+    together, single = NodeHeat(), NodeHeat()
+    rng = random.Random(1)
+    for heat in (together, single):
+        heat.advance(at(0))
+    for _ in range(500):
+        reads = [ReadOne(PID + number % 2, 1, b"%d" % rng.randrange(100)) for number in range(rng.randrange(100))]
+        together.read_all(reads)
+        for read in reads:
+            single.read(read.pid, read.key)
+    assert told(together) == told(single)
+    assert told(together).looked_at == SAMPLE_KEYS
 
 
 def test_a_steady_load_is_its_rate() -> None:

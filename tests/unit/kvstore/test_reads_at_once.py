@@ -1,0 +1,112 @@
+"""Reads of a message that a look answers: what they find is what each would be answered, or nothing is done at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from unit.kvstore.story import PID, Story, StoryNode, plain
+from unit.kvstore.test_heat_of_partitions import counted
+from unit.kvstore.txn.coordinating import named, part, prepare, put
+
+from kvstore.map_values import Transfer, TransferState
+from kvstore.messages import ReadOne
+from kvstore.replication.peer import LEASE_MS
+
+ROOM = 1 << 20
+
+
+def rows(node: StoryNode, *keys: bytes, pid: int = PID, ver: int = 0, room: int = ROOM) -> Any:
+    reads = [ReadOne(pid, node.partition.ver + ver, key) for key in keys]
+    return node.partitions.reads.at_once(reads, node.engine.snapshot(), node._story.now, room)
+
+
+def test_they_find_what_each_would_be_answered(story: Story, n1: StoryNode) -> None:
+    n1.put("lasting", b"applied")
+    n1.put("ending", b"ends later", ttl_ms=60_000)
+    n1.delete("gone", b"k")
+    story.settle()
+    n1.batch(apply=True)
+    story.settle()
+    n1.put("new", b"committed, not applied")
+    n1.put("changed", b"applied", b"newer")
+    story.settle()
+    story.beat()
+    n1.put("open", b"applied", b"not committed")
+    keys = [b"applied", b"ends later", b"k", b"committed, not applied", b"never"]
+    found = rows(n1, *keys)
+    assert [plain(row) for row in found] == [b"newer", b"value", None, b"value", None]
+    assert found == [
+        n1.partitions.read("r", ReadOne(PID, n1.partition.ver, key), n1.engine.snapshot(), story.now) for key in keys
+    ]
+
+
+def test_each_is_counted(story: Story, n1: StoryNode) -> None:
+    story.beat()
+    assert rows(n1, b"k", b"nothing", b"k") is not None
+    assert counted(n1) == (3, 1)
+
+
+def pass_on(n1: StoryNode) -> None:
+    n1.leader.is_passing_on = True
+
+
+def freeze(n1: StoryNode) -> None:
+    n1.leader.freeze(1, n1._story.now)
+
+
+def hide(n1: StoryNode) -> None:
+    n1.leader.hidden = Transfer(1, PID + 1, PID, TransferState.COPYING)
+
+
+def lose_the_lease(n1: StoryNode) -> None:
+    n1._story.pass_ms(100 * LEASE_MS)
+
+
+def not_serve(n1: StoryNode) -> None:
+    n1.leader.is_serving = False
+
+
+def begin_a_transaction(n1: StoryNode) -> None:
+    prepare(n1, "p", named("t"), part(put(b"k")))
+    n1._story.settle()
+    n1.leader.txns.in_doubt[b"k"] = named("t")
+
+
+def end_the_key(n1: StoryNode) -> None:
+    n1.put("e", b"k", ttl_ms=1)
+    n1._story.settle()
+    n1._story.pass_ms(1)
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [pass_on, freeze, hide, lose_the_lease, not_serve, begin_a_transaction, end_the_key],
+    ids=lambda f: f.__name__,
+)
+def test_where_one_takes_more_than_a_look_none_is_answered(
+    story: Story, n1: StoryNode, stop: Callable[[StoryNode], None]
+) -> None:
+    n1.put("o", b"other")
+    story.settle()
+    story.beat()
+    assert rows(n1, b"other", b"k") is not None
+    before = counted(n1)[0]
+    stop(n1)
+    assert rows(n1, b"other", b"k") is None
+    assert counted(n1)[0] == before
+
+
+def test_who_does_not_lead_by_that_entry_answers_none(story: Story, n1: StoryNode) -> None:
+    story.beat()
+    assert rows(n1, b"k", ver=-1) is None
+    assert rows(n1, b"k", pid=PID + 1) is None
+    assert rows(story.n2, b"k") is None
+
+
+def test_rows_that_are_too_many_bytes_are_not_answered_together(story: Story, n1: StoryNode) -> None:
+    story.beat()
+    ((row,),) = [rows(n1, b"k")]
+    assert rows(n1, b"k", b"k", room=2 * len(row)) == [row, row]
+    assert rows(n1, b"k", b"k", room=2 * len(row) - 1) is None
