@@ -34,17 +34,8 @@ def rows_at_once(
         leader = None if partition is None else partition.leader
         if partition is None or leader is None:
             return None
-        followers, key = leader.followers, read.key
-        # What `Gate.refuses_reads` and `Leader.read` ask, without a call for each.
-        if (
-            followers.entry.ver != read.ver
-            or mono_ms >= followers.lease_end_ms
-            or not leader.is_serving
-            or leader.is_passing_on
-            or leader.frozen_ms is not None
-            or leader.hidden is not None
-            or key in leader.txns.in_doubt
-        ):
+        key = read.key
+        if not leader.serves_all(read.ver, mono_ms) or key in leader.txns.in_doubt:
             return None
         held = leader.overlay.committed.get(key)
         row = row_of(DATA, partition.copy.prefix + key) if held is None else held[1]

@@ -18,7 +18,7 @@ from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.fast_requests import PageRequest
 from cluster.gateway.page_answers import NDJSON, accepted, limit_of, page_answer, style_of
 from cluster.gateway.router import Router
-from cluster.gateway.scan_merge import first_of, share_of
+from cluster.gateway.scan_merge import FirstItems, share_of
 from cluster.gateway.scan_query import ScanQuery, parse_scan
 from cluster.gateway.scans import ATTEMPT_S
 from kvstore.errors import KvError
@@ -50,14 +50,14 @@ class PageCaller(Protocol):
 class _Page:
     """A page that nodes are asked for; nobody waits for it any more where `caller` is None."""
 
-    __slots__ = ("answers", "asked", "caller", "limit", "media", "open_calls")
+    __slots__ = ("asked", "caller", "found", "limit", "media", "open_calls")
 
     def __init__(self, caller: PageCaller, asked: ScanQuery, media: str, limit: int) -> None:
         self.caller: PageCaller | None = caller
         self.asked = asked
         self.media = media
         self.limit = limit
-        self.answers: list[Scanned] = []
+        self.found = FirstItems(limit, asked.keys.reverse)
         self.open_calls = 0
 
 
@@ -149,7 +149,7 @@ class FastPages:
             return
         if not answer.is_done and len(answer.keys) < share:
             self._long_until_s = self._loop.time() + LARGE_S
-        page.answers.append(answer)
+        page.found.add(answer)
         if not page.open_calls:
             self._finish(page)
 
@@ -157,7 +157,7 @@ class FastPages:
         caller, asked = page.caller, page.asked
         if caller is None:
             return
-        found = first_of(page.answers, page.limit, asked.keys.reverse)
+        found = page.found.take()
         if found is None:
             _hand_back(page)
             return

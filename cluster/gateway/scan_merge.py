@@ -220,30 +220,46 @@ def share_of(wanted: int, parts: int, partitions: int) -> int:
     return min(wanted, math.ceil(share + 1.5 * math.sqrt(share)) + 1)
 
 
-def first_of(pages: Iterable[Scanned], limit: int, reverse: bool) -> tuple[list[bytes], bytes | None] | None:
-    """The first items of a range, at most `limit`, of which each page has the beginning of its part, and no faults.
+class FirstItems:
+    """The first items of a range, of pages that each have the beginning of their part, and no faults; they are merged
+    as they come.
 
-    Returns:
-        The items, and the key of the last one if there are more; None where the pages do not reach that far.
+    Args:
+        limit: how many there are at most.
     """
-    keys: list[bytes] = []
-    items: list[bytes] = []
-    ends: list[bytes] = []
-    for page in pages:
-        if not page.is_done:
-            if not page.keys:
-                return None
-            ends.append(page.keys[-1])
-        keys += page.keys
-        items += page.items
-    item_of = dict(zip(keys, items, strict=True))
-    keys.sort(reverse=reverse)
-    if len(keys) <= limit:
-        return None if ends else ([item_of[key] for key in keys], None)
-    last_key = keys[limit - 1]
-    if ends and (last_key < max(ends) if reverse else last_key > min(ends)):
-        return None
-    return [item_of[key] for key in keys[:limit]], last_key
+
+    __slots__ = ("_ends", "_is_short", "_item_of", "_keys", "_limit", "_reverse")
+
+    def __init__(self, limit: int, reverse: bool) -> None:
+        self._limit = limit
+        self._reverse = reverse
+        self._keys: list[bytes] = []
+        self._item_of: dict[bytes, bytes] = {}
+        self._ends: list[bytes] = []
+        self._is_short = False
+
+    def add(self, page: Scanned) -> None:
+        """One more page."""
+        keys = page.keys
+        if not page.is_done and keys:
+            self._ends.append(keys[-1])
+        elif not page.is_done:
+            self._is_short = True
+        self._item_of.update(zip(keys, page.items, strict=True))
+        self._keys += keys
+        self._keys.sort(reverse=self._reverse)
+
+    def take(self) -> tuple[list[bytes], bytes | None] | None:
+        """The items, and the key of the last one if there are more; None where the pages do not reach that far."""
+        keys, ends, limit, item_of = self._keys, self._ends, self._limit, self._item_of
+        if self._is_short:
+            return None
+        if len(keys) <= limit:
+            return None if ends else ([item_of[key] for key in keys], None)
+        last_key = keys[limit - 1]
+        if ends and (last_key < max(ends) if self._reverse else last_key > min(ends)):
+            return None
+        return [item_of[key] for key in keys[:limit]], last_key
 
 
 def _count_up_to(keys: list[bytes], bound: bytes | None, reverse: bool) -> int:

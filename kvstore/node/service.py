@@ -123,12 +123,12 @@ class Service:
             self._read(connection, envelope.call, body)
         elif isinstance(body, Write):
             self._write(connection, envelope.call, body)
+        elif isinstance(body, Scan | CountKeys) and connection.role == "gateway":
+            self.scanner.ask(connection, envelope.call, body, envelope.deadline_ms)
         elif isinstance(body, REPLICATION) and connection.peer and connection.role in PEERS:
             self.shell.receive(connection.peer, body)
         elif isinstance(body, ReadStale):
             self._read_stale(connection, envelope.call, body)
-        elif isinstance(body, Scan | CountKeys) and connection.role == "gateway":
-            self.scanner.ask(connection, envelope.call, body, envelope.deadline_ms)
         elif isinstance(body, PullChunk | PullKeys) and connection.role == ROLE:
             self.shell.bulk.asked(connection)
             self.shell.receive(connection.peer, body)

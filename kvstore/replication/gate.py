@@ -119,6 +119,19 @@ class Gate:
             return FROZEN
         return NO_LEASE if now.mono_ms >= self.followers.lease_end_ms or self.is_passing_on else None
 
+    def serves_all(self, ver: int, mono_ms: int) -> bool:
+        """Whether a read that knows the map entry `ver` is refused for no key: what `refuses_reads` and `refuses_key`
+        say, at a look."""
+        followers = self.followers
+        return (
+            followers.entry.ver == ver
+            and mono_ms < followers.lease_end_ms
+            and self.is_serving
+            and not self.is_passing_on
+            and self.frozen_ms is None
+            and self.hidden is None
+        )
+
     @property
     def sole_until_ms(self) -> int:
         """Until when nobody else can commit anything; long ago where this leader does not serve."""

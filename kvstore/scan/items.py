@@ -110,8 +110,9 @@ def items_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItems:
         fields = _fields_of(keys, rows, parts)
         if fields is None:
             return one_by_one(keys, rows, parts)
-        if _is_plain(b"".join((*keys, *map(_VALUE, fields), *set(map(_KIND, fields))))):
-            return [PLAIN % field for field in fields]
+        plain = plain_items(fields)
+        if plain is not None:
+            return [*plain]
         try:
             texts = [
                 _TextItem(key.decode(), value.decode(), etag(*version), kind.decode())
@@ -127,13 +128,19 @@ def items_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItems:
 
 
 # The key, the value, the partition, epoch and seq of its version, and the content type.
-_Fields = tuple[bytes, bytes, int, int, int, bytes]
-_VALUE, _KIND = itemgetter(1), itemgetter(5)
+Fields = tuple[bytes, bytes, int, int, int, bytes]
+_KEY, _VALUE, _KIND = itemgetter(0), itemgetter(1), itemgetter(5)
 
 
-def _fields_of(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[_Fields] | None:
+def plain_items(fields: Sequence[Fields]) -> list[bytes] | None:
+    """The items in JSON, without a time to live, that these are told in; None where something is to be escaped."""
+    texts = b"".join((*map(_KEY, fields), *map(_VALUE, fields), *set(map(_KIND, fields))))
+    return [PLAIN % field for field in fields] if _is_plain(texts) else None
+
+
+def _fields_of(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[Fields] | None:
     """What is told of each; None where one is large, has a time to live, or comes from another partition."""
-    fields: list[_Fields] = []
+    fields: list[Fields] = []
     for key, row, part in zip(keys, rows, parts, strict=True):
         if len(row) < HEAD_BYTES:
             return None

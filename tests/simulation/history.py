@@ -21,7 +21,18 @@ class History:
         self.counts = dict.fromkeys(
             (
                 *("done", "failed_condition", "refused", "unknown", "sent_again"),
-                *("stale_token", "strong", "quorum", "scan", "stale", "behind", "given_up", "verified", "unverified"),
+                *(
+                    "stale_token",
+                    "strong",
+                    "quorum",
+                    "scan",
+                    "plain_page",
+                    "stale",
+                    "behind",
+                    "given_up",
+                    "verified",
+                    "unverified",
+                ),
                 *("txn_asked", "txn_done", "txn_refused", "txn_unknown", "txn_again", "txn_sent"),
             ),
             0,

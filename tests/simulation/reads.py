@@ -6,6 +6,7 @@ at some moment of the lag that it tells, counted by the clock of the node that a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,12 @@ from simulation.timeline import Timeline
 from simulation.violation import Violation
 from simulation.world import World
 
-from kvstore.messages import Fault, ReadOne, ReadStale, Scan, StaleResult
+from kvstore.messages import Fault, ReadOne, ReadStale, Scan, Scanned, StaleResult
 from kvstore.scan.items import ItemForm
 from kvstore.scan.page import ScanPage
 from kvstore.storage.records import carried, decode_value, encode_value
 
+ITEM = {ItemForm.JSON: json.loads, ItemForm.MSGPACK: msgpack.unpackb}
 MAX_STALE_MS = (None, None, 20, 700, 2000, 8000)
 
 
@@ -57,24 +59,27 @@ class Reads:
         """Scan a partition, at the node that should lead it; `keys` are all that may be in it."""
         asked_ms, rng = self._world.now_ms, self._world.rng
         limit, is_reverse = rng.choice((3, 100)), rng.random() < 0.5
-        scan = Scan([(pid, ver)], b"", b"", limit, 1 << 20, is_reverse, ItemForm.MSGPACK, False)
+        # Only upwards and in JSON are there pages at a look.
+        form = ItemForm.MSGPACK if is_reverse else ItemForm.JSON
+        scan = Scan([(pid, ver)], b"", b"", limit, 1 << 20, is_reverse, form, False)
 
-        def check(page: ScanPage | Fault) -> None:
-            if isinstance(page, ScanPage):
+        def check(page: ScanPage | Scanned | Fault) -> None:
+            if not isinstance(page, Fault):
+                self._history.counts["plain_page"] += isinstance(page, Scanned)
                 self._check_page(page, scan, keys, asked_ms)
             answered(page)
 
         node.scan(scan, check)
 
-    def _check_page(self, page: ScanPage, scan: Scan, keys: Sequence[bytes], asked_ms: float) -> None:
+    def _check_page(self, page: ScanPage | Scanned, scan: Scan, keys: Sequence[bytes], asked_ms: float) -> None:
         """All of a page, and all that it does not have, was so at some moment since it was asked for."""
         if page.keys != sorted(set(page.keys), reverse=scan.reverse):
             raise Violation(f"a page is not in order: {page.keys}")
         rows: dict[bytes, bytes | None] = {}
-        for item in map(msgpack.unpackb, page.items):
+        for key, item in zip(page.keys, map(ITEM[ItemForm(scan.form)], page.items), strict=True):
             origin, epoch, seq = (int(part, 16) for part in item["etag"].split("."))
-            row = encode_value(epoch, seq, 0, item["content_type"], item["value"])
-            rows[item["key"]] = carried(row, origin)
+            value = item["value"] if isinstance(item["value"], bytes) else item["value"].encode()
+            rows[key] = carried(encode_value(epoch, seq, 0, item["content_type"], value), origin)
         last = page.keys[-1] if page.keys else b""
         for key in keys:
             if page.is_done or (key >= last if scan.reverse else key <= last):

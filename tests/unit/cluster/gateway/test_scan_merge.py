@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.gateway.scan_merge import NO_LIMIT, ItemStyle, KeyRange, ScanMerge, first_of
+from cluster.gateway.scan_merge import NO_LIMIT, FirstItems, ItemStyle, KeyRange, ScanMerge
 from kvstore.messages import Fault, Scan, Scanned
 from kvstore.scan.items import ItemForm
 
@@ -190,6 +190,8 @@ def test_an_empty_range_is_over_before_anybody_is_asked(reverse: bool) -> None:
 )
 @example([[0, 1], [5, 6]], [1, 2, 0], 2, False)
 @example([[0, 1], [5, 6]], [2, 1, 0], 2, True)
+@example([[1, 2], [3, 4, 5]], [1, 2, 0], 2, False)
+@example([[8, 9], [5, 6, 7]], [1, 2, 0], 2, True)
 def test_the_first_items_of_what_nodes_answered_are_those_of_all_or_are_not_told(
     nodes: list[list[int]], cuts: list[int], limit: int, reverse: bool
 ) -> None:
@@ -204,7 +206,10 @@ def test_the_first_items_of_what_nodes_answered_are_those_of_all_or_are_not_told
     expected = [b"%02d" % number for number in sorted(owners, reverse=reverse)]
     wanted = expected[:limit]
     reached = [key for key in wanted if all(last and (key >= last if reverse else key <= last) for last in lasts)]
-    found = first_of(pages, limit, reverse)
+    first = FirstItems(limit, reverse)
+    for page in pages:
+        first.add(page)
+    found = first.take()
     if found is None:
         assert lasts
         assert len(reached) < limit or sum(len(page.keys) for page in pages) == limit, (

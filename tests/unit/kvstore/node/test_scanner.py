@@ -69,6 +69,7 @@ async def scanner(engine: Views, monkeypatch: pytest.MonkeyPatch) -> Scanner:
     leader = SimpleNamespace(
         followers=followers,
         refuses_reads=lambda _now: None,
+        serves_all=lambda _ver, _mono_ms: True,
         overlay=Overlay(),
         time_ms=lambda _now: 0,
         txns=SimpleNamespace(in_doubt={}),
@@ -171,3 +172,15 @@ async def test_a_wall_clock_that_is_set_back_leaves_no_scan_going_round(engine: 
         await asyncio.sleep(0)
     assert [len(body.keys) for _, body in asker.answers] == [KEYS]
     await scanner.close()
+
+
+async def test_a_page_that_needs_but_a_look_is_answered_beside_those_that_wait(engine: Views, scanner: Scanner) -> None:
+    asker: Any = Asker()
+    scanner.ask(asker, 1, ALL, DEADLINE_MS)
+    scanner.ask(asker, 2, Scan([(1, 1)], b"", b"", 3, 1 << 30, False, 0, False), DEADLINE_MS)
+    ((call, page),) = asker.answers
+    assert (call, page.keys, page.is_done) == (2, [b"0000", b"0001", b"0002"], False)
+    assert engine.open == 1
+    assert scanner._turns.metrics.scanned == 3
+    await until_idle(scanner)
+    assert engine.open == 0

@@ -1,0 +1,149 @@
+"""A page made at a look is the one that is made with care, or there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.kvstore.scan.test_page import KEYS, MANY, NOW_MS, SCANS, Rows, captured, row_of
+from unit.kvstore.story import PID, Story, StoryNode
+from unit.kvstore.test_reads_at_once import begin_a_transaction, freeze, hide, lose_the_lease, not_serve, pass_on
+
+from kvstore.instant import Instant
+from kvstore.messages import Scan, Scanned
+from kvstore.scan import page_at_once as module
+from kvstore.scan.capture import CapturedPart
+from kvstore.scan.items import TOGETHER_BYTES_MAX
+from kvstore.scan.page import PIECE_BYTES, PIECE_ROWS, ScanPage
+from kvstore.scan.page_at_once import page_at_once
+from kvstore.storage.engine import Snapshot
+from kvstore.storage.records import HEAD_BYTES, carried
+
+NOW = Instant(NOW_MS, NOW_MS)
+PLAIN_KEYS = st.text("abcdefgh", min_size=1, max_size=3).map(str.encode)
+PLAIN = st.dictionaries(PLAIN_KEYS, st.builds(row_of, st.text("xyz 0", max_size=6).map(str.encode)), max_size=60)
+SIMPLE = Scan([], b"", b"", 10, MANY, False, 0, False)
+
+
+def asked_of(data: Rows, scan: Scan) -> tuple[Any, list[CapturedPart], Snapshot, Scan]:
+    """The partitions, as `captured` has them, and the question to all of them."""
+    parts, view = captured(data, {}, scan)
+    partitions: Any = {}
+    for part in parts:
+        leader = SimpleNamespace(
+            serves_all=lambda _ver, _mono_ms: True,
+            overlay=SimpleNamespace(committed={}),
+            txns=SimpleNamespace(in_doubt={}),
+        )
+        copy = SimpleNamespace(prefix=part.prefix, prefix_end=part.prefix_end)
+        partitions[part.pid] = SimpleNamespace(leader=leader, copy=copy)
+    return partitions, parts, view, msgspec.structs.replace(scan, parts=[(part.pid, part.ver) for part in parts])
+
+
+def quick_page(data: Rows, scan: Scan) -> Scanned | None:
+    partitions, _, view, asked = asked_of(data, scan)
+    return page_at_once(partitions, asked, view, NOW)
+
+
+def careful_page(data: Rows, scan: Scan) -> ScanPage:
+    _, parts, view, asked = asked_of(data, scan)
+    page = ScanPage(parts, view, asked, NOW_MS)
+    while not page.step():
+        pass
+    return page
+
+
+def is_quick(data: Rows, scan: Scan) -> bool:
+    """Whether there is one at a look, which is the one that is made with care."""
+    quick = quick_page(data, scan)
+    if quick is None:
+        return False
+    careful = careful_page(data, scan)
+    assert (quick.keys, quick.items, quick.is_done) == (careful.keys, careful.items, careful.is_done)
+    assert not quick.faults
+    return True
+
+
+@given(st.dictionaries(KEYS, st.builds(row_of, st.binary(max_size=6), st.sampled_from((0, NOW_MS + 1500)))), SCANS)
+def test_whatever_is_stored_and_asked_for(data: Rows, scan: Scan) -> None:
+    is_quick(data, scan)
+
+
+@given(PLAIN, st.sampled_from((b"", b"b", b"dd")), st.sampled_from((b"", b"e", b"ff")), st.integers(1, 60))
+def test_of_plain_rows_there_is_one(data: Rows, start: bytes, end: bytes, limit: int) -> None:
+    assert is_quick(data, msgspec.structs.replace(SIMPLE, start=start, end=end, limit=limit))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        row_of(b"ends", NOW_MS + 1500),
+        carried(row_of(b"from elsewhere"), int.from_bytes(b"of plain")),
+        row_of(b'to be "escaped"'),
+        row_of("täxt".encode()),
+        row_of(bytes(PIECE_BYTES)),
+        row_of(b"x")[: HEAD_BYTES - 1],
+        row_of(b"x")[:-2],
+    ],
+)
+def test_of_other_rows_there_is_none(row: bytes) -> None:
+    assert quick_page({b"a": row_of(b"plain"), b"b": row}, SIMPLE) is None
+    assert is_quick({b"a": row_of(b"plain")}, SIMPLE)
+
+
+def test_rows_that_are_much_together_are_left_to_pieces() -> None:
+    some = {b"%d" % number: row_of(b"x" * (TOGETHER_BYTES_MAX - 100)) for number in range(3)}
+    assert PIECE_BYTES < 3 * TOGETHER_BYTES_MAX
+    assert not is_quick(some, SIMPLE)
+
+
+@pytest.mark.parametrize("change", [{"reverse": True}, {"keys_only": True}, {"form": 1}, {"limit": PIECE_ROWS + 1}])
+def test_other_questions_are_left_to_others(change: dict[str, Any]) -> None:
+    assert not is_quick({b"a": row_of(b"plain")}, msgspec.structs.replace(SIMPLE, **change))
+
+
+def test_a_page_that_its_bytes_fill_is_left_to_others() -> None:
+    data = {b"a": row_of(b"plain"), b"b": row_of(b"plain")}
+    size = sum(map(len, careful_page(data, SIMPLE).items))
+    assert is_quick(data, msgspec.structs.replace(SIMPLE, bytes_max=size + 1))
+    assert not is_quick(data, msgspec.structs.replace(SIMPLE, bytes_max=size))
+
+
+def test_so_are_many_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIECE_ROWS", 2)
+    assert not is_quick({b"a": row_of(b"plain")}, msgspec.structs.replace(SIMPLE, limit=1))
+
+
+def leave_unapplied(n1: StoryNode) -> None:
+    n1.put("u", b"z", b"not applied")
+    n1._story.settle()
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [pass_on, freeze, hide, lose_the_lease, not_serve, begin_a_transaction, leave_unapplied],
+    ids=lambda one: one.__name__,
+)
+def test_where_a_partition_has_more_to_say_than_its_rows_there_is_none(
+    story: Story, n1: StoryNode, stop: Callable[[StoryNode], None]
+) -> None:
+    n1.batch(apply=True)
+    story.settle()
+    story.beat()
+
+    def page(node: StoryNode, ver: int = 0) -> Any:
+        asked = msgspec.structs.replace(SIMPLE, parts=[(PID, n1.partition.ver + ver)])
+        return page_at_once(node.partitions.by_pid, asked, node.engine.snapshot(), story.now)
+
+    found = page(n1)
+    assert found is not None
+    assert found.keys == [b"k"]
+    assert page(story.n2) is None
+    assert page(n1, ver=-1) is None
+    stop(n1)
+    assert page(n1) is None
