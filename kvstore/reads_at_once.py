@@ -35,7 +35,7 @@ def rows_at_once(
         if partition is None or leader is None:
             return None
         key = read.key
-        if not leader.serves_all(read.ver, mono_ms) or key in leader.txns.in_doubt:
+        if not leader.serves_every_key(read.ver, mono_ms) or key in leader.txns.in_doubt:
             return None
         held = leader.overlay.committed.get(key)
         row = row_of(DATA, partition.copy.prefix + key) if held is None else held[1]

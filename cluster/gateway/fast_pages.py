@@ -140,7 +140,7 @@ class FastPages:
             _hand_back(page)
             return
         self._links.answered(node)
-        if not isinstance(answer, Scanned) or answer.faults:
+        if not isinstance(answer, Scanned) or answer.faults or len(answer.items) != len(answer.keys):
             # What is known of new leaders by now, the long way begins with.
             for entry in [fault.entry for _, fault in answer.faults] if isinstance(answer, Scanned) else ():
                 if entry is not None:
@@ -149,6 +149,8 @@ class FastPages:
             return
         if not answer.is_done and len(answer.keys) < share:
             self._long_until_s = self._loop.time() + LARGE_S
+        if page.caller is None:
+            return
         page.found.add(answer)
         if not page.open_calls:
             self._finish(page)

@@ -2,10 +2,11 @@
 
 Guarantees: the view of each is opened in the turn that captures what is newer, and is closed as soon as the page is
 made: nothing is held while it is sent. Pages are made on the event loop, in slices that hold it for about `SLICE_S`
-each, in turns where there are several; one that fits into a slice is answered at once. Where a page meets keys whose
-time is over their end is committed first, and the page made anew; so it is with keys that a transaction may have
-changed, behind a fence, or else their partition is named as locked. What nobody waits for any more is dropped. Leaves
-to others: what is in a page (`scan`), who asks (`service`).
+each, in turns where there are several; one that fits into a slice is answered at once, and one of which a look is
+enough also beside those that wait. Where a page meets keys whose time is over their end is committed first, and the
+page made anew; so it is with keys that a transaction may have changed, behind a fence, or else their partition is named
+as locked. What nobody waits for any more is dropped. Leaves to others: what is in a page (`scan`), who asks
+(`service`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from kvstore.rpc.connection import Connection
 from kvstore.scan.capture import Captured, CapturedPart, Within, capture
 from kvstore.scan.count import KeyCount
 from kvstore.scan.page import ScanPage
-from kvstore.scan.page_at_once import page_at_once
+from kvstore.scan.page_at_once import is_small, page_at_once
 from kvstore.storage.engine import Engine, Snapshot
 from kvstore.txn.fences import Fence
 from kvstore.txn.log_end import LOCKED
@@ -147,7 +148,7 @@ class Scanner:
 
     def ask(self, connection: Connection, call: int, asked: Scan | CountKeys, deadline_ms: int) -> None:
         """A gateway asks; it waits for so long."""
-        if isinstance(asked, Scan) and self._answer_at_once(connection, call, asked):
+        if isinstance(asked, Scan) and is_small(asked) and self._answer_at_once(connection, call, asked):
             return
         if len(self._jobs) >= WAITING_MAX:
             connection.answer(call, Failed(OVERLOADED))
@@ -156,11 +157,15 @@ class Scanner:
 
     def _answer_at_once(self, connection: Connection, call: int, asked: Scan) -> bool:
         turns = self._turns
-        view = turns.engine.snapshot()
         try:
-            page = page_at_once(turns.partitions.by_pid, asked, view, turns.clock.now())
-        finally:
-            view.close()
+            view = turns.engine.snapshot()
+            try:
+                page = page_at_once(turns.partitions.by_pid, asked, view, turns.clock.now())
+            finally:
+                view.close()
+        except Exception as error:  # It must not end the connection; whoever looks with care tells what is the matter.
+            log.warning("page_at_once_failed", reason=repr(error))
+            return False
         if page is None:
             return False
         turns.metrics.scanned += len(page.keys)

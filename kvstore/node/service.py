@@ -274,12 +274,14 @@ class Service:
             pending.answer_known()
 
     def _read_at_once(self, connection: Connection, call: int, reads: list[ReadOne]) -> bool:
-        """Answer, if that takes no more than a look, in a view of its own: so the loop turn has nothing else to do."""
+        """Answer, if that takes no more than a look, in a view of its own: so no turn of the shell has to close it."""
         shell = self.shell
         view = shell.engine.snapshot()
-        now = shell.clock.now()
-        rows = shell.partitions.reads.at_once(reads, view, now, READ_BYTES_MAX)
-        view.close()
+        try:
+            now = shell.clock.now()
+            rows = shell.partitions.reads.at_once(reads, view, now, READ_BYTES_MAX)
+        finally:
+            view.close()
         if rows is None:
             return False
         shell.metrics.reads += len(rows)

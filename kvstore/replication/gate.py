@@ -119,9 +119,8 @@ class Gate:
             return FROZEN
         return NO_LEASE if now.mono_ms >= self.followers.lease_end_ms or self.is_passing_on else None
 
-    def serves_all(self, ver: int, mono_ms: int) -> bool:
-        """Whether a read that knows the map entry `ver` is refused for no key: what `refuses_reads` and `refuses_key`
-        say, at a look."""
+    def serves_every_key(self, ver: int, mono_ms: int) -> bool:
+        """Whether this leads by the map entry `ver`, and neither `refuses_reads` nor `refuses_key` has a reason."""
         followers = self.followers
         return (
             followers.entry.ver == ver

@@ -107,48 +107,47 @@ def items_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItems:
         return [encode_one(part.pid, part.time_ms, key, row) for key, row, part in zip(keys, rows, parts, strict=True)]
 
     def together(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[bytes | None]:
-        fields = _fields_of(keys, rows, parts)
-        if fields is None:
-            return one_by_one(keys, rows, parts)
-        plain = plain_items(fields)
-        if plain is not None:
-            return [*plain]
-        try:
-            texts = [
-                _TextItem(key.decode(), value.decode(), etag(*version), kind.decode())
-                for key, value, *version, kind in fields
-            ]
-        except UnicodeDecodeError:
-            return one_by_one(keys, rows, parts)
-        # No item has a line feed in it: within texts it is escaped.
-        lines = _JSON.encode_lines(texts)
-        return [*lines.split(b"\n")[:-1]] if len(lines) <= JSON_BYTES_MAX else one_by_one(keys, rows, parts)
+        items = text_items(keys, rows, [part.pid for part in parts])
+        return one_by_one(keys, rows, parts) if items is None else [*items]
 
     return one_by_one if keys_only or form is not ItemForm.JSON else together
 
 
+def text_items(keys: Sequence[bytes], rows: Sequence[bytes], pids: Sequence[int]) -> list[bytes] | None:
+    """The items in JSON of these keys, each with its row and partition; None where one has a time to live, comes from
+    another partition, is large or no text, or cannot be read."""
+    fields = _fields_of(keys, rows, pids)
+    if fields is None:
+        return None
+    if _is_plain(b"".join((*keys, *map(_VALUE, fields), *set(map(_KIND, fields))))):
+        return [PLAIN % field for field in fields]
+    try:
+        texts = [
+            _TextItem(key.decode(), value.decode(), etag(*version), kind.decode())
+            for key, value, *version, kind in fields
+        ]
+    except UnicodeDecodeError:
+        return None
+    # No item has a line feed in it: within texts it is escaped.
+    lines = _JSON.encode_lines(texts)
+    return lines.split(b"\n")[:-1] if len(lines) <= JSON_BYTES_MAX else None
+
+
 # The key, the value, the partition, epoch and seq of its version, and the content type.
-Fields = tuple[bytes, bytes, int, int, int, bytes]
-_KEY, _VALUE, _KIND = itemgetter(0), itemgetter(1), itemgetter(5)
+_Fields = tuple[bytes, bytes, int, int, int, bytes]
+_VALUE, _KIND = itemgetter(1), itemgetter(5)
 
 
-def plain_items(fields: Sequence[Fields]) -> list[bytes] | None:
-    """The items in JSON, without a time to live, that these are told in; None where something is to be escaped."""
-    texts = b"".join((*map(_KEY, fields), *map(_VALUE, fields), *set(map(_KIND, fields))))
-    return [PLAIN % field for field in fields] if _is_plain(texts) else None
-
-
-def _fields_of(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[Fields] | None:
-    """What is told of each; None where one is large, has a time to live, or comes from another partition."""
-    fields: list[Fields] = []
-    for key, row, part in zip(keys, rows, parts, strict=True):
+def _fields_of(keys: Sequence[bytes], rows: Sequence[bytes], pids: Sequence[int]) -> list[_Fields] | None:
+    fields: list[_Fields] = []
+    for key, row, pid in zip(keys, rows, pids, strict=True):
         if len(row) < HEAD_BYTES:
             return None
         row_format, epoch, seq, expiry_ms, length = split_head(row)
         start = HEAD_BYTES + length
         if row_format != ROW_FORMAT or expiry_ms or not start <= len(row) <= TOGETHER_BYTES_MAX:
             return None
-        fields.append((key, row[start:], part.pid, epoch, seq, row[HEAD_BYTES:start]))
+        fields.append((key, row[start:], pid, epoch, seq, row[HEAD_BYTES:start]))
     return fields
 
 

@@ -1,85 +1,108 @@
-"""A page that needs no more than a look: of a few rows of partitions that are as their views show them.
+"""A page that needs no more than a look: of a few rows of partitions that are as a view shows them.
 
-Guarantees: a page that is made here is the one that `ScanPage` would make. Leaves to others: every page that takes more
-than that (`page`), and all that is large. Sans-IO. PROTOCOL "Range scans".
+Guarantees: a page that is made here is the one that `ScanPage` would make, of not more than about `PIECE_BYTES` that
+are read. Leaves to others: every page that takes more than that (`page`). Sans-IO. PROTOCOL "Range scans".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 
 from kvstore.instant import Instant
 from kvstore.messages import Scan, Scanned
 from kvstore.partition import Partition
-from kvstore.scan.items import Fields, ItemForm, plain_items
+from kvstore.replication.copy import Copy
+from kvstore.scan.items import ItemForm, text_items
 from kvstore.scan.page import PIECE_BYTES, PIECE_ROWS
 from kvstore.scan.rows import Pair
 from kvstore.storage.engine import DATA, Snapshot
-from kvstore.storage.records import HEAD_BYTES, ROW_FORMAT, split_head
 
 # The next key of a partition, its row, the partition, where it ends, and its further rows.
 _Head = tuple[bytes, bytes, int, bytes, Iterator[Pair]]
+
+
+def is_small(asked: Scan) -> bool:
+    """Whether it asks for a page of which a look may be enough."""
+    is_plain = not asked.reverse and not asked.keys_only and asked.form == ItemForm.JSON
+    return is_plain and asked.limit <= PIECE_ROWS and len(asked.parts) <= PIECE_ROWS
 
 
 def page_at_once(partitions: Mapping[int, Partition], asked: Scan, view: Snapshot, now: Instant) -> Scanned | None:
     """The page, None where it takes more to make it.
 
     Args:
+        asked: a page that `is_small`.
         now: read after `view` was opened.
     """
-    if asked.reverse or asked.keys_only or asked.form != ItemForm.JSON:
+    copies = _copies_at_rest(partitions, asked.parts, now.mono_ms)
+    found = None if copies is None else _first_rows(copies, asked, view)
+    if found is None:
         return None
-    if asked.limit > PIECE_ROWS or len(asked.parts) > PIECE_ROWS:
+    keys, rows, pids = found
+    items = text_items(keys, rows, pids)
+    if items is None or sum(map(len, items)) >= asked.bytes_max:
         return None
-    heads = _heads(partitions, asked, view, now)
-    fields = None if heads is None else _first_of(heads, asked.limit)
-    items = None if fields is None else plain_items(fields)
-    if fields is None or items is None or sum(map(len, items)) >= asked.bytes_max:
-        return None
-    return Scanned([field[0] for field in fields], items, len(fields) < asked.limit, [])
+    return Scanned(keys, items, len(keys) < asked.limit, [])
 
 
-def _heads(partitions: Mapping[int, Partition], asked: Scan, view: Snapshot, now: Instant) -> list[_Head] | None:
-    """The first row of each partition; None where one has more to say than its rows."""
-    heads: list[_Head] = []
-    start, end, mono_ms, rows_at = asked.start, asked.end, now.mono_ms, view.rows
-    for pid, ver in asked.parts:
+def _copies_at_rest(
+    partitions: Mapping[int, Partition], parts: Sequence[tuple[int, int]], mono_ms: int
+) -> list[Copy] | None:
+    """The copies of the partitions, each led here by its map entry's version; None where one has more to tell than its
+    rows in a view."""
+    copies: list[Copy] = []
+    for pid, ver in parts:
         partition = partitions.get(pid)
         leader = None if partition is None else partition.leader
-        if partition is None or leader is None:
+        if partition is None or leader is None or not leader.serves_every_key(ver, mono_ms):
             return None
-        if not leader.serves_all(ver, mono_ms) or leader.overlay.committed or leader.txns.in_doubt:
+        if leader.overlay.committed or leader.txns.in_doubt:
             return None
-        copy = partition.copy
+        copies.append(partition.copy)
+    return copies
+
+
+def _first_rows(
+    copies: Sequence[Copy], asked: Scan, view: Snapshot
+) -> tuple[list[bytes], list[bytes], list[int]] | None:
+    """The first keys of all, the row and the partition of each; None where they are large."""
+    heads: list[_Head] = []
+    start, end, rows_at, left_bytes = asked.start, asked.end, view.rows, PIECE_BYTES
+    for (pid, _), copy in zip(asked.parts, copies, strict=True):
         bound = copy.prefix + end if end else copy.prefix_end
-        rows = rows_at(DATA, copy.prefix + start)
-        pair = next(rows, None)
-        if pair is not None and pair[0] < bound:
-            heads.append((pair[0][4:], pair[1], pid, bound, rows))
-    heapify(heads)
-    return heads
-
-
-def _first_of(heads: list[_Head], limit: int) -> list[Fields] | None:
-    """What is told of the first rows; None where one is not plain, or they are large."""
-    fields: list[Fields] = []
-    left_bytes = PIECE_BYTES
-    while heads:
-        key, row, pid, bound, rows = heads[0]
-        if len(row) < HEAD_BYTES:
-            return None
-        row_format, epoch, seq, expiry_ms, length = split_head(row)
-        begin = HEAD_BYTES + length
-        left_bytes -= len(row)
-        if row_format != ROW_FORMAT or expiry_ms or begin > len(row) or left_bytes < 0:
-            return None
-        fields.append((key, row[begin:], pid, epoch, seq, row[HEAD_BYTES:begin]))
-        if len(fields) == limit:
+        further = rows_at(DATA, copy.prefix + start)
+        for row_key, row in further:
+            left_bytes -= len(row)
+            if left_bytes < 0:
+                return None
+            if row_key < bound:
+                heads.append((row_key[4:], row, pid, bound, further))
             break
-        pair = next(rows, None)
-        if pair is None or pair[0] >= bound:
-            heappop(heads)
+    heapify(heads)
+    return _merged(heads, asked.limit, left_bytes)
+
+
+def _merged(heads: list[_Head], limit: int, left_bytes: int) -> tuple[list[bytes], list[bytes], list[int]] | None:
+    keys: list[bytes] = []
+    rows: list[bytes] = []
+    pids: list[int] = []
+    while heads:
+        key, row, pid, bound, further = heads[0]
+        keys.append(key)
+        rows.append(row)
+        pids.append(pid)
+        if len(keys) == limit:
+            break
+        for row_key, row in further:
+            left_bytes -= len(row)
+            if left_bytes < 0:
+                return None
+            if row_key < bound:
+                heapreplace(heads, (row_key[4:], row, pid, bound, further))
+            else:
+                heappop(heads)
+            break
         else:
-            heapreplace(heads, (pair[0][4:], pair[1], pid, bound, rows))
-    return fields
+            heappop(heads)
+    return keys, rows, pids

@@ -20,6 +20,7 @@ from kvstore import candidate
 from kvstore.effects import Send
 from kvstore.map_values import Entry
 from kvstore.messages import Append, CutTail, Fault, WriteOne
+from kvstore.partition import Partition
 from kvstore.replication import backfill
 from kvstore.replication.copy import Copy
 from kvstore.replication.follower import Follower
@@ -29,6 +30,7 @@ from kvstore.replication.overlay import Overlay
 from kvstore.replication.peer import LEASE_MS, Peer, Role
 from kvstore.replication.stale_reads import StaleReads
 from kvstore.replication.windows import Outcome
+from kvstore.scan import page_at_once
 from kvstore.storage.engine import Batch
 
 
@@ -109,6 +111,20 @@ def _lease_before_snapshot() -> AbstractContextManager[object]:
 def _scan_without_overlay() -> AbstractContextManager[object]:
     """A scan sees only what is applied."""
     return patch.object(Overlay, "within", lambda _self, _start, _end: {})
+
+
+def _page_past_overlay() -> AbstractContextManager[object]:
+    """A page at a look does not look whether anything is newer than its view."""
+    original = page_at_once._copies_at_rest
+
+    def copies(partitions: Mapping[int, Partition], *args: Any) -> list[Copy] | None:
+        with contextlib.ExitStack() as stack:
+            for partition in partitions.values():
+                if partition.leader is not None:
+                    stack.enter_context(patch.object(partition.leader.overlay, "committed", {}))
+            return original(partitions, *args)
+
+    return patch.object(page_at_once, "_copies_at_rest", copies)
 
 
 def _quorum_without_round() -> AbstractContextManager[object]:
@@ -234,6 +250,7 @@ PLANTED: Mapping[str, Planted] = {
     "lease_as_grace": Planted(_lease_as_grace, "cut_off_leader"),
     "lease_before_snapshot": Planted(_lease_before_snapshot, "cut_off_leader"),
     "scan_without_overlay": Planted(_scan_without_overlay),
+    "page_past_overlay": Planted(_page_past_overlay),
     "quorum_without_round": Planted(_quorum_without_round, "cut_off_leader"),
     "stale_without_applied": Planted(_stale_without_applied),
     "journal_dropped": Planted(_journal_dropped),

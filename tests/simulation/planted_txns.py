@@ -11,8 +11,10 @@ from unittest.mock import patch
 import msgspec
 
 from cluster.txn.coordinator import Coordinator
+from kvstore import reads
 from kvstore.instant import Instant
 from kvstore.messages import Done, FinishTxn, InDoubt, Prepare, Resolved, Transacted, Voted
+from kvstore.partition import Partition
 from kvstore.replication.leader import Leader
 from kvstore.txn import state
 from kvstore.txn.participant import Participant
@@ -55,7 +57,16 @@ def _hidden_not_rebuilt() -> AbstractContextManager[object]:
 
 def _hidden_shown() -> AbstractContextManager[object]:
     """A read shows what a key was before a transaction that may be decided."""
-    return patch.object(Transactions, "in_doubt", lambda _self, _key: None)
+    original = reads.rows_at_once
+
+    def rows_at_once(partitions: Mapping[int, Partition], *args: Any) -> list[bytes | None] | None:
+        with contextlib.ExitStack() as stack:
+            for partition in partitions.values():
+                if partition.leader is not None:
+                    stack.enter_context(patch.object(partition.leader.txns, "in_doubt", {}))
+            return original(partitions, *args)
+
+    return patch.object(reads, "rows_at_once", rows_at_once)
 
 
 def _any_record_commits() -> AbstractContextManager[object]:

@@ -77,6 +77,8 @@ class Reads:
             raise Violation(f"a page is not in order: {page.keys}")
         rows: dict[bytes, bytes | None] = {}
         for key, item in zip(page.keys, map(ITEM[ItemForm(scan.form)], page.items), strict=True):
+            if item["key"] not in (key, key.decode()):
+                raise Violation(f"the item of {key!r} is of {item['key']!r}")
             origin, epoch, seq = (int(part, 16) for part in item["etag"].split("."))
             value = item["value"] if isinstance(item["value"], bytes) else item["value"].encode()
             rows[key] = carried(encode_value(epoch, seq, 0, item["content_type"], value), origin)

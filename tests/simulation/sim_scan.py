@@ -11,7 +11,7 @@ from kvstore.partitions import Partitions
 from kvstore.replication.answers import LATER
 from kvstore.scan.capture import capture
 from kvstore.scan.page import ScanPage
-from kvstore.scan.page_at_once import page_at_once
+from kvstore.scan.page_at_once import is_small, page_at_once
 from kvstore.storage.memory import MemorySnapshot
 from kvstore.txn.fences import Fence
 from kvstore.txn.log_end import LOCKED
@@ -38,7 +38,7 @@ class SimScan:
 
     def _page(self, partitions: Partitions, view: MemorySnapshot, now: Instant) -> Any:
         scan = self._scan
-        plain = page_at_once(partitions.by_pid, scan, view, now)
+        plain = page_at_once(partitions.by_pid, scan, view, now) if is_small(scan) else None
         if plain is not None:
             return plain
         captured, faults = capture(partitions.by_pid, scan.parts, scan.start, scan.end, now, self._times)

@@ -16,6 +16,10 @@ def test_invariants_hold_under_torn_late_repeated_and_lost_frames_and_crashes(se
     assert counts["done"] > 10
 
 
+def test_pages_that_a_look_makes_are_among_those_that_are_judged() -> None:
+    assert sum(run_seed(seed)[2]["plain_page"] for seed in range(1, 6)) > 0
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_invariants_hold_with_two_controls_that_both_plan_and_replace_nodes_that_stay_away(seed: int) -> None:
     _, found, counts = run_seed(seed, controls=True)
@@ -61,8 +65,9 @@ def test_the_same_seed_gives_the_same_run(controls: bool) -> None:
     "planted",
     [
         *("ack_before_follower", "fsync_off", "outcomes_not_filled", "blind_retry", "below_floor"),
-        *("no_epoch_check", "cut_twice", "read_without_lease", "promoted_beside_leader"),
-        *("vote_before_durable", "locks_not_rebuilt", "hidden_not_rebuilt", "without_a_vote", "forgotten_at_once"),
+        *("no_epoch_check", "cut_twice", "read_without_lease", "promoted_beside_leader", "page_past_overlay"),
+        *("vote_before_durable", "locks_not_rebuilt", "hidden_not_rebuilt", "hidden_shown", "without_a_vote"),
+        "forgotten_at_once",
         *("without_last_piece", "no_freeze", "tokens_not_carried", "unapplied_left_behind"),
     ],
 )

@@ -11,10 +11,11 @@ from unit.kvstore.test_heat_of_partitions import counted
 from unit.kvstore.txn.coordinating import named, part, prepare, put
 
 from kvstore.map_values import Transfer, TransferState
-from kvstore.messages import ReadOne
+from kvstore.messages import ReadOne, WriteOne
 from kvstore.replication.peer import LEASE_MS
 
 ROOM = 1 << 20
+OTHER = PID + 1
 
 
 def rows(node: StoryNode, *keys: bytes, pid: int = PID, ver: int = 0, room: int = ROOM) -> Any:
@@ -71,7 +72,6 @@ def not_serve(n1: StoryNode) -> None:
 def begin_a_transaction(n1: StoryNode) -> None:
     prepare(n1, "p", named("t"), part(put(b"k")))
     n1._story.settle()
-    n1.leader.txns.in_doubt[b"k"] = named("t")
 
 
 def end_the_key(n1: StoryNode) -> None:
@@ -103,6 +103,38 @@ def test_who_does_not_lead_by_that_entry_answers_none(story: Story, n1: StoryNod
     assert rows(n1, b"k", ver=-1) is None
     assert rows(n1, b"k", pid=PID + 1) is None
     assert rows(story.n2, b"k") is None
+
+
+def test_each_is_asked_of_its_own_partition() -> None:
+    story = Story(nodes=1, pids=(PID, OTHER))
+    n1 = story.lead()
+    n1.put("a", b"a", b"of the first")
+    n1.write("b", WriteOne(OTHER, n1.partitions.by_pid[OTHER].copy.entry.ver, b"b", b"of the other"))
+    story.settle()
+    vers = {pid: partition.copy.entry.ver for pid, partition in n1.partitions.by_pid.items()}
+
+    def ask(ver: int = 0) -> Any:
+        reads = [ReadOne(PID, vers[PID], b"a"), ReadOne(OTHER, vers[OTHER] + ver, b"b")]
+        return n1.partitions.reads.at_once(reads, n1.engine.snapshot(), story.now, ROOM)
+
+    assert [plain(row) for row in ask()] == [b"of the first", b"of the other"]
+    assert ask(ver=-1) is None
+    other = n1.partitions.by_pid[OTHER].leader
+    assert other is not None
+    other.is_passing_on = True
+    assert ask() is None
+
+
+def test_a_key_ends_by_the_time_of_its_partition_which_never_goes_back(story: Story, n1: StoryNode) -> None:
+    n1.put("e", b"k", ttl_ms=1000)
+    story.settle()
+    story.pass_ms(2000)
+    n1.put("later", b"other")
+    story.settle()
+    story.beat()
+    story.now = story.now._replace(wall_ms=story.now.wall_ms - 60_000)
+    assert rows(n1, b"other") is not None
+    assert rows(n1, b"k") is None
 
 
 def test_rows_that_are_too_many_bytes_are_not_answered_together(story: Story, n1: StoryNode) -> None:

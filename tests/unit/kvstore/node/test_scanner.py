@@ -69,7 +69,7 @@ async def scanner(engine: Views, monkeypatch: pytest.MonkeyPatch) -> Scanner:
     leader = SimpleNamespace(
         followers=followers,
         refuses_reads=lambda _now: None,
-        serves_all=lambda _ver, _mono_ms: True,
+        serves_every_key=lambda _ver, _mono_ms: True,
         overlay=Overlay(),
         time_ms=lambda _now: 0,
         txns=SimpleNamespace(in_doubt={}),
@@ -174,13 +174,41 @@ async def test_a_wall_clock_that_is_set_back_leaves_no_scan_going_round(engine: 
     await scanner.close()
 
 
+SMALL = Scan([(1, 1)], b"", b"", 3, 1 << 30, False, 0, False)
+
+
 async def test_a_page_that_needs_but_a_look_is_answered_beside_those_that_wait(engine: Views, scanner: Scanner) -> None:
     asker: Any = Asker()
     scanner.ask(asker, 1, ALL, DEADLINE_MS)
-    scanner.ask(asker, 2, Scan([(1, 1)], b"", b"", 3, 1 << 30, False, 0, False), DEADLINE_MS)
+    scanner.ask(asker, 2, SMALL, DEADLINE_MS)
     ((call, page),) = asker.answers
     assert (call, page.keys, page.is_done) == (2, [b"0000", b"0001", b"0002"], False)
     assert engine.open == 1
     assert scanner._turns.metrics.scanned == 3
     await until_idle(scanner)
+    assert engine.open == 0
+
+
+async def test_of_such_a_page_too_the_clock_is_read_after_its_view_was_opened(engine: Views, scanner: Scanner) -> None:
+    seen: list[int] = []
+    clock: Any = scanner._turns.clock
+    clock.now = lambda: seen.append(engine.open) or Instant(0, 0)
+    asker: Any = Asker()
+    scanner.ask(asker, 1, SMALL, DEADLINE_MS)
+    assert isinstance(asker.answers[0][1], Scanned)
+    assert seen == [1]
+
+
+async def test_a_look_that_fails_ends_neither_the_connection_nor_the_page(
+    engine: Views, scanner: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the store is damaged")
+
+    monkeypatch.setattr(scanner_module, "page_at_once", fail)
+    asker: Any = Asker()
+    scanner.ask(asker, 1, SMALL, DEADLINE_MS)
+    await until_idle(scanner)
+    ((_, page),) = asker.answers
+    assert page.keys == [b"0000", b"0001", b"0002"]
     assert engine.open == 0

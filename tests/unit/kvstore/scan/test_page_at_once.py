@@ -10,17 +10,17 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.kvstore.scan.test_page import KEYS, MANY, NOW_MS, SCANS, Rows, captured, row_of
+from unit.kvstore.scan.test_page import KEYS, MANY, NOW_MS, PARTS, SCANS, Rows, captured, row_of
 from unit.kvstore.story import PID, Story, StoryNode
 from unit.kvstore.test_reads_at_once import begin_a_transaction, freeze, hide, lose_the_lease, not_serve, pass_on
 
 from kvstore.instant import Instant
-from kvstore.messages import Scan, Scanned
+from kvstore.messages import Scan, Scanned, WriteOne
 from kvstore.scan import page_at_once as module
 from kvstore.scan.capture import CapturedPart
 from kvstore.scan.items import TOGETHER_BYTES_MAX
 from kvstore.scan.page import PIECE_BYTES, PIECE_ROWS, ScanPage
-from kvstore.scan.page_at_once import page_at_once
+from kvstore.scan.page_at_once import is_small, page_at_once
 from kvstore.storage.engine import Snapshot
 from kvstore.storage.records import HEAD_BYTES, carried
 
@@ -36,7 +36,7 @@ def asked_of(data: Rows, scan: Scan) -> tuple[Any, list[CapturedPart], Snapshot,
     partitions: Any = {}
     for part in parts:
         leader = SimpleNamespace(
-            serves_all=lambda _ver, _mono_ms: True,
+            serves_every_key=lambda _ver, _mono_ms: True,
             overlay=SimpleNamespace(committed={}),
             txns=SimpleNamespace(in_doubt={}),
         )
@@ -47,7 +47,7 @@ def asked_of(data: Rows, scan: Scan) -> tuple[Any, list[CapturedPart], Snapshot,
 
 def quick_page(data: Rows, scan: Scan) -> Scanned | None:
     partitions, _, view, asked = asked_of(data, scan)
-    return page_at_once(partitions, asked, view, NOW)
+    return page_at_once(partitions, asked, view, NOW) if is_small(asked) else None
 
 
 def careful_page(data: Rows, scan: Scan) -> ScanPage:
@@ -84,9 +84,8 @@ def test_of_plain_rows_there_is_one(data: Rows, start: bytes, end: bytes, limit:
     [
         row_of(b"ends", NOW_MS + 1500),
         carried(row_of(b"from elsewhere"), int.from_bytes(b"of plain")),
-        row_of(b'to be "escaped"'),
-        row_of("täxt".encode()),
-        row_of(bytes(PIECE_BYTES)),
+        row_of(b"no text \xff"),
+        row_of(b"x" * PIECE_BYTES),
         row_of(b"x")[: HEAD_BYTES - 1],
         row_of(b"x")[:-2],
     ],
@@ -94,6 +93,28 @@ def test_of_plain_rows_there_is_one(data: Rows, start: bytes, end: bytes, limit:
 def test_of_other_rows_there_is_none(row: bytes) -> None:
     assert quick_page({b"a": row_of(b"plain"), b"b": row}, SIMPLE) is None
     assert is_quick({b"a": row_of(b"plain")}, SIMPLE)
+
+
+@pytest.mark.parametrize("value", [b'{"to be": "escaped"}', "täxt".encode(), b"\n\0"])
+def test_text_is_plain_though_json_escapes_it(value: bytes) -> None:
+    assert is_quick({b"a": row_of(b"plain"), b"b": row_of(value), b"c": row_of(b"plain")}, SIMPLE)
+
+
+@pytest.mark.parametrize("step", [1, PARTS], ids=["spread", "in one partition"])
+def test_no_more_is_read_than_a_piece_and_a_row(step: int) -> None:
+    size = PIECE_BYTES // 4
+    large = {bytes((65 + step * number,)): row_of(b"x" * size) for number in range(9)}
+    partitions, _, view, asked = asked_of(large, SIMPLE)
+    read: list[int] = []
+
+    def counted(*position: Any) -> Any:
+        for key, row in view.rows(*position):
+            read.append(len(row))
+            yield key, row
+
+    counting: Any = SimpleNamespace(rows=counted)
+    assert page_at_once(partitions, asked, counting, NOW) is None
+    assert sum(read) - read[-1] <= PIECE_BYTES
 
 
 def test_rows_that_are_much_together_are_left_to_pieces() -> None:
@@ -117,6 +138,23 @@ def test_a_page_that_its_bytes_fill_is_left_to_others() -> None:
 def test_so_are_many_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PIECE_ROWS", 2)
     assert not is_quick({b"a": row_of(b"plain")}, msgspec.structs.replace(SIMPLE, limit=1))
+
+
+def test_every_partition_is_asked_whether_it_has_more_to_say() -> None:
+    story = Story(nodes=1, pids=(PID, PID + 1))
+    n1 = story.lead()
+    n1.batch(apply=True)
+    story.settle()
+    parts = [(pid, partition.copy.entry.ver) for pid, partition in n1.partitions.by_pid.items()]
+    asked = msgspec.structs.replace(SIMPLE, parts=parts)
+
+    def page() -> Any:
+        return page_at_once(n1.partitions.by_pid, asked, n1.engine.snapshot(), story.now)
+
+    assert page() is not None
+    n1.write("w", WriteOne(*parts[1], b"k", b"not applied"))
+    story.settle()
+    assert page() is None
 
 
 def leave_unapplied(n1: StoryNode) -> None:
