@@ -1,4 +1,4 @@
-"""A page that needs no more than a look: of a few rows of partitions that are as a view shows them.
+"""A page that needs no more than a look: of a few rows that are as a view shows them.
 
 Guarantees: a page that is made here is the one that `ScanPage` would make, of not more than about `PIECE_BYTES` that
 are read. Leaves to others: every page that takes more than that (`page`). Sans-IO. PROTOCOL "Range scans".
@@ -13,6 +13,7 @@ from kvstore.instant import Instant
 from kvstore.messages import Scan, Scanned
 from kvstore.partition import Partition
 from kvstore.replication.copy import Copy
+from kvstore.replication.overlay import Seen
 from kvstore.scan.items import ItemForm, text_items
 from kvstore.scan.page import PIECE_BYTES, PIECE_ROWS
 from kvstore.scan.rows import Pair
@@ -35,32 +36,44 @@ def page_at_once(partitions: Mapping[int, Partition], asked: Scan, view: Snapsho
         asked: a page that `is_small`.
         now: read after `view` was opened.
     """
-    copies = _copies_at_rest(partitions, asked.parts, now.mono_ms)
+    newer: list[Mapping[bytes, Seen]] = []
+    copies = _copies_to_look_at(partitions, asked.parts, now.mono_ms, newer)
     found = None if copies is None else _first_rows(copies, asked, view)
     if found is None:
         return None
     keys, rows, pids = found
+    is_done = len(keys) < asked.limit
+    if newer and _is_any_within(newer, asked.start, asked.end if is_done else keys[-1] + b"\x00"):
+        return None
     items = text_items(keys, rows, pids)
     if items is None or sum(map(len, items)) >= asked.bytes_max:
         return None
-    return Scanned(keys, items, len(keys) < asked.limit, [])
+    return Scanned(keys, items, is_done, [])
 
 
-def _copies_at_rest(
-    partitions: Mapping[int, Partition], parts: Sequence[tuple[int, int]], mono_ms: int
+def _copies_to_look_at(
+    partitions: Mapping[int, Partition],
+    parts: Sequence[tuple[int, int]],
+    mono_ms: int,
+    newer: list[Mapping[bytes, Seen]],
 ) -> list[Copy] | None:
-    """The copies of the partitions, each led here by its map entry's version; None where one has more to tell than its
-    rows in a view."""
+    """The copies of the partitions, each led here by its map entry's version; None where one hides keys. Rows that no
+    view may have yet are added to `newer`."""
     copies: list[Copy] = []
     for pid, ver in parts:
         partition = partitions.get(pid)
         leader = None if partition is None else partition.leader
-        if partition is None or leader is None or not leader.serves_every_key(ver, mono_ms):
+        if partition is None or leader is None or not leader.serves_every_key(ver, mono_ms) or leader.txns.in_doubt:
             return None
-        if leader.overlay.committed or leader.txns.in_doubt:
-            return None
+        if leader.overlay.committed:
+            newer.append(leader.overlay.committed)
         copies.append(partition.copy)
     return copies
+
+
+def _is_any_within(newer: Sequence[Mapping[bytes, Seen]], start: bytes, end: bytes) -> bool:
+    """Whether one of these keys is; an empty `end` is none."""
+    return any(start <= key and (not end or key < end) for keys in newer for key in keys)
 
 
 def _first_rows(

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.kvstore.scan.test_page import KEYS, MANY, NOW_MS, PARTS, SCANS, Rows, captured, row_of
+from unit.kvstore.scan.test_page import KEYS, MANY, NEWER, NOW_MS, PARTS, SCANS, Rows, captured, row_of
 from unit.kvstore.story import PID, Story, StoryNode
 from unit.kvstore.test_reads_at_once import begin_a_transaction, freeze, hide, lose_the_lease, not_serve, pass_on
 
@@ -27,17 +27,20 @@ from kvstore.storage.records import HEAD_BYTES, carried
 NOW = Instant(NOW_MS, NOW_MS)
 PLAIN_KEYS = st.text("abcdefgh", min_size=1, max_size=3).map(str.encode)
 PLAIN = st.dictionaries(PLAIN_KEYS, st.builds(row_of, st.text("xyz 0", max_size=6).map(str.encode)), max_size=60)
+STARTS, ENDS = st.sampled_from((b"", b"b", b"dd")), st.sampled_from((b"", b"e", b"ff"))
+NOTHING: Rows = {}
 SIMPLE = Scan([], b"", b"", 10, MANY, False, 0, False)
 
 
-def asked_of(data: Rows, scan: Scan) -> tuple[Any, list[CapturedPart], Snapshot, Scan]:
+def asked_of(data: Rows, scan: Scan, newer: Rows) -> tuple[Any, list[CapturedPart], Snapshot, Scan]:
     """The partitions, as `captured` has them, and the question to all of them."""
-    parts, view = captured(data, {}, scan)
+    parts, view = captured(data, newer, scan)
     partitions: Any = {}
     for part in parts:
+        committed = {key: (1, row) for key, row in newer.items() if sum(key) % PARTS == part.pid - 1}
         leader = SimpleNamespace(
             serves_every_key=lambda _ver, _mono_ms: True,
-            overlay=SimpleNamespace(committed={}),
+            overlay=SimpleNamespace(committed=committed),
             txns=SimpleNamespace(in_doubt={}),
         )
         copy = SimpleNamespace(prefix=part.prefix, prefix_end=part.prefix_end)
@@ -45,36 +48,65 @@ def asked_of(data: Rows, scan: Scan) -> tuple[Any, list[CapturedPart], Snapshot,
     return partitions, parts, view, msgspec.structs.replace(scan, parts=[(part.pid, part.ver) for part in parts])
 
 
-def quick_page(data: Rows, scan: Scan) -> Scanned | None:
-    partitions, _, view, asked = asked_of(data, scan)
+def quick_page(data: Rows, scan: Scan, newer: Rows = NOTHING) -> Scanned | None:
+    partitions, _, view, asked = asked_of(data, scan, newer)
     return page_at_once(partitions, asked, view, NOW) if is_small(asked) else None
 
 
-def careful_page(data: Rows, scan: Scan) -> ScanPage:
-    _, parts, view, asked = asked_of(data, scan)
+def careful_page(data: Rows, scan: Scan, newer: Rows = NOTHING) -> ScanPage:
+    _, parts, view, asked = asked_of(data, scan, newer)
     page = ScanPage(parts, view, asked, NOW_MS)
     while not page.step():
         pass
     return page
 
 
-def is_quick(data: Rows, scan: Scan) -> bool:
+def is_quick(data: Rows, scan: Scan, newer: Rows = NOTHING) -> bool:
     """Whether there is one at a look, which is the one that is made with care."""
-    quick = quick_page(data, scan)
+    quick = quick_page(data, scan, newer)
     if quick is None:
         return False
-    careful = careful_page(data, scan)
+    careful = careful_page(data, scan, newer)
     assert (quick.keys, quick.items, quick.is_done) == (careful.keys, careful.items, careful.is_done)
     assert not quick.faults
     return True
 
 
-@given(st.dictionaries(KEYS, st.builds(row_of, st.binary(max_size=6), st.sampled_from((0, NOW_MS + 1500)))), SCANS)
-def test_whatever_is_stored_and_asked_for(data: Rows, scan: Scan) -> None:
-    is_quick(data, scan)
+@given(
+    st.dictionaries(KEYS, st.builds(row_of, st.binary(max_size=6), st.sampled_from((0, NOW_MS + 1500)))), NEWER, SCANS
+)
+def test_whatever_is_stored_and_asked_for(data: Rows, newer: Rows, scan: Scan) -> None:
+    is_quick(data, scan, newer)
 
 
-@given(PLAIN, st.sampled_from((b"", b"b", b"dd")), st.sampled_from((b"", b"e", b"ff")), st.integers(1, 60))
+@given(
+    PLAIN,
+    st.dictionaries(PLAIN_KEYS, st.none() | st.just(row_of(b"new")), max_size=3),
+    STARTS,
+    ENDS,
+    st.integers(1, 60),
+)
+def test_what_is_newer_than_the_view_is_never_missed(
+    data: Rows, newer: Rows, start: bytes, end: bytes, limit: int
+) -> None:
+    scan = msgspec.structs.replace(SIMPLE, start=start, end=end, limit=limit)
+    is_outside = all(not (start <= key and (not end or key < end)) for key in newer)
+    assert is_quick(data, scan, newer) or not is_outside
+
+
+def test_what_is_newer_behind_the_page_does_not_matter() -> None:
+    data = {b"a": row_of(b"1"), b"c": row_of(b"3"), b"e": row_of(b"5")}
+    two = msgspec.structs.replace(SIMPLE, limit=2, start=b"a")
+    new = row_of(b"new")
+    assert is_quick(data, two, {b"d": new, b"e": None})
+    for key in (b"a", b"b", b"c"):
+        assert not is_quick(data, two, {key: new})
+        assert not is_quick(data, two, {key: None})
+    assert not is_quick(data, msgspec.structs.replace(SIMPLE, limit=4), {b"f": new})
+    assert is_quick(data, msgspec.structs.replace(SIMPLE, limit=4, end=b"f"), {b"f": new})
+
+
+@given(PLAIN, STARTS, ENDS, st.integers(1, 60))
 def test_of_plain_rows_there_is_one(data: Rows, start: bytes, end: bytes, limit: int) -> None:
     assert is_quick(data, msgspec.structs.replace(SIMPLE, start=start, end=end, limit=limit))
 
@@ -104,7 +136,7 @@ def test_text_is_plain_though_json_escapes_it(value: bytes) -> None:
 def test_no_more_is_read_than_a_piece_and_a_row(step: int) -> None:
     size = PIECE_BYTES // 4
     large = {bytes((65 + step * number,)): row_of(b"x" * size) for number in range(9)}
-    partitions, _, view, asked = asked_of(large, SIMPLE)
+    partitions, _, view, asked = asked_of(large, SIMPLE, NOTHING)
     read: list[int] = []
 
     def counted(*position: Any) -> Any:
