@@ -78,6 +78,8 @@ def test_a_byte_that_was_changed_behind_a_copy_is_found_and_its_key_named(start_
     cluster = start(start_cluster)
     for number in range(40):
         assert cluster.put(f"key-{number}", b"value").status == 201
+    # What is compared has been applied, which an acknowledged write need not be yet.
+    assert verify(cluster).returncode == 0
     node = cluster.nodes["n2"]
     node.end(signal.SIGTERM)
     pid = change_a_byte(cluster.data / "n2", b"key-7")
