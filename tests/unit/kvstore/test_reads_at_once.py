@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from unit.kvstore.stops import STOPS, name_of
 from unit.kvstore.story import PID, Story, StoryNode, plain
 from unit.kvstore.test_heat_of_partitions import counted
-from unit.kvstore.txn.coordinating import named, part, prepare, put
 
-from kvstore.map_values import Transfer, TransferState
 from kvstore.messages import ReadOne, WriteOne
-from kvstore.replication.peer import LEASE_MS
 
 ROOM = 1 << 20
 OTHER = PID + 1
@@ -49,42 +47,13 @@ def test_each_is_counted(story: Story, n1: StoryNode) -> None:
     assert counted(n1) == (3, 1)
 
 
-def pass_on(n1: StoryNode) -> None:
-    n1.leader.is_passing_on = True
-
-
-def freeze(n1: StoryNode) -> None:
-    n1.leader.freeze(1, n1._story.now)
-
-
-def hide(n1: StoryNode) -> None:
-    n1.leader.hidden = Transfer(1, PID + 1, PID, TransferState.COPYING)
-
-
-def lose_the_lease(n1: StoryNode) -> None:
-    n1._story.pass_ms(100 * LEASE_MS)
-
-
-def not_serve(n1: StoryNode) -> None:
-    n1.leader.is_serving = False
-
-
-def begin_a_transaction(n1: StoryNode) -> None:
-    prepare(n1, "p", named("t"), part(put(b"k")))
-    n1._story.settle()
-
-
 def end_the_key(n1: StoryNode) -> None:
     n1.put("e", b"k", ttl_ms=1)
     n1._story.settle()
     n1._story.pass_ms(1)
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [pass_on, freeze, hide, lose_the_lease, not_serve, begin_a_transaction, end_the_key],
-    ids=lambda f: f.__name__,
-)
+@pytest.mark.parametrize("stop", [*STOPS, end_the_key], ids=name_of)
 def test_where_one_takes_more_than_a_look_none_is_answered(
     story: Story, n1: StoryNode, stop: Callable[[StoryNode], None]
 ) -> None:

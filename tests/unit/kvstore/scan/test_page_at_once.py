@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.kvstore.scan.test_page import KEYS, MANY, NEWER, NOW_MS, PARTS, SCANS, Rows, captured, row_of
+from unit.kvstore.stops import STOPS, name_of
 from unit.kvstore.story import PID, Story, StoryNode
-from unit.kvstore.test_reads_at_once import begin_a_transaction, freeze, hide, lose_the_lease, not_serve, pass_on
 
 from kvstore.instant import Instant
 from kvstore.messages import Scan, Scanned, WriteOne
@@ -194,11 +194,7 @@ def leave_unapplied(n1: StoryNode) -> None:
     n1._story.settle()
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [pass_on, freeze, hide, lose_the_lease, not_serve, begin_a_transaction, leave_unapplied],
-    ids=lambda one: one.__name__,
-)
+@pytest.mark.parametrize("stop", [*STOPS, leave_unapplied], ids=name_of)
 def test_where_a_partition_has_more_to_say_than_its_rows_there_is_none(
     story: Story, n1: StoryNode, stop: Callable[[StoryNode], None]
 ) -> None:
