@@ -167,7 +167,7 @@ class Key:
             values = {state.value for state in self.maybe if state is not None}
             if len(values) == 1:
                 self.etags.setdefault(etag, values.pop())
-        if landed is not None:
+        if landed is not None and self.maybe[0] is not None:
             landed.result = self.maybe[0]
         if found is None or found.is_whole:
             self._retire(span)

@@ -254,3 +254,11 @@ def test_what_is_open_may_have_come_and_gone_by_its_time() -> None:
     assert story.key.may_be(False, story.span())
     story.see_stale(None, 0.0)
     story.see(None)
+
+
+def test_a_put_that_came_and_went_unseen_is_still_a_put_when_it_is_told_its_outcome() -> None:
+    story = begun()
+    write = story.put(b"2", status=0, ttl_s=1.0)
+    story.later(2.0).see(None)
+    assert write.result == Held(b"2", TEXT)
+    story.again(write, "2")
