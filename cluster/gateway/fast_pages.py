@@ -1,14 +1,16 @@
 """The short way of pages: from the parameters of a scan to the bytes of its page, without a task.
 
 Guarantees: a page that is answered here is what `scans` would answer: every leader was asked for the next keys of all
-its partitions, and none of them named one that it could not read. Each is asked once; where that is not enough, or
-anything is out of the ordinary, the request is handed back, and goes the long way from its beginning. Leaves to others:
-which requests these are (`fast_requests`), the connection (`fast_protocol`). PROTOCOL "Range scans".
+its partitions, and none of them named one that it could not read. One whose share turns out too small is asked once
+more, for what is wanting; where that is not enough, or anything is out of the ordinary, the request is handed back, and
+goes the long way from its beginning. Leaves to others: which requests these are (`fast_requests`), the connection
+(`fast_protocol`). PROTOCOL "Range scans".
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -18,7 +20,7 @@ from cluster.gateway.dispatch import Dispatcher
 from cluster.gateway.fast_requests import PageRequest
 from cluster.gateway.page_answers import NDJSON, accepted, limit_of, page_answer, style_of
 from cluster.gateway.router import Router
-from cluster.gateway.scan_merge import FirstItems, share_of
+from cluster.gateway.scan_merge import FirstItems, KeyRange, share_of
 from cluster.gateway.scan_query import ScanQuery, parse_scan
 from cluster.gateway.scans import ATTEMPT_S
 from kvstore.errors import KvError
@@ -32,6 +34,9 @@ STRATEGIES = frozenset(("consistent", "hash"))
 LIMIT_MAX = 1000
 # After a page that a node's page did not hold, for so long none is tried.
 LARGE_S = 1.0
+
+# The partitions that each leader is asked for, with the versions of their map entries.
+_Parts = Mapping[str, list[tuple[int, int]]]
 
 
 class PageCaller(Protocol):
@@ -48,17 +53,26 @@ class PageCaller(Protocol):
 
 
 class _Page:
-    """A page that nodes are asked for; nobody waits for it any more where `caller` is None."""
+    """A page that is being answered.
 
-    __slots__ = ("asked", "caller", "found", "limit", "media", "open_calls")
+    Attributes:
+        caller: who is to be answered, None when that is done or handed back.
+        parts: the partitions that each leader is asked for.
+        is_late: whether nodes were asked for more.
+    """
 
-    def __init__(self, caller: PageCaller, asked: ScanQuery, media: str, limit: int) -> None:
+    __slots__ = ("asked", "caller", "found", "is_late", "limit", "media", "open_calls", "parts", "style")
+
+    def __init__(self, caller: PageCaller, asked: ScanQuery, media: str, parts: _Parts) -> None:
         self.caller: PageCaller | None = caller
         self.asked = asked
         self.media = media
-        self.limit = limit
-        self.found = FirstItems(limit, asked.keys.reverse)
+        self.style = style_of(asked, media)
+        self.limit = limit_of(asked)
+        self.parts = parts
+        self.found = FirstItems(self.limit, asked.keys.reverse)
         self.open_calls = 0
+        self.is_late = False
 
 
 class FastPages:
@@ -78,12 +92,12 @@ class FastPages:
         self._long_until_s = 0.0
         # By the map as it was when last a page was asked for: each leader's partitions, nothing where one has none.
         self._map = router.map
-        self._parts: list[tuple[str, list[tuple[int, int]]]] = []
+        self._parts: _Parts = {}
         self._parts_count = 0
         self._look()
 
     def _look(self) -> None:
-        self._map, self._parts = self._router.map, []
+        self._map, self._parts = self._router.map, {}
         known = self._map.keyspaces.get(KEYSPACE)
         if known is None or known.strategy not in STRATEGIES:
             return
@@ -92,7 +106,7 @@ class FastPages:
         except KvError:
             return
         if "" not in by_leader:
-            self._parts = list(by_leader.items())
+            self._parts = by_leader
             self._parts_count = sum(map(len, by_leader.values()))
 
     def begin(self, caller: PageCaller, request: PageRequest) -> bool:
@@ -108,30 +122,30 @@ class FastPages:
         media, limit = accepted(request.accept), limit_of(asked)
         if asked.is_count or asked.keys.is_empty or media == NDJSON or limit > LIMIT_MAX:
             return False
-        page = _Page(caller, asked, media, limit)
-        if self._ask(page):
+        self._dispatcher.served += 1
+        page = _Page(caller, asked, media, self._parts)
+        # One more tells whether this is the last page.
+        count = self._parts_count
+        shares = [(node, asked.keys, share_of(limit + 1, len(parts), count)) for node, parts in page.parts.items()]
+        if self._ask(page, shares):
             return True
         page.caller = None
         return False
 
-    def _ask(self, page: _Page) -> bool:
-        """Ask every leader; False where one cannot be."""
-        self._dispatcher.served += 1
-        keys, style = page.asked.keys, style_of(page.asked, page.media)
-        for node, parts in self._parts:
-            # One more tells whether this is the last page.
-            share = share_of(page.limit + 1, len(parts), self._parts_count)
-            form = int(style.form)
-            scan = Scan(parts, keys.start, keys.end, share, PAGE_BYTES, keys.reverse, form, style.keys_only)
+    def _ask(self, page: _Page, shares: Iterable[tuple[str, KeyRange, int]]) -> bool:
+        """Ask leaders for the first keys of a range, so many each; False where one cannot be."""
+        form, keys_only = int(page.style.form), page.style.keys_only
+        for node, keys, count in shares:
+            scan = Scan(page.parts[node], keys.start, keys.end, count, PAGE_BYTES, keys.reverse, form, keys_only)
             try:
                 future = self._links.call(node, scan, ATTEMPT_S)
             except NotSent:
                 return False
             page.open_calls += 1
-            future.add_done_callback(partial(self._take, page, node, share))
+            future.add_done_callback(partial(self._take, page, node, count))
         return True
 
-    def _take(self, page: _Page, node: str, share: int, future: asyncio.Future[Body]) -> None:
+    def _take(self, page: _Page, node: str, count: int, future: asyncio.Future[Body]) -> None:
         page.open_calls -= 1
         try:
             answer = future.result()
@@ -147,11 +161,11 @@ class FastPages:
                     self._router.take_entry(entry)
             _hand_back(page)
             return
-        if not answer.is_done and len(answer.keys) < share:
+        if not answer.is_done and len(answer.keys) < count:
             self._long_until_s = self._loop.time() + LARGE_S
         if page.caller is None:
             return
-        page.found.add(answer)
+        page.found.add(node, answer)
         if not page.open_calls:
             self._finish(page)
 
@@ -161,7 +175,8 @@ class FastPages:
             return
         found = page.found.take()
         if found is None:
-            _hand_back(page)
+            if not self._ask_for_more(page):
+                _hand_back(page)
             return
         items, last_key = found
         size = sum(map(len, items))
@@ -169,6 +184,13 @@ class FastPages:
             _hand_back(page)
             return
         caller.answer_fast(page_answer(KEYSPACE, asked, page.media, self._cluster_id, items, last_key))
+
+    def _ask_for_more(self, page: _Page) -> bool:
+        """Ask those whose keys do not reach far enough; False where nobody can be, or that was done before."""
+        wanting = [] if page.is_late else page.found.wanting()
+        page.is_late = True
+        shares = [(node, page.asked.keys.after(end), count) for node, end, count in wanting]
+        return bool(shares) and self._ask(page, shares)
 
 
 def _hand_back(page: _Page) -> None:

@@ -221,38 +221,39 @@ def share_of(wanted: int, parts: int, partitions: int) -> int:
 
 
 class FirstItems:
-    """The first items of a range, of pages that each have the beginning of their part, and no faults; they are merged
-    as they come.
+    """The first items of a range, of pages without faults that nodes gave of their parts of it, merged as they come.
 
     Args:
         limit: how many there are at most.
     """
 
-    __slots__ = ("_ends", "_is_short", "_item_of", "_keys", "_limit", "_reverse")
+    __slots__ = ("_end_of", "_is_open", "_item_of", "_keys", "_limit", "_reverse")
 
     def __init__(self, limit: int, reverse: bool) -> None:
         self._limit = limit
         self._reverse = reverse
         self._keys: list[bytes] = []
         self._item_of: dict[bytes, bytes] = {}
-        self._ends: list[bytes] = []
-        self._is_short = False
+        self._end_of: dict[str, bytes] = {}
+        self._is_open = False
 
-    def add(self, page: Scanned) -> None:
-        """One more page."""
+    def add(self, node: str, page: Scanned) -> None:
+        """The first page of a node, or what follows the one before."""
         keys = page.keys
-        if not page.is_done and keys:
-            self._ends.append(keys[-1])
-        elif not page.is_done:
-            self._is_short = True
+        if page.is_done:
+            self._end_of.pop(node, None)
+        elif keys:
+            self._end_of[node] = keys[-1]
+        else:
+            self._is_open = True
         self._item_of.update(zip(keys, page.items, strict=True))
         self._keys += keys
         self._keys.sort(reverse=self._reverse)
 
     def take(self) -> tuple[list[bytes], bytes | None] | None:
         """The items, and the key of the last one if there are more; None where the pages do not reach that far."""
-        keys, ends, limit, item_of = self._keys, self._ends, self._limit, self._item_of
-        if self._is_short:
+        keys, ends, limit, item_of = self._keys, self._end_of.values(), self._limit, self._item_of
+        if self._is_open:
             return None
         if len(keys) <= limit:
             return None if ends else ([item_of[key] for key in keys], None)
@@ -260,6 +261,15 @@ class FirstItems:
         if ends and (last_key < max(ends) if self._reverse else last_key > min(ends)):
             return None
         return [item_of[key] for key in keys[:limit]], last_key
+
+    def wanting(self) -> list[tuple[str, bytes, int]]:
+        """Of each node whose pages do not reach that far: its last key, and how many further ones are enough for sure.
+        Nothing where no number is."""
+        if self._is_open:
+            return []
+        # One more tells whether this is the last page.
+        lacks = ((node, end, self._limit - self._keys.index(end)) for node, end in self._end_of.items())
+        return [(node, end, count) for node, end, count in lacks if count > 0]
 
 
 def _count_up_to(keys: list[bytes], bound: bytes | None, reverse: bool) -> int:

@@ -192,28 +192,42 @@ def test_an_empty_range_is_over_before_anybody_is_asked(reverse: bool) -> None:
 @example([[0, 1], [5, 6]], [2, 1, 0], 2, True)
 @example([[1, 2], [3, 4, 5]], [1, 2, 0], 2, False)
 @example([[8, 9], [5, 6, 7]], [1, 2, 0], 2, True)
-def test_the_first_items_of_what_nodes_answered_are_those_of_all_or_are_not_told(
+def test_the_first_items_of_what_nodes_answered_are_those_of_all_after_a_second_answer_of_some_at_most(
     nodes: list[list[int]], cuts: list[int], limit: int, reverse: bool
 ) -> None:
     owners = {number: node for node, numbers in enumerate(nodes) for number in numbers}
-    pages, lasts = [], []
-    for node, cut in zip(range(len(nodes)), cuts, strict=False):
-        mine = sorted((number for number, owner in owners.items() if owner == node), reverse=reverse)
-        keys = [b"%02d" % number for number in mine[:cut]]
-        pages.append(Scanned(keys, [b"<%b>" % key for key in keys], cut >= len(mine), []))
-        if cut < len(mine):
-            lasts.append(keys[-1] if keys else None)
+    mine = {
+        str(node): sorted((n for n, owner in owners.items() if owner == node), reverse=reverse) for node in range(3)
+    }
+    pages, lasts = {}, []
+    for node, cut in zip(mine, cuts, strict=True):
+        pages[node] = page_of(mine[node], 0, cut)
+        if cut < len(mine[node]):
+            lasts.append(pages[node].keys[-1] if cut else None)
     expected = [b"%02d" % number for number in sorted(owners, reverse=reverse)]
     wanted = expected[:limit]
     reached = [key for key in wanted if all(last and (key >= last if reverse else key <= last) for last in lasts)]
     first = FirstItems(limit, reverse)
-    for page in pages:
-        first.add(page)
+    for node, page in pages.items():
+        first.add(node, page)
     found = first.take()
     if found is None:
         assert lasts
-        assert len(reached) < limit or sum(len(page.keys) for page in pages) == limit, (
+        assert len(reached) < limit or sum(len(page.keys) for page in pages.values()) == limit, (
             "whether there are more is not known"
         )
-    else:
+        wanting = first.wanting()
+        assert bool(wanting) == all(lasts), "one that gave nothing may have any number of them"
+        for node, end, count in wanting:
+            assert end == pages[node].keys[-1]
+            first.add(node, page_of(mine[node], len(pages[node].keys), count))
+        found = first.take() if wanting else None
+    if found is not None:
         assert found == ([b"<%b>" % key for key in wanted], wanted[-1] if len(expected) > limit else None)
+    else:
+        assert None in lasts
+
+
+def page_of(numbers: list[int], begin: int, count: int) -> Scanned:
+    keys = [b"%02d" % number for number in numbers[begin : begin + count]]
+    return Scanned(keys, [b"<%b>" % key for key in keys], begin + count >= len(numbers), [])
