@@ -95,7 +95,8 @@ class FastProtocol(HttpProtocol):
     def _begin(self, data: bytes) -> bool:
         """Have a whole request that arrived in one piece answered on the short way; False where it cannot be."""
         is_free = self._is_between and self.phase is IDLE and self._waiter is not None and not self._is_closing
-        if not is_free or self._paused or self._server.is_stopping:
+        # What is in the queue came before, and its task may not have woken yet.
+        if not is_free or self._queue or self._paused or self._server.is_stopping:
             return False
         key = key_before(self._rest, data)
         if key is None:

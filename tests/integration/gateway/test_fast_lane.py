@@ -162,6 +162,28 @@ async def test_what_follows_a_request_under_way_waits_for_its_answer(gateway: Ga
         await asyncio.wait_for(client.reader.readexactly(1), 0.1)
 
 
+async def test_what_follows_a_request_that_was_handed_back_waits_for_its_answer(gateway: Gateway) -> None:
+    client = await gateway.connect()
+    leaders = {}
+    for key in ("a", "b", "c", "d"):
+        await client.ask("PUT", f"/v1/kv/{key}", key.encode())
+        leaders.setdefault(gateway.router.route("default", key.encode()).pid % 2, key)
+    slow, quick = leaders[0], leaders[1]
+    node = gateway.nodes[0]
+    node.hold = asyncio.Event()
+    reads = node.reads
+    client.send(request("GET", f"/v1/kv/{slow}").encode())
+    await gateway.until(lambda: node.reads > reads)
+    client.send(request("GET", f"/v1/kv/{quick}").encode())
+    await asyncio.sleep(0.02)
+    node.cut_all()
+    await asyncio.sleep(0.02)
+    client.send(request("GET", f"/v1/kv/{quick}").encode())
+    await asyncio.sleep(0.02)
+    node.hold.set()
+    assert [(await client.answer()).body.decode() for _ in range(3)] == [slow, quick, quick]
+
+
 async def test_reads_of_a_connection_go_by_the_newest_map(gateway: Gateway) -> None:
     client = await gateway.connect()
     route = gateway.router.route
