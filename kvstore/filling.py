@@ -2,8 +2,9 @@
 
 Guarantees: a node asks for one piece of data at a time, one copy after the other, and reads one a loop turn for others,
 both as fast as its pace lets it, and so do the log rows that learners are sent which lag far behind; a question that
-got no answer is asked again; while moves are paused nothing comes to a copy that one brings. Leaves to others: what a
-piece is (`backfill`, `followers`), what becomes of it (`copy`), the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
+got no answer is asked again, after those of other copies; while moves are paused nothing comes to a copy that one
+brings. Leaves to others: what a piece is (`backfill`, `followers`), what becomes of it (`copy`), the pace (`pace`).
+Sans-IO. PROTOCOL "Backfill".
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Filling:
         self._fed: dict[int, Partition] = {}
         self._pulling: Partition | None = None
         self._pulled_ms = 0
+        # Copies whose last question got no answer, and when that was known.
+        self._silent: dict[int, int] = {}
         self._is_waiting = False
         self._is_paused = False
         self._wake_ms: int | None = None
@@ -120,11 +123,14 @@ class Filling:
 
     def pull(self, now: Instant) -> list[Effect]:
         """Ask for the next piece of data that a copy lacks."""
-        if self._pulling is not None and now.mono_ms - self._pulled_ms < PULL_AGAIN_MS:
-            return []
+        if self._pulling is not None:
+            if now.mono_ms - self._pulled_ms < PULL_AGAIN_MS:
+                return []
+            self._silent[self._pulling.pid] = now.mono_ms
         self._pulling = None
         self._is_waiting = False
-        for partition in [one for one in self._partitions.values() if one.copy.is_backfilling]:
+        waiting = [one for one in self._partitions.values() if one.copy.is_backfilling]
+        for partition in sorted(waiting, key=lambda one: self._silent.get(one.pid, 0)):
             pull = partition.next_pull(self.pace.piece_bytes)
             if pull is None or (self._is_paused and partition.moves_in):
                 continue
@@ -141,6 +147,7 @@ class Filling:
         size_bytes = chunk.size_bytes
         self.taken_bytes += size_bytes
         self._taking.take(size_bytes)
+        self._silent.pop(partition.pid, None)
         if partition is self._pulling:
             self._pulling = None
 
@@ -168,6 +175,7 @@ class Filling:
 
     def forget(self, partition: Partition) -> None:
         """The copy is gone."""
+        self._silent.pop(partition.pid, None)
         if partition is self._pulling:
             self._pulling = None
         self._fed.pop(partition.pid, None)

@@ -1,0 +1,90 @@
+"""Copies are filled one after the other, and none of them waits for a leader that is silent to another."""
+
+from __future__ import annotations
+
+import itertools
+
+from kvstore.effects import Send
+from kvstore.filling import PULL_AGAIN_MS, Filling
+from kvstore.instant import Instant
+from kvstore.map_values import Entry, Rid
+from kvstore.messages import BeginBackfill, Chunk, PullChunk, Reconcile
+from kvstore.partition import Partition
+from kvstore.replication.copy import Copy
+from kvstore.replication.copy_rows import CopyName
+from kvstore.replication.node_leaders import NodeLeaders
+
+
+class Empty:
+    """A node whose copies are all to be filled, each by the leader that is given for it."""
+
+    def __init__(self, leaders: dict[int, str]) -> None:
+        self.mono_ms = 1_000_000
+        numbers = itertools.count(10)
+        self.partitions = {
+            pid: Partition(
+                Copy(pid, CopyName(pid, Rid("c", b"%016d" % pid))), 1, NodeLeaders(1 << 20), lambda _: next(numbers)
+            )
+            for pid in leaders
+        }
+        for pid, leader in leaders.items():
+            partition, rid = self.partitions[pid], Rid(leader, leader.encode().ljust(16, b"-"))
+            mine = partition.copy.name.rid
+            entry = Entry(pid, "default", 2, 1, rid, (rid,), (rid,), adding=(mine,))
+            partition.on_entry(entry, self.now)
+            partition.handle(leader, Reconcile(pid, mine, 1, 2), self.now)
+            partition.handle(leader, BeginBackfill(pid, mine, 1, 5000, 7, [(1, 1)], 1), self.now)
+        self.filling = Filling(self.partitions)
+
+    @property
+    def now(self) -> Instant:
+        return Instant(self.mono_ms, 0)
+
+    def ask(self) -> list[tuple[str, int]]:
+        """Whom it asks now, and for which copy."""
+        pulls = [one for one in self.filling.pull(self.now) if isinstance(one, Send)]
+        return [(one.node, one.body.pid) for one in pulls if isinstance(one.body, PullChunk)]
+
+    def ask_later(self) -> list[tuple[str, int]]:
+        """The same after the last question got no answer."""
+        self.mono_ms += PULL_AGAIN_MS
+        return self.ask()
+
+    def answer(self, pid: int) -> None:
+        """A piece comes for the copy, and there are more; the pace allows the next question."""
+        rid = self.partitions[pid].copy.name.rid
+        self.filling.on_chunk(self.partitions[pid], Chunk(pid, rid, 1, b"", b"k", 5000, [(b"k", b"v")], False, 0))
+        self.mono_ms += 100
+
+
+def test_a_copy_is_filled_before_the_next_one_begins() -> None:
+    node = Empty({1: "a", 2: "b"})
+    for _ in range(3):
+        assert node.ask() == [("a", 1)]
+        assert node.ask() == []
+        node.answer(1)
+
+
+def test_a_leader_that_is_silent_holds_up_nobody_elses_copies() -> None:
+    node = Empty({1: "a", 2: "a", 3: "b"})
+    assert node.ask() == [("a", 1)]
+    assert node.ask_later() == [("a", 2)]
+    assert node.ask_later() == [("b", 3)]
+    for _ in range(3):
+        node.answer(3)
+        assert node.ask() == [("b", 3)]
+
+
+def test_silent_leaders_are_asked_in_turns() -> None:
+    node = Empty({1: "a", 2: "b"})
+    asked = [node.ask_later() for _ in range(4)]
+    assert asked == [[("a", 1)], [("b", 2)], [("a", 1)], [("b", 2)]]
+
+
+def test_one_that_answers_again_is_filled_in_its_turn() -> None:
+    node = Empty({1: "a", 2: "b"})
+    node.ask()
+    assert node.ask_later() == [("b", 2)]
+    node.answer(1)
+    node.answer(2)
+    assert node.ask() == [("a", 1)]
