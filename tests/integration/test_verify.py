@@ -17,6 +17,7 @@ from kvstore.replication.copy_rows import NAME, CopyName
 from kvstore.storage.engine import Table
 
 Start = Callable[..., Cluster]
+MORE_KEYS = 20
 
 
 def verify(cluster: Cluster) -> subprocess.CompletedProcess[str]:
@@ -49,6 +50,12 @@ def change_a_byte(node_data: Path, key: bytes) -> int:
             assert transaction.replace(row_key, row[:-1] + bytes([row[-1] ^ 1]), db=data)
             name: bytes = transaction.get(row_key[:4] + NAME, db=meta)
             return msgspec.msgpack.decode(name, type=CopyName).pid
+
+
+def in_two_copies(cluster: Cluster) -> int:
+    """How many of some further keys, which are in all partitions, are written to two copies now."""
+    answers = [cluster.put(f"more-{number}", b"value") for number in range(MORE_KEYS)]
+    return sum(answer.headers.get("x-kv-copies") == "2" for answer in answers)
 
 
 def test_copies_are_equal_at_one_moment_while_they_are_written_to(start_cluster: Start) -> None:
@@ -84,7 +91,7 @@ def test_a_byte_that_was_changed_behind_a_copy_is_found_and_its_key_named(start_
     node.end(signal.SIGTERM)
     pid = change_a_byte(cluster.data / "n2", b"key-7")
     cluster.start_node("n2").wait_ready()
-    wait_until(lambda: cluster.status()["state"] == "healthy")
+    wait_until(lambda: in_two_copies(cluster) == MORE_KEYS)
 
     found = verify(cluster)
     assert found.returncode == 1
