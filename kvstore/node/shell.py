@@ -2,8 +2,9 @@
 
 Guarantees: one batch at a time goes to the writer, and none waits for others' rows (`company`) for longer than
 `COMPANY_S`; what depends on it leaves only after it is durable; all that came in one loop turn shares one read
-transaction, but for what `service` reads at once, and all that goes out shares one write per connection. It takes no
-protocol decision. Leaves to others: the protocol (`partitions`), the meaning of calls (`service`).
+transaction, but for what `service` reads at once, and all that goes out shares one write per connection; a turn that
+fails half-way ends the process, for what is left of it in memory is not what a start would find. It takes no protocol
+decision. Leaves to others: the protocol (`partitions`), the meaning of calls (`service`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import cast
 
@@ -41,7 +43,7 @@ CLOSE_TIMEOUT_S = 10.0
 MAP_FULL_TRIES_MAX = 5
 APPLY_S = 0.1
 URGENT_MS = 200
-EXIT_STORE_FAILED = 70
+EXIT_FAILED = 70
 # How long a large batch waits for rows of other nodes: a fraction of what it takes.
 COMPANY_S = 0.002
 
@@ -67,7 +69,7 @@ class Shell:
         self._bulk_links = BulkLinks(lambda: self._identity(ROLE), self.receive)
         self._handler = handler
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(engine, _end_process)
+        self._writer = Writer(engine, _store_failed)
         self._digester = Digester(engine, self._digested)
         self._view: Snapshot | None = None
         self._now: Instant | None = None
@@ -122,6 +124,12 @@ class Shell:
         self.schedule()
 
     def _turn(self) -> None:
+        try:
+            self._take_turn()
+        except Exception as error:
+            _turn_failed(error)
+
+    def _take_turn(self) -> None:
         partitions = self.partitions
         if partitions.reads.are_waiting:
             self.perform(partitions.reads.retry(self.view(), self.now_after_view()))
@@ -180,6 +188,12 @@ class Shell:
             self._release()
 
     def _committed(self, batch: Batch, full: MapFull | None, seconds: float) -> None:
+        try:
+            self._go_on_after(batch, full, seconds)
+        except Exception as error:
+            _turn_failed(error)
+
+    def _go_on_after(self, batch: Batch, full: MapFull | None, seconds: float) -> None:
         self._close_view()
         if full is not None:
             self._commit_again(batch, full)
@@ -201,7 +215,7 @@ class Shell:
         """The reserve is used up: nothing of the batch is lost, but without room the node cannot go on."""
         self._full_tries += 1
         if self._full_tries >= MAP_FULL_TRIES_MAX:
-            _end_process(EngineError(f"the store is full beyond its reserve ({full}); start with a larger map size"))
+            _store_failed(EngineError(f"the store is full beyond its reserve ({full}); start with a larger map size"))
         log.error("map_full", tries=self._full_tries)
         self._loop.call_later(
             0.2, self._writer.submit, batch, lambda error, seconds: self._committed(batch, error, seconds)
@@ -360,7 +374,16 @@ class Shell:
         self._close_view()
 
 
-def _end_process(error: EngineError) -> None:
-    sys.stderr.write(f"kvstore: the store failed, the process ends: {error}\n")
+def _store_failed(error: EngineError) -> None:
+    _end_process(f"the store failed, the process ends: {error}")
+
+
+def _turn_failed(error: Exception) -> None:
+    traceback.print_exception(error)
+    _end_process(f"a turn failed half-way, the process ends: {error!r}")
+
+
+def _end_process(reason: str) -> None:
+    sys.stderr.write(f"kvstore: {reason}\n")
     sys.stderr.flush()
-    os._exit(EXIT_STORE_FAILED)
+    os._exit(EXIT_FAILED)

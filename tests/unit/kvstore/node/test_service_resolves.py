@@ -24,7 +24,7 @@ async def test_a_coordinators_question_is_answered_where_there_is_nothing_to_tel
     outcomes: list[Resolved],
 ) -> None:
     partitions = Partitions(NodeState("n1", b"", 1, 1), lambda: bytes(16), 1 << 20)
-    partitions.doubts = Mock(decisions=lambda asks, view, now: outcomes if asks == [ASK] else None)
+    partitions.doubts = Mock(are_waiting=False, decisions=lambda asks, view, now: outcomes if asks == [ASK] else None)
     shell = Shell(MemoryEngine(), partitions, SystemClock(), NodeMetrics(partitions), lambda *_: None)
     service = Service(lambda: None, lambda: None, b"process", is_new=False)
     service.bind(shell)

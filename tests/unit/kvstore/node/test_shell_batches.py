@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -102,3 +103,20 @@ async def test_a_batch_does_not_wait_for_ever_for_rows_that_do_not_come(shell: S
     shell.partitions.create_copies([2])
     await saved(shell)
     assert engine.taken == 3
+
+
+@pytest.mark.parametrize("step", ["stream", "durable"])
+async def test_a_turn_that_fails_half_way_ends_the_process(
+    step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partitions = Partitions(NodeState("n1", b"", 1, 1), lambda: bytes(16), 1 << 20)
+    shell = Shell(MemoryEngine(), partitions, SystemClock(), NodeMetrics(partitions), lambda *_: None)
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(shell_module.os, "_exit", ended.set_result)
+    monkeypatch.setattr(partitions, step, Mock(side_effect=ValueError("a page that nobody wrote")))
+    partitions.create_copies([1])
+    shell.schedule()
+    assert await asyncio.wait_for(ended, WAIT_S) == shell_module.EXIT_FAILED
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("Traceback")
+    assert told[-1] == "kvstore: a turn failed half-way, the process ends: ValueError('a page that nobody wrote')"
