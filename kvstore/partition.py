@@ -154,10 +154,8 @@ class Partition:
             self.leader = Leader(self.copy, entry, self._shared, now)
         except DamagedRow as error:
             return self.quarantine(str(error))
-        sends: list[Effect] = []
-        for node in self.leader.followers.nodes:
-            sends += self.leader.followers.reconcile(node, now)
-        return sends
+        followers = self.leader.followers
+        return [send for node in followers.nodes for send in followers.reconcile(node, now)]
 
     def _follow(self, entry: Entry) -> list[Effect]:
         if entry.leader is not None and entry.epoch > self.copy.promised:
@@ -174,6 +172,11 @@ class Partition:
         """Stop: this copy's state is not what a correct process leaves."""
         self.is_quarantined = True
         return [*self.resign(), Alarm(self.pid, text)]
+
+    def stop(self, error: DamagedRow) -> None:
+        """Quarantine this copy; what follows from that leaves with the next batch."""
+        if not self.is_quarantined:
+            self._stopped += self.quarantine(str(error))
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
@@ -270,10 +273,8 @@ class Partition:
     @property
     def needs_batch(self) -> bool:
         """Whether something waits for a batch, applies aside."""
-        if self.is_quarantined:
-            return False
         leads = self.leader is not None and self.leader.has_queue
-        return leads or self._follower.has_answer or self.copy.has_changes
+        return not self.is_quarantined and (leads or self._follower.has_answer or self.copy.has_changes)
 
     def collect(
         self, batch: Batch, view: Snapshot, now: Instant, apply: bool, full: bool, journal: Journal | None
@@ -293,7 +294,7 @@ class Partition:
         try:
             return [] if self.leader is None else self.leader.followers.pump(view, now)
         except DamagedRow as error:
-            self._stopped = self.quarantine(str(error))
+            self.stop(error)
             return []
 
     def sweep(self, batch: Batch, view: Snapshot, tokens_max: int) -> int:
@@ -303,7 +304,7 @@ class Partition:
         try:
             return self.copy.sweep(batch, view, tokens_max)
         except DamagedRow as error:
-            self._stopped = [*self._stopped, *self.quarantine(str(error))]
+            self.stop(error)
             return 0
 
     def stream(self, view: Snapshot, now: Instant) -> list[Send]:
@@ -315,7 +316,7 @@ class Partition:
         try:
             return leader.followers.pump(view, now)
         except DamagedRow as error:
-            self._stopped = self.quarantine(str(error))
+            self.stop(error)
             return []
 
     @property
@@ -378,11 +379,10 @@ class Partition:
         leader = self.leader
         serving = leader is not None and leader.is_serving and now.mono_ms < leader.followers.lease_end_ms
         copy, log = self.copy, self.copy.log
-        epoch = leader.epoch if leader is not None else copy.promised
         end = (log.starts[-1][0] if log.starts else 0, log.end)
         return CopyReport(
             self.pid,
-            epoch,
+            copy.promised if leader is None else leader.epoch,
             serving,
             copy.contents.keys,
             copy.contents.size_bytes,

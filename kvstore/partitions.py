@@ -33,14 +33,13 @@ from kvstore.messages import (
     Ping,
     Pong,
     PullChunk,
-    ReadOne,
     WriteOne,
     Written,
 )
 from kvstore.node_state import NODE_ROW, NodeState
 from kvstore.partition import Partition, Replicated, by_number
-from kvstore.reads import Reads, find_leader
-from kvstore.replication.answers import LATER, Later
+from kvstore.reads import QUARANTINED, Reads, find_leader
+from kvstore.replication.answers import Later
 from kvstore.replication.copy import Copy
 from kvstore.replication.copy_loading import load_copy, load_name
 from kvstore.replication.copy_rows import CopyName
@@ -219,18 +218,6 @@ class Partitions:
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
-    def read(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
-        """Answer one read, or `LATER`."""
-        found = find_leader(self.by_pid, read.pid, read.ver)
-        if not isinstance(found, tuple):
-            return found
-        partition, leader = found
-        self.heat.read(read.pid, read.key)
-        row = leader.read(ticket, read.key, view, now)
-        if row is LATER:
-            self.reads.wait(partition)
-        return row
-
     def write(self, ticket: object, write: WriteOne, view: Snapshot, now: Instant) -> Written | Fault | Later:
         """Take one write, or say why not."""
         found = find_leader(self.by_pid, write.pid, write.ver)
@@ -239,7 +226,11 @@ class Partitions:
         partition, leader = found
         self._dirty.add(partition)
         self.heat.write(write.pid, write.key)
-        result = leader.write(ticket, write, view, now, self.is_full)
+        try:
+            result = leader.write(ticket, write, view, now, self.is_full)
+        except DamagedRow as error:
+            partition.stop(error)
+            return QUARANTINED
         if leader.txns.has_waiting:
             self.doubts.wait(partition)
         return result

@@ -20,6 +20,7 @@ from kvstore.reads_at_once import rows_at_once
 from kvstore.replication.answers import LATER, NO_LEADER, Later
 from kvstore.replication.leader import Leader
 from kvstore.storage.engine import Snapshot
+from kvstore.storage.records import DamagedRow
 
 UNKNOWN_PARTITION = Fault("no_leader", "this node has no copy of the partition")
 QUARANTINED = Fault("no_leader", "this copy of the partition is damaged and stopped itself")
@@ -58,11 +59,22 @@ class Reads:
     def at_once(
         self, reads: Sequence[ReadOne], view: Snapshot, now: Instant, bytes_max: int
     ) -> list[bytes | None] | None:
-        """Answer reads as `rows_at_once` does; where that is None, nothing was done."""
-        rows = rows_at_once(self._partitions, reads, view, now, bytes_max)
+        """Answer reads as `rows_at_once` does; where that is None, or a row cannot be read, nothing was done."""
+        try:
+            rows = rows_at_once(self._partitions, reads, view, now, bytes_max)
+        except DamagedRow:
+            return None
         if rows is not None:
             self._heat.read_all(reads)
         return rows
+
+    def plain(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
+        """Answer one read, or `LATER`."""
+        found = find_leader(self._partitions, read.pid, read.ver)
+        if not isinstance(found, tuple):
+            return found
+        self._heat.read(read.pid, read.key)
+        return self._row(*found, ticket, read.key, view, now)
 
     def quorum(self, ticket: object, read: ReadOne, view: Snapshot, now: Instant) -> bytes | Fault | Later | None:
         """Answer one read without trust in clocks, mostly `LATER`: when the in-sync set has confirmed who leads."""
@@ -76,10 +88,31 @@ class Reads:
         if leader.followers.counted:
             self.confirmations.wait(partition, leader, ticket, read.key, now)
             return LATER
-        row = leader.read(ticket, read.key, view, now)
+        return self._row(partition, leader, ticket, read.key, view, now)
+
+    def _row(
+        self,
+        partition: Partition,
+        leader: Leader,
+        ticket: object,
+        key: bytes,
+        view: Snapshot,
+        now: Instant,
+        is_confirmed: bool = False,
+    ) -> bytes | Fault | Later | None:
+        """What the leader answers; a copy whose row cannot be read stops."""
+        try:
+            row = leader.read(ticket, key, view, now, is_confirmed)
+        except DamagedRow as error:
+            return self._stop(partition, error)
         if row is LATER:
             self.wait(partition)
         return row
+
+    def _stop(self, partition: Partition, error: DamagedRow) -> Fault:
+        partition.stop(error)
+        self._dirty.add(partition)
+        return QUARANTINED
 
     def stale(self, ticket: object, asked: ReadStale, view: Snapshot, now: Instant) -> StaleResult | Fault | Later:
         """Answer one read as far as this copy knows how far behind it is. After `LATER` comes the row, up to date."""
@@ -89,7 +122,10 @@ class Reads:
         if partition.is_quarantined:
             return QUARANTINED
         self._heat.read(asked.read.pid, asked.read.key)
-        answer = partition.stale.read(ticket, asked, partition.copy, partition.leader, view, now)
+        try:
+            answer = partition.stale.read(ticket, asked, partition.copy, partition.leader, view, now)
+        except DamagedRow as error:
+            return self._stop(partition, error)
         if answer is LATER:
             self.wait(partition)
         return answer
@@ -118,18 +154,14 @@ class Reads:
         """Answer the reads that waited for the end of a key which is now committed, or for a confirmation that came."""
         effects: list[Effect] = []
         for waiting, read, fault in self.confirmations.settled(now):
-            row = fault or waiting.leader.read(read.ticket, read.key, view, now, is_confirmed=True)
-            if row is LATER:
-                self.wait(waiting.partition)
-            else:
+            row = fault or self._row(waiting.partition, waiting.leader, read.ticket, read.key, view, now, True)
+            if row is not LATER:
                 effects.append(Reply(read.ticket, row))
         for partition in sorted(self.overdue, key=by_number):
             leader = partition.leader
             for ticket, key, is_confirmed in list(leader.overdue_reads()) if leader is not None else []:
-                row = leader.read(ticket, key, view, now, is_confirmed) if leader is not None else None
-                if row is LATER:
-                    self.wait(partition)
-                else:
+                row = self._row(partition, leader, ticket, key, view, now, is_confirmed) if leader is not None else None
+                if row is not LATER:
                     effects.append(Reply(ticket, row))
             if leader is None or not leader.has_reads_waiting:
                 self.overdue.discard(partition)

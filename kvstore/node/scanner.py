@@ -268,7 +268,7 @@ class Scanner:
         view, now = turns.view(), turns.now_after_view()
         ends = PendingScan(lambda: self._begin_anew(job, ends), now.mono_ms)
         for part, key in job.overdue:
-            row = turns.partitions.read((ends, part.pid), ReadOne(part.pid, part.ver, key), view, now)
+            row = turns.partitions.reads.plain((ends, part.pid), ReadOne(part.pid, part.ver, key), view, now)
             ends.open_parts += row is LATER
         turns.metrics.queued += ends.open_parts
         if not ends.open_parts:

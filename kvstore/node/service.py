@@ -244,7 +244,7 @@ class Service:
             return
         shell = self.shell
         view, now = shell.view(), shell.now_after_view()
-        read = shell.partitions.reads.quorum if message.is_quorum else shell.partitions.read
+        read = shell.partitions.reads.quorum if message.is_quorum else shell.partitions.reads.plain
         pending = (
             PendingUrgent(connection, call, now.wall_ms, now.mono_ms, shell.urgent)
             if message.is_urgent

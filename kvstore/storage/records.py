@@ -33,6 +33,7 @@ _VERSION = struct.Struct(">BQQ")
 _LOG = struct.Struct(">BQQIQQ")
 _CHECKSUM = struct.Struct(">Q")
 _NO_EXPIRY = bytes(_SEQ.size)
+_CARRIED = bytes((CARRIED_FORMAT,))
 
 # Of a data row, which is not shorter than `HEAD_BYTES`: format, epoch, seq, expiry_ms, and the length of the content
 # type, which follows in format 1.
@@ -141,8 +142,11 @@ def expiry_key(prefix: bytes, expiry_ms: int, key: bytes) -> bytes:
 
 
 def split_expiry_key(row_key: bytes) -> tuple[int, bytes]:
-    """The (expiry_ms, key) of a row of the expiry index."""
-    return int(_SEQ.unpack_from(row_key, 4)[0]), row_key[12:]
+    """The (expiry_ms, key) of a row of the expiry index; raises DamagedRow where it is too short."""
+    try:
+        return int(_SEQ.unpack_from(row_key, 4)[0]), row_key[12:]
+    except struct.error as error:
+        raise DamagedRow(f"row of the expiry index of {len(row_key)} bytes") from error
 
 
 def encode_value(epoch: int, seq: int, expiry_ms: int, content_type: str, value: bytes) -> bytes:
@@ -188,8 +192,11 @@ def split_plain(row: bytes) -> tuple[int, int, bytes, bytes] | None:
 
 
 def expiry_of(row: bytes) -> int:
-    """The expiry of a data row, without decoding the rest; 0 for none."""
-    return int(_SEQ.unpack_from(row, 17)[0])
+    """The expiry of a data row, without decoding the rest; 0 for none. Raises DamagedRow where it is too short."""
+    try:
+        return int(_SEQ.unpack_from(row, 17)[0])
+    except struct.error as error:
+        raise DamagedRow(f"data row of {len(row)} bytes") from error
 
 
 def is_lasting(row: bytes) -> bool:
@@ -198,22 +205,29 @@ def is_lasting(row: bytes) -> bool:
 
 
 def value_bytes(row: bytes) -> int:
-    """The size of the value in a data row."""
-    begin = _CARRIED_BYTES if row[0] == CARRIED_FORMAT else HEAD_BYTES
-    return len(row) - begin - int.from_bytes(row[25:27], "big")
+    """The size of the value in a data row; raises DamagedRow where it is too short."""
+    begin = _CARRIED_BYTES if row[:1] == _CARRIED else HEAD_BYTES
+    size = len(row) - begin - int.from_bytes(row[25:27], "big")
+    if size < 0:
+        raise DamagedRow(f"data row of {len(row)} bytes")
+    return size
 
 
 def version_of(row: bytes) -> tuple[int, int, int]:
-    """The epoch, seq and origin in a data row, as in `StoredValue`, without decoding the rest."""
-    row_format, epoch, seq = _VERSION.unpack_from(row)
-    return epoch, seq, _SEQ.unpack_from(row, HEAD_BYTES)[0] if row_format == CARRIED_FORMAT else 0
+    """The epoch, seq and origin in a data row, as in `StoredValue`, without decoding the rest; raises DamagedRow where
+    it is too short."""
+    try:
+        row_format, epoch, seq = _VERSION.unpack_from(row)
+        return epoch, seq, _SEQ.unpack_from(row, HEAD_BYTES)[0] if row_format == CARRIED_FORMAT else 0
+    except struct.error as error:
+        raise DamagedRow(f"data row of {len(row)} bytes") from error
 
 
 def carried(row: bytes, pid: int) -> bytes:
     """A data row of the partition `pid` as it stands in any other: its version stays the same."""
-    if row[0] == CARRIED_FORMAT:
+    if row[:1] == _CARRIED:
         return row
-    return bytes((CARRIED_FORMAT,)) + row[1:HEAD_BYTES] + _SEQ.pack(pid) + row[HEAD_BYTES:]
+    return _CARRIED + row[1:HEAD_BYTES] + _SEQ.pack(pid) + row[HEAD_BYTES:]
 
 
 def encode_log_row(

@@ -219,7 +219,7 @@ class SimNode:
             if is_quorum:
                 return partitions.reads.quorum(answered, read, view, now)
             rows = partitions.reads.at_once([read], view, now, 1 << 20)
-            return partitions.read(answered, read, view, now) if rows is None else rows[0]
+            return partitions.reads.plain(answered, read, view, now) if rows is None else rows[0]
 
         self._read(ask, answered)
 

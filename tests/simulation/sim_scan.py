@@ -49,7 +49,7 @@ class SimScan:
             pass
         if page.overdue:
             for part, key in page.overdue:
-                partitions.read(lambda _: None, ReadOne(part.pid, part.ver, key), view, now)
+                partitions.reads.plain(lambda _: None, ReadOne(part.pid, part.ver, key), view, now)
             self._again()
             return LATER
         return self._wait(partitions, page, now) if page.hidden else page

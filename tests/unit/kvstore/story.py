@@ -170,7 +170,7 @@ class StoryNode:
     def read(self, ticket: str, key: bytes) -> Any:
         """The value, None, a fault or LATER."""
         read = ReadOne(PID, self.partition.ver, key)
-        return plain(self.partitions.read(ticket, read, self.engine.snapshot(), self._story.now))
+        return plain(self.partitions.reads.plain(ticket, read, self.engine.snapshot(), self._story.now))
 
     def read_quorum(self, ticket: str, key: bytes) -> Any:
         """The value, None, a fault or LATER; the next round of questions leaves."""

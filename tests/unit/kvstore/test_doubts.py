@@ -95,7 +95,7 @@ def pass_by(story: Story, ms: int) -> None:
 
 def read(node: StoryNode, key: bytes, ticket: str = "r") -> Any:
     asked = ReadOne(ELSEWHERE, ver(node, ELSEWHERE), key)
-    return plain(node.partitions.read(ticket, asked, node.engine.snapshot(), node._story.now))
+    return plain(node.partitions.reads.plain(ticket, asked, node.engine.snapshot(), node._story.now))
 
 
 def in_doubt(node: StoryNode) -> set[TxnName]:

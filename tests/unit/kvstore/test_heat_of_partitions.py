@@ -58,7 +58,7 @@ def test_a_copy_that_may_be_behind_counts_what_it_serves(story: Story, n1: Story
 
 def test_what_was_asked_of_who_does_not_lead_is_not_counted(story: Story, n1: StoryNode) -> None:
     story.n2.read("r", b"k")
-    n1.partitions.read("old", ReadOne(PID, n1.partition.ver - 1, b"k"), n1.engine.snapshot(), story.now)
+    n1.partitions.reads.plain("old", ReadOne(PID, n1.partition.ver - 1, b"k"), n1.engine.snapshot(), story.now)
     assert counted(story.n2) == (0, 0)
     assert counted(n1) == (0, 1)
 

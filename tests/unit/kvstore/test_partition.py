@@ -239,7 +239,7 @@ def test_a_request_by_an_older_entry_is_told_the_newer_one(story: Story, n1: Sto
     view = n1.engine.snapshot()
     old = story.entry.ver - 1
     told = Fault("wrong_leader", "the partition's map entry has changed", story.entry)
-    assert n1.partitions.read("r", ReadOne(PID, old, b"k"), view, story.now) == told
+    assert n1.partitions.reads.plain("r", ReadOne(PID, old, b"k"), view, story.now) == told
     assert n1.partitions.write("w", WriteOne(PID, old, b"k", b"v"), view, story.now) == told
     assert not n1.partition.needs_batch
 
@@ -247,7 +247,7 @@ def test_a_request_by_an_older_entry_is_told_the_newer_one(story: Story, n1: Sto
 def test_a_request_by_a_newer_entry_is_to_try_again(story: Story, n1: StoryNode) -> None:
     view = n1.engine.snapshot()
     newer = story.entry.ver + 1
-    assert code(n1.partitions.read("r", ReadOne(PID, newer, b"k"), view, story.now)) == "no_leader"
+    assert code(n1.partitions.reads.plain("r", ReadOne(PID, newer, b"k"), view, story.now)) == "no_leader"
     assert code(n1.partitions.write("w", WriteOne(PID, newer, b"k", b"v"), view, story.now)) == "no_leader"
 
 

@@ -109,7 +109,7 @@ def test_a_copy_that_was_not_durable_is_made_anew_under_another_name(story: Stor
 
 def test_a_request_for_a_partition_that_is_not_here_is_to_try_elsewhere(story: Story, n1: StoryNode) -> None:
     view = n1.engine.snapshot()
-    assert code(n1.partitions.read("r", ReadOne(99, 1, b"k"), view, story.now)) == "no_leader"
+    assert code(n1.partitions.reads.plain("r", ReadOne(99, 1, b"k"), view, story.now)) == "no_leader"
     assert code(n1.partitions.write("w", WriteOne(99, 1, b"k", b"v"), view, story.now)) == "no_leader"
 
 

@@ -37,7 +37,8 @@ def test_they_find_what_each_would_be_answered(story: Story, n1: StoryNode) -> N
     found = rows(n1, *keys)
     assert [plain(row) for row in found] == [b"newer", b"value", None, b"value", None]
     assert found == [
-        n1.partitions.read("r", ReadOne(PID, n1.partition.ver, key), n1.engine.snapshot(), story.now) for key in keys
+        n1.partitions.reads.plain("r", ReadOne(PID, n1.partition.ver, key), n1.engine.snapshot(), story.now)
+        for key in keys
     ]
 
 

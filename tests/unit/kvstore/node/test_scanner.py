@@ -164,7 +164,7 @@ async def test_a_wall_clock_that_is_set_back_leaves_no_scan_going_round(engine: 
     walls_ms = [100]
     leader = turns.partitions.by_pid[1].leader
     leader.time_ms = lambda _now: walls_ms.pop() if walls_ms else 99
-    turns.partitions.read = lambda *_: b"a row"
+    turns.partitions.reads = SimpleNamespace(plain=lambda *_: b"a row")
     turns.view, turns.now_after_view, turns.metrics.queued = lambda: None, lambda: Instant(0, 99), 0
     asker: Any = Asker()
     scanner.ask(asker, 1, ALL, DEADLINE_MS)

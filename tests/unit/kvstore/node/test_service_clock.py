@@ -50,7 +50,7 @@ class Asked(Partitions):
         super().__init__(NodeState("n1", b"", 1, 1), lambda: bytes(16), 1 << 20)
         self._is_plain = is_plain
         self.now_ms = 0
-        self.reads = Mock(quorum=self.read, stale=self.read, at_once=self.at_once, are_waiting=False)
+        self.reads = Mock(plain=self.read, quorum=self.read, stale=self.read, at_once=self.at_once, are_waiting=False)
 
     def at_once(self, reads: object, view: object, now: Instant, bytes_max: int) -> list[bytes | None] | None:
         self.now_ms = now.mono_ms

@@ -113,7 +113,9 @@ class Carrying(Story):
 
     def row(self, key: bytes, pid: int) -> Any:
         node = self.node(pid)
-        return node.partitions.read("r", ReadOne(pid, self.entries[pid].ver, key), node.engine.snapshot(), self.now)
+        return node.partitions.reads.plain(
+            "r", ReadOne(pid, self.entries[pid].ver, key), node.engine.snapshot(), self.now
+        )
 
     def keys(self, pid: int, node: StoryNode) -> list[bytes]:
         """What a copy has in its data."""

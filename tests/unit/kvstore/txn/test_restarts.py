@@ -82,7 +82,7 @@ def restart_everything(story: Story) -> None:
 def value(story: Story, pid: int, key: bytes) -> bytes | None:
     node = leader(story, pid)
     read = ReadOne(pid, ver(node, pid), key)
-    row: bytes | None = plain(node.partitions.read("r", read, node.engine.snapshot(), story.now))
+    row: bytes | None = plain(node.partitions.reads.plain("r", read, node.engine.snapshot(), story.now))
     return row
 
 
