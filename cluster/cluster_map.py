@@ -194,6 +194,12 @@ class ClusterMap:
         landed = tuple(draft.apply(change) for change in changes)
         return (draft.finished(self.map_ver + sum(landed)) if any(landed) else self), landed
 
+    def shows(self, change: Change) -> bool:
+        """Whether everything that the change writes stands here as it writes it."""
+        draft = _Draft(self)
+        draft.write(change)
+        return draft.finished(self.map_ver) == self
+
     def touched(self, changes: Iterable[Change]) -> MapUpdate:
         """What stands in this map for everything that `changes` speak of."""
         nodes: set[str] = set()
@@ -267,7 +273,7 @@ class _Draft:
         """Whether the change landed."""
         holds = self._holds(change)
         if holds:
-            self._write(change)
+            self.write(change)
         return holds
 
     def _holds(self, change: Change) -> bool:
@@ -296,7 +302,8 @@ class _Draft:
                 name = tenant.keyspace, tenant.name
                 return self._new_tenants.get(name, self._tenants.get(name)) == known_tenant
 
-    def _write(self, change: Change) -> None:
+    def write(self, change: Change) -> None:
+        """Carry out the change, whether or not its guard holds."""
         match change:
             case PutNode(node):
                 self._nodes[node.id] = node
@@ -313,7 +320,7 @@ class _Draft:
             case StartMoves(rebalance, moves, dropped):
                 self._rebalance = rebalance
                 for one in dropped:
-                    self._write(one)
+                    self.write(one)
                 self._moves.update((move.pid, move) for move in moves)
             case Reshape(entries, changed, _, tenant):
                 self._entries.update((entry.pid, entry) for entry in entries)

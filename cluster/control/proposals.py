@@ -1,8 +1,10 @@
 """What control proposed to the map store and has no answer to yet.
 
 Guarantees: whoever proposed is told once, when the proposal has met the store, whichever way; one whose outcome is
-unknown is proposed again until it is known, unless it is a node's, which asks again by itself. Leaves to others: what
-to propose (`controller` and its parts), the store. Sans-IO.
+unknown is proposed again until it is known, unless it is a node's, which asks again by itself. What an earlier attempt
+has left in the map counts as landed, though the guard of a later one no longer holds. Leaves to others: what to propose
+(`controller` and its parts), and what to do about a change that landed and was changed again before that was known; the
+store. Sans-IO.
 """
 
 from __future__ import annotations
@@ -23,6 +25,16 @@ class _Proposal:
     changes: tuple[Change, ...]
     settled: Settled
     again: Again | None
+    is_repeated: bool = False
+
+    def judge(self, outcomes: Sequence[Outcome], cluster: ClusterMap) -> Sequence[Outcome]:
+        """The outcomes of the first attempt that met the store, told from those of the last."""
+        if not self.is_repeated:
+            return outcomes
+        return tuple(
+            Outcome.LANDED if outcome is Outcome.CONFLICT and cluster.shows(change) else outcome
+            for change, outcome in zip(self.changes, outcomes, strict=True)
+        )
 
 
 class Proposals:
@@ -55,7 +67,7 @@ class Proposals:
         proposal = self._open[number]
         assert proposal.again is not None, "only what is repeated is kept"
         changes = proposal.again(proposal.changes)
-        self._open[number] = replace(proposal, changes=changes)
+        self._open[number] = replace(proposal, changes=changes, is_repeated=True)
         return changes
 
     def settle(self, event: Stored, cluster: ClusterMap) -> list[Effect]:
@@ -65,5 +77,6 @@ class Proposals:
             if Outcome.UNKNOWN in outcomes and self._open[number].again is not None:
                 self._unsettled.append(number)
             else:
-                effects += self._open.pop(number).settled(outcomes, cluster)
+                proposal = self._open.pop(number)
+                effects += proposal.settled(proposal.judge(outcomes, cluster), cluster)
         return effects

@@ -165,9 +165,9 @@ class Reshaping:
         copies = [split.made[node] for node in split.nodes]
         _, change = begin_split(source, keyspace, split.pid, copies, split.at, end)
 
-        def settled(outcomes: Sequence[Outcome], _cluster: ClusterMap) -> list[Effect]:
+        def settled(_outcomes: Sequence[Outcome], after: ClusterMap) -> list[Effect]:
             self._splits.pop(name, None)
-            if outcomes == (Outcome.LANDED,):
+            if split.pid in after.entries:
                 self._spare.pop(name, None)
             return []
 

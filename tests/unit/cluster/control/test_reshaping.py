@@ -15,9 +15,10 @@ from unit.cluster.control.reshaping_world import (
     range_world,
 )
 
-from cluster.cluster_map import PutEntry
-from cluster.control.events import AskSplit, PlannerChosen
+from cluster.cluster_map import PutEntry, Reshape
+from cluster.control.events import AskSplit, Effect, PlannerChosen, Propose
 from cluster.control.keyspace_messages import MoveTenant, TenantMoving
+from cluster.control.map_store import Outcome
 from cluster.control.messages import NodeChanged, RebalanceStatus, RemoveNode, SetRebalance
 from cluster.control.reshaping import CALM_S, FUTILE_S, HOT_S, LEADERLESS_S, RETIRE_S
 from kvstore.errors import BadParameter, Conflict, NotFound
@@ -60,6 +61,28 @@ def test_a_partition_is_split_until_each_is_below_the_size() -> None:
     assert len(sizes) == 4
     assert max(sizes) < RESHAPING.split_bytes
     assert {asked.by for asked in world.asked_splits} == {"size"}
+
+
+def test_splits_whose_answers_from_the_store_are_lost_hold_up_no_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = range_world()
+    world.point_of = middle
+    world.size_of = lambda pid: 3000 * owned(world, pid) // 0x10000
+    store, lost = world.store, set[int]()
+
+    def lose(*proposals: Propose, outcome: Outcome | None = None) -> list[Effect]:
+        (proposed,) = proposals
+        is_split = any(
+            isinstance(one, Reshape) and any(entry.ver == 1 for entry in one.entries) for one in proposed.changes
+        )
+        if not is_split or proposed.proposal in lost:
+            return store(proposed, outcome=outcome)
+        lost.add(proposed.proposal)
+        return store(proposed, outcome=Outcome.UNKNOWN)
+
+    monkeypatch.setattr(world, "store", lose)
+    world.run()
+    assert len(world.keyspace.pids) == 4
+    assert len(lost) == 3
 
 
 def test_a_partition_with_more_than_its_share_of_the_writes_is_split_once_that_lasts() -> None:
