@@ -30,6 +30,7 @@ from cluster.control.events import (
     DropOrphans,
     Effect,
     Event,
+    GivenUp,
     Loaded,
     Looked,
     PidsAllocated,
@@ -153,6 +154,10 @@ class Controller:
             case Looked(ask):
                 resolved = self._tenants.looked(ask, self.map, self._members.status())
                 return [*self._keyspaces.looked(ask, self.map), *resolved]
+            case GivenUp(ask):
+                self._keyspaces.forget(ask)
+                self._tenants.forget(ask)
+                return []
             case Asked(ask):
                 return [Reply(ask, readiness(self.map, self._members.status(), self._settings.initial_nodes))]
             case Connected():

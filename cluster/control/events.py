@@ -142,6 +142,13 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Nobody waits any more for the answer to `ask`, for which the store was to be asked; it is not."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
 class SplitTold:
     """A leader says at which key its partition is to be split, None where that would not help, for the `reason`."""
 
@@ -194,6 +201,7 @@ Event = (
     | Stored
     | PidsAllocated
     | Looked
+    | GivenUp
     | Drawn
     | Compared
     | SplitTold

@@ -82,6 +82,10 @@ class Keyspaces:
         self._asked[ask] = request
         return [AllocatePids(partition_count(request), ask)]
 
+    def forget(self, ask: int) -> None:
+        """Nobody waits for the answer any more."""
+        self._asked.pop(ask, None)
+
     def allocated(self, event: PidsAllocated, cluster: ClusterMap) -> list[Effect]:
         """There are uids for the partitions of one that is being made."""
         if event.ask is None:

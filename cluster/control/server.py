@@ -1,7 +1,8 @@
 """The process side of control: carries out what the controller decides, inside one event loop.
 
 Guarantees: events are taken one at a time, in order, and the effects of one are carried out before the next is taken;
-proposals that wait while a transaction runs share the next one; what other gateways change in a shared map store is
+proposals that wait while a transaction runs share the next one, and questions the next look at the store, which is not
+asked for those who have stopped waiting; what other gateways change in a shared map store is
 seen within `LOOK_S` and what that takes; a store that does not answer is waited for; what makes control unable to go on
 is raised by `wait_failed`, and until then by nothing else. Leaves to others: every decision (`controller`), HTTP.
 """
@@ -34,6 +35,7 @@ from cluster.control.events import (
     DropOrphans,
     Effect,
     Event,
+    GivenUp,
     HangUp,
     Loaded,
     LookAtStore,
@@ -279,25 +281,34 @@ class ControlServer(Control):
                 self._note_silence(error)
 
     async def _carry_to_store(self) -> None:
-        """Propose, allocate, draw and look up all that waits."""
+        """Propose, look up, allocate and draw all that waits, and that somebody still waits for."""
         waiting, self._waiting = self._waiting, []
         proposals = [one for one in waiting if isinstance(one, Propose)]
         if proposals:
             self._emit(await self._apply(proposals))
-        others = deque(one for one in waiting if not isinstance(one, Propose))
-        while others:
-            try:
-                event = await self._hand_out(others[0])
-            except StoreUnavailable:
-                self._waiting.extend(others)
-                raise
-            others.popleft()
-            self._emit(event)
+        others = [one for one in waiting if not isinstance(one, Propose) and self._is_awaited(one)]
+        looks = [one for one in others if isinstance(one, LookAtStore)]
+        handed_out = deque(one for one in others if not isinstance(one, LookAtStore))
+        try:
+            if looks:
+                self._take(await self._store.load())
+            while looks:
+                self._emit(Looked(looks.pop().ask))
+            while handed_out:
+                event = await self._hand_out(handed_out[0])
+                handed_out.popleft()
+                self._emit(event)
+        except StoreUnavailable:
+            self._waiting += [*looks, *handed_out]
+            raise
 
-    async def _hand_out(self, effect: AllocatePids | Draw | LookAtStore) -> PidsAllocated | Drawn | Looked:
-        if isinstance(effect, LookAtStore):
-            self._take(await self._store.load())
-            return Looked(effect.ask)
+    def _is_awaited(self, effect: AllocatePids | Draw | LookAtStore) -> bool:
+        if effect.ask is None or effect.ask in self._asks or isinstance(effect, AllocatePids):
+            return True
+        self._emit(GivenUp(effect.ask))
+        return False
+
+    async def _hand_out(self, effect: AllocatePids | Draw) -> PidsAllocated | Drawn:
         if isinstance(effect, AllocatePids):
             return PidsAllocated(await self._store.allocate_pids(effect.count), effect.ask, effect.keyspace)
         if isinstance(effect.wanted, DrawIdWindow):

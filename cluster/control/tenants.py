@@ -46,6 +46,10 @@ class Tenants:
         request = self._asked.pop(ask, None)
         return [] if request is None else self._resolve(ask, request, cluster, status)
 
+    def forget(self, ask: int) -> None:
+        """Nobody waits for the answer any more."""
+        self._asked.pop(ask, None)
+
     def _resolve(self, ask: int, request: ResolveTenant, cluster: ClusterMap, status: Status) -> list[Effect]:
         try:
             keyspace = directory(request.keyspace, cluster)

@@ -12,13 +12,14 @@ import pytest
 from integration.control.fake_node import FakeNode
 
 from cluster.cluster_map import Change, ClusterMap
-from cluster.control.map_store import Applied
+from cluster.control.keyspace_messages import ResolveTenant
+from cluster.control.map_store import Applied, StoreUnavailable
 from cluster.control.map_store.embedded import EmbeddedMapStore
 from cluster.control.map_store.memory import MemoryMapStore
 from cluster.control.messages import AdmitNode, Admitted, ClusterStatus, Readiness
 from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
-from kvstore.errors import BadParameter, Conflict, ShuttingDown
+from kvstore.errors import BadParameter, Conflict, NotFound, ShuttingDown
 from kvstore.messages import MapUpdate
 from kvstore.rpc.server import Server
 
@@ -292,6 +293,45 @@ async def test_proposals_that_wait_for_a_transaction_share_the_next_one(
 class FailingStore(MemoryMapStore):
     async def apply(self, changes: Sequence[Change]) -> Applied:
         raise OSError("the disk is gone")
+
+
+class Silent(MemoryMapStore):
+    """Counts how often it tells the map, while it does: not while `is_silent`."""
+
+    is_silent = False
+    loads = 0
+
+    async def load(self) -> ClusterMap:
+        if self.is_silent:
+            raise StoreUnavailable("no answer")
+        self.loads += 1
+        return await super().load()
+
+
+async def test_questions_for_the_store_share_one_look_and_it_is_not_asked_for_those_who_wait_no_more(
+    closing: AsyncExitStack,
+) -> None:
+    store = Silent(b"c" * 8)
+    control = ControlServer(store, ControlSettings())
+    closing.push_async_callback(control.close)
+    await control.start()
+    store.is_silent = True
+
+    async def ask(number: int, patience_s: float) -> object:
+        async with asyncio.timeout(patience_s):
+            return await control.ask(ResolveTenant("nowhere", b"t%d" % number, False))
+
+    given_up = await asyncio.gather(*(ask(number, 0.1) for number in range(100)), return_exceptions=True)
+    assert {type(error) for error in given_up} == {TimeoutError}
+    waiting = asyncio.gather(*(ask(number, WAIT_S_MAX) for number in range(100)), return_exceptions=True)
+    await asyncio.sleep(0.6)
+    assert len(control._waiting) == 100
+    assert len(control._controller._tenants._asked) == 100
+    store.is_silent = False
+    assert {type(error) for error in await waiting} == {NotFound}
+    assert store.loads <= 3, "one, and those by which others' changes are seen"
+    assert not control._waiting
+    assert not control._controller._tenants._asked
 
 
 async def test_a_store_that_fails_ends_control_and_every_question(closing: AsyncExitStack) -> None:
