@@ -186,14 +186,14 @@ class Controller:
             case PidsAllocated():
                 return self._keyspaces.allocated(event, self.map)
 
-    # ---- what follows from any event ----------------------------------------------------------------------------
-
     def _tick(self, now_s: float) -> list[Effect]:
         self._gone = self._absences.tick(self.map, self._members.up(), now_s) | dead_nodes(self.map)
         self._rebalancing.watch(self._scene(), now_s)
         effects = [*self._members.tick(now_s), *self._proposals.repeat()]
         effects += self._placements.ask_copies(self._members.hosts())
         return [*effects, *self._plan(now_s)] if self._is_planner else effects
+
+    # ---- what follows from any event ----------------------------------------------------------------------------
 
     def _advance(self, now_s: float) -> list[Effect]:
         effects = self._members.follow(self.map)

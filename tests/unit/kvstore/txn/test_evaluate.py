@@ -131,7 +131,7 @@ def test_incr_of_a_key_that_is_not_there_ends_as_asked_and_of_one_that_is_as_bef
 @pytest.mark.parametrize("text", [b"", b"1.5", b" 1", b"1 ", b"1\n", b"0x1", b"--1", b"\xd9\xa3", b"9" * 21])
 def test_incr_of_what_is_no_number_is_a_fault(text: bytes) -> None:
     assert fault(put(b"x", text), incr(b"x", 1, 1)).code == "bad_request"
-    assert "operation 1" in fault(put(b"x", text), incr(b"x", 1, 1)).detail
+    assert "then[1]: incr " in fault(put(b"x", text), incr(b"x", 1, 1)).detail
 
 
 @pytest.mark.parametrize(
@@ -184,3 +184,11 @@ def test_all_keys_that_are_named_count_and_only_what_may_need_room_writes() -> N
 def test_a_vote_holds_both_branches() -> None:
     _, branch = evaluation(get(b"a")).branch(False)
     assert branch == TxnBranch([])
+
+
+def test_what_a_branch_writes_over_is_told_under_a_version_that_no_key_has() -> None:
+    ops = [put(b"x"), get(b"x", index=1), put(b"x", index=2), get(b"x", index=3), incr(b"n", index=4)]
+    ops += [incr(b"n", index=5), put(b"a", index=6), delete(b"a", index=7), put(b"b", index=8)]
+    _, results = done(*ops)
+    told = [one.etag for one in results]
+    assert told == [f"{NEW}.0", f"{NEW}.0", NEW, NEW, f"{NEW}.4", NEW, f"{NEW}.6", "", NEW]
