@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from pydantic import ValidationError
 
-from kvstore.errors import Conflict, KeyNotFound, KvError, NotBuiltYet, OutcomeUnknown, PreconditionFailed
+from kvstore.errors import Conflict, KeyNotFound, KvError, NotBuiltYet, NotFound, OutcomeUnknown, PreconditionFailed
 
 
 class ExitCode(IntEnum):
@@ -33,7 +33,7 @@ def complain(message: str) -> None:
 def exit_code(error: KvError) -> ExitCode:
     if isinstance(error, OutcomeUnknown):
         return ExitCode.OUTCOME_UNKNOWN
-    if isinstance(error, KeyNotFound | PreconditionFailed | Conflict):
+    if isinstance(error, KeyNotFound | NotFound | PreconditionFailed | Conflict):
         return ExitCode.FAILED
     if isinstance(error, NotBuiltYet) or (400 <= error.status < 500 and error.status != 429):
         return ExitCode.USAGE

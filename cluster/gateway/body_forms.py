@@ -7,6 +7,7 @@ twice, and neither lengths nor depth take memory that the body does not pay for.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from kvstore.errors import BadBody, UnsupportedMediaType
 
 CONTAINER_LENGTH_MAX = 4096
 FORM_TYPES = frozenset(("", "application/x-www-form-urlencoded"))
+
+_WEIGHT = re.compile(r";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|$)", re.IGNORECASE)
 
 _Shape = TypeVar("_Shape")
 
@@ -72,10 +75,24 @@ def form_of(content_type: str) -> Format:
     raise UnsupportedMediaType(f"this body is {' or '.join(form.value for form in Format)}")
 
 
+def acceptable(accept: str) -> list[str]:
+    """The media types that an `Accept` names, the preferred ones first, without what it refuses (RFC 9110, 12.5.1)."""
+    if "," not in accept and ";" not in accept:
+        return [media_type(accept)]
+    weighed = [(media_type(part), _weight(part)) for part in accept.split(",")]
+    preferred = sorted(weighed, key=lambda one: one[1], reverse=True)
+    return [media for media, weight in preferred if weight]
+
+
+def _weight(part: str) -> float:
+    found = _WEIGHT.search(part)
+    return 1.0 if found is None else float(found[1])
+
+
 def accepted_form(accept: str, default: Format) -> Format:
-    """The first form that `Accept` names; `default` where it names none."""
-    for part in accept.split(","):
+    """The form that `Accept` prefers; `default` where it names none."""
+    for media in acceptable(accept):
         for form in Format:
-            if media_type(part) == form.value:
+            if media == form.value:
                 return form
     return default

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from urllib.parse import unquote_to_bytes
 
 from kvstore.errors import BadKey, BadParameter, BadRequest, KeyTooLong
-from kvstore.keys import KEY_BYTES_MAX, decode_key
+from kvstore.keys import decode_key
 
 TTL_S_MAX = 315_576_000
 CONTENT_TYPE_BYTES_MAX = 255
@@ -65,7 +65,7 @@ def parse_name(parameter: str, text: str) -> str:
     try:
         return decode_key(text).decode("utf-8", "backslashreplace")
     except (BadKey, KeyTooLong) as error:
-        raise BadParameter(f"{parameter}: 1 to {KEY_BYTES_MAX} bytes, percent-encoded") from error
+        raise BadParameter(f"{parameter}: this is no name in percent-encoding") from error
 
 
 def _unquote(name: str, text: str) -> bytes:

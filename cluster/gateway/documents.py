@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import hdrs
 
-from cluster.gateway.body_forms import Format, decode_json, form_of
+from cluster.gateway.body_forms import FORM_TYPES, Format, decode_json, media_type
 from cluster.gateway.http_request import Request
 from kvstore.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
@@ -34,7 +34,8 @@ async def decoded_json(request: Request, decoder: msgspec.json.Decoder[_Body]) -
         BadBody: it is none, or has another shape.
         BodyTooLarge: it is too long.
     """
-    if form_of(request.headers.get(hdrs.CONTENT_TYPE, "")) is not Format.JSON:
-        raise UnsupportedMediaType("this request is described in JSON")
+    given = media_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
+    if given not in FORM_TYPES and given != Format.JSON.value:
+        raise UnsupportedMediaType(f"this body is {Format.JSON.value}")
     body = await request.read_body(BODY_BYTES_MAX, BodyTooLarge)
     return decode_json(body, decoder)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import LineTooLong
 
-from kvstore.errors import BadRequest, HeadersTooLarge, KvError, UriTooLong
+from kvstore.errors import BadKey, BadRequest, HeadersTooLarge, KvError, UriTooLong
 
 TOO_MANY_HEADERS = "Too many headers received"
+BAD_PATH = "Invalid char in url path"
 
 
 def refusal_of(error: HttpProcessingError, line_bytes_max: int) -> KvError:
@@ -22,7 +23,9 @@ def refusal_of(error: HttpProcessingError, line_bytes_max: int) -> KvError:
         if int(error.args[1]) == line_bytes_max:
             return UriTooLong("the request line is too long")
         return HeadersTooLarge("a header field is too long")
-    text = error.message
+    text = error.message.split("\n", 1)[0].rstrip(":")
     if text == TOO_MANY_HEADERS:
         return HeadersTooLarge("too many header fields")
-    return BadRequest("not a valid HTTP/1.1 request: " + text.split("\n", 1)[0].rstrip(":"))
+    if text == BAD_PATH:
+        return BadKey("a byte of the path is not printable ASCII: in a key it stands as %XX")
+    return BadRequest(f"not a valid HTTP/1.1 request: {text}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cluster.gateway.answer import Answer
-from cluster.gateway.body_forms import media_type
+from cluster.gateway.body_forms import acceptable
 from cluster.gateway.cursors import Cursor, encode_cursor
 from cluster.gateway.scan_merge import ItemStyle
 from cluster.gateway.scan_query import ScanQuery
@@ -32,12 +32,8 @@ class _Page(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def accepted(accept: str) -> str:
-    """The first media type in `Accept` that a scan has; JSON where it names none."""
-    for part in accept.split(","):
-        media = MEDIA_TYPES.get(media_type(part))
-        if media is not None:
-            return media
-    return JSON
+    """The media type of a scan that `Accept` prefers; JSON where it names none."""
+    return next((MEDIA_TYPES[media] for media in acceptable(accept) if media in MEDIA_TYPES), JSON)
 
 
 def limit_of(asked: ScanQuery) -> int:

@@ -115,7 +115,8 @@ KEY = (
     *(Bad("k" * length, 414, "key_too_long") for length in (481, 511, 512, 2000)),
     *(Bad("%ff" * length, 414, "key_too_long") for length in (481, 512)),
     Bad("k" * 10_000, 414, "uri_too_long", "request line"),
-    *(Bad(raw, 400, "bad_request", "") for raw in ("\xff\xfe", "\xe2\x80\xae", "a b", "a\x00", "a\tb")),
+    *refused("\xff\xfe", "\xe2\x80\xae", "a\x00", code="bad_key", says="key"),
+    *(Bad(raw, 400, "bad_request", "") for raw in ("a b", "a\tb")),
 )
 NAME = (
     *refused("", *UNCLEAN, "k" * 481),

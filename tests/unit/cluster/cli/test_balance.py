@@ -100,5 +100,5 @@ def test_a_node_that_did_not_answer_is_named(gateway: type[ShellGateway], capsys
 
 def test_a_keyspace_that_is_not_there_is_one_line(gateway: type[ShellGateway], capsys: Any) -> None:
     gateway.answers["GET"] = (404, problem("not_found"))
-    assert run(["balance", "shop"]) == 2
+    assert run(["balance", "shop"]) == 1
     assert capsys.readouterr() == ("", "kvstore: because not_found\n")

@@ -13,6 +13,7 @@ from kvstore.errors import (
     KvError,
     NoLeader,
     NotBuiltYet,
+    NotFound,
     OutcomeUnknown,
     PreconditionFailed,
     StorageFull,
@@ -24,6 +25,7 @@ from kvstore.errors import (
     ("error", "code"),
     [
         (KeyNotFound(), 1),
+        (NotFound(), 1),
         (PreconditionFailed(), 1),
         (Conflict(), 1),
         (BadKey(), 2),
