@@ -25,6 +25,7 @@ from cluster.control.messages import (
 )
 from cluster.gateway.answer import Answer, json_answer
 from cluster.gateway.breaker import State
+from cluster.gateway.dashboard import DASHBOARD
 from cluster.gateway.documents import decoded_json
 from cluster.gateway.http_request import Request
 from cluster.gateway.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -35,12 +36,6 @@ from cluster.txn.transaction import txn_id
 from kvstore.errors import BadBody, BadParameter, NoLeader
 
 PARTITION_MAX = (1 << 53) - 1
-WELCOME = (
-    b"kvstore: a sharded, replicated key-value store.\n\n"
-    b"  curl -X PUT --data-binary hello http://HOST/v1/kv/greeting\n"
-    b"  curl http://HOST/v1/kv/greeting\n\n"
-    b"/openapi.yaml describes every request, /v1/cluster the cluster, /metrics what this gateway counts.\n"
-)
 
 
 class Control(Protocol):
@@ -168,9 +163,9 @@ class ClusterRoutes:
         request.operation = "health"
         return _text("ok\n")
 
-    async def welcome(self, _request: Request) -> Answer:
-        """Where to go from here."""
-        return Answer(200, "Content-Type: text/plain; charset=utf-8\r\n", WELCOME)
+    async def show_dashboard(self, _request: Request) -> Answer:
+        """How the cluster is, for a browser, and where to go from here."""
+        return DASHBOARD
 
     async def show_metrics(self, request: Request) -> Answer:
         """What this gateway counted, for Prometheus."""

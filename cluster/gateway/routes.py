@@ -58,7 +58,7 @@ class Routes:
         self._operators = operators
         self._balance = balance
         self._fixed: dict[str, dict[str, FixedHandler]] = {
-            "/": {"GET": cluster.welcome},
+            "/": {"GET": cluster.show_dashboard},
             "/healthz": {"GET": cluster.healthz},
             "/readyz": {"GET": cluster.readyz},
             "/metrics": {"GET": cluster.show_metrics},
