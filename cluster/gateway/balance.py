@@ -43,7 +43,7 @@ class Balance:
             NotFound: there is no such keyspace.
             NoLeader: its partitions are not placed yet.
         """
-        entries = self._router.entries(keyspace)
+        entries = self._router.entries_within(keyspace)
         cluster = self._router.map
         info = cluster.keyspaces[keyspace]
         members = [node for node in cluster.nodes.values() if node.standing is not Standing.REMOVED]

@@ -101,10 +101,6 @@ class Router:
             raise self._missing(keyspace) if keyspace not in self._partitioners else self._not_placed(keyspace, None)
         return self._partitioners[keyspace].pids_within(start, end)
 
-    def entries(self, keyspace: str) -> list[Entry]:
-        """The map entries of all partitions of a keyspace; raises as `entries_within`."""
-        return self.entries_within(keyspace)
-
     def entries_within(self, keyspace: str, start: bytes = b"", end: bytes = b"") -> list[Entry]:
         """The map entries of the partitions that may have keys from `start` up to but not including `end` (empty: no
         end), in order. Raises as `route`, but for tenants."""

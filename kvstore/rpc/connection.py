@@ -27,8 +27,8 @@ OUTBOX_MESSAGES_MAX = 8192
 WRITE_BUFFER_BYTES_HIGH = 8 * 1024 * 1024
 UNANSWERED_MAX = 8192
 SWEEP_S = 0.1
-# What was sent and is not received for so long is lost: a connection that waits on, ever longer, would be silent for as
-# long again after a network is whole.
+# What was sent over TCP and is not received for so long is lost: a connection that waits on, ever longer, would be
+# silent for as long again after a network is whole.
 UNRECEIVED_MS_MAX = 5000
 
 
@@ -133,11 +133,6 @@ class Connection(asyncio.Protocol):
         if self.is_open:
             self._enqueue(Envelope(-call, 0, body), priority)
 
-    @property
-    def write_paused(self) -> bool:
-        """Whether the peer reads more slowly than this end writes."""
-        return self._write_paused
-
     def _enqueue(self, envelope: Envelope, priority: int) -> None:
         self._outbox[priority].append(envelope)
         if not self._flush_scheduled and not self._write_paused:
@@ -171,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._encode(priority, messages[middle:], chunks)
 
     def _drop(self, envelope: Envelope) -> None:
-        """No frame holds this message: whoever waits for its answer is told."""
+        """No frame holds this message: who called is told; who waits for an answer waits for its deadline."""
         structlog.get_logger().error("message_too_large", peer=self.peer, kind=type(envelope.body).__name__)
         pending = self._pending.pop(envelope.call, None)
         if pending is not None and not pending[0].done():
@@ -298,7 +293,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def drain_and_close(self) -> None:
-        """Send what is queued, then close."""
+        """Send what is queued, unless the peer has stopped reading, then close."""
         if self._transport is not None:
             self._flush()
             self._transport.close()

@@ -97,7 +97,7 @@ def test_a_range_of_keys_is_sought_only_where_it_can_be() -> None:
     router.take(in_ranges())
     assert [one.pid for one in router.entries_within("default", b"a", b"m")] == [1]
     assert [one.pid for one in router.entries_within("default", b"a", b"m\x00")] == [1, 2]
-    assert [one.pid for one in router.entries("default")] == [1, 2]
+    assert [one.pid for one in router.entries_within("default")] == [1, 2]
     assert router.by_leader("default", b"x") == {"n2": [(2, 1)]}
     assert router.by_leader("default") == {"n1": [(1, 1)], "n2": [(2, 1)]}
 
@@ -138,7 +138,7 @@ def test_a_deleted_keyspace_is_not_found_and_a_new_one_of_its_name_is_another() 
     assert router.by_leader("k") == {"n1": [(1, 1)]}
     over = msgspec.structs.replace(entry(1, ver=2, leader=None), in_sync=(), replicas=())
     router.take(MapUpdate(2, [], [over], [KeyspaceInfo("k", "consistent", (), 2, 1)]))
-    for ask in (router.entries, router.by_leader):
+    for ask in (router.entries_within, router.by_leader):
         with pytest.raises(NotFound):
             ask("k")
     with pytest.raises(NotFound):

@@ -250,7 +250,7 @@ async def test_what_waits_for_a_slow_peer_is_bounded_and_leaves_in_one_write(
 ) -> None:
     monkeypatch.setattr(connection_module, "OUTBOX_MESSAGES_MAX", 3)
     dialler.connection.pause_writing()
-    assert dialler.connection.write_paused
+    assert dialler.connection._write_paused
     calls = [dialler.connection.call(Read([]), 1) for _ in range(3)]
     with pytest.raises(NotSent, match="full"):
         dialler.connection.call(Read([]), 1)
