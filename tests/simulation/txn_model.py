@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simulation.timeline import Version
@@ -54,12 +54,14 @@ class Model:
         self._versions = versions
         self._pid_of = pid_of
         self._writes: dict[bytes, bytes | None] = {}
+        self._etags: dict[bytes, str] = {}
 
     def expected(self) -> Expected:
         then = all(self._holds(condition) for condition in self._transaction.conditions)
         results: list[Result] = []
-        for operation in self._transaction.then if then else self._transaction.otherwise:
-            result = self._carry_out(operation)
+        branch = self._transaction.then if then else self._transaction.otherwise
+        for place, operation in enumerate(branch, 1):
+            result = self._carry_out(operation, branch[place:])
             if result is None:
                 return Expected(then, None, {})
             results.append(result)
@@ -82,17 +84,22 @@ class Model:
     def _etag(version: Version) -> str:
         return etag(version.pid, version.epoch, version.seq)
 
-    def _new_etag(self, key: bytes) -> str:
-        pid = self._pid_of(key)
-        return etag(pid, *self._versions[pid])
+    def _write(self, operation: TxnOp, value: bytes, later: Sequence[TxnOp]) -> str:
+        """Write the key; what is written over later is told under a version of its own."""
+        key, pid = operation.key, self._pid_of(operation.key)
+        self._writes[key] = value
+        told = etag(pid, *self._versions[pid])
+        if any(one.key == key and one.kind != OpKind.GET for one in later):
+            told = f"{told}.{operation.index:x}"
+        self._etags[key] = told
+        return told
 
-    def _carry_out(self, operation: TxnOp) -> Result | None:
+    def _carry_out(self, operation: TxnOp, later: Sequence[TxnOp]) -> Result | None:
         index, key = operation.index, operation.key
         is_written = key in self._writes
         value = self._writes[key] if is_written else self._newest(key).value
         if operation.kind == OpKind.PUT:
-            self._writes[key] = operation.value
-            return index, 201 if value is None else 204, self._new_etag(key), None
+            return index, 201 if value is None else 204, self._write(operation, operation.value, later), None
         if operation.kind == OpKind.DELETE:
             self._writes[key] = None
             return index, 204, "", None
@@ -100,8 +107,8 @@ class Model:
             text = b"0" if value is None else value
             if not text.lstrip(b"-").isdigit():
                 return None
-            self._writes[key] = b"%d" % (int(text) + operation.by)
-            return index, 200, self._new_etag(key), self._writes[key]
+            number = b"%d" % (int(text) + operation.by)
+            return index, 200, self._write(operation, number, later), number
         if value is None:
             return index, 404, "", None
-        return index, 200, self._new_etag(key) if is_written else self._etag(self._newest(key)), value
+        return index, 200, self._etags[key] if is_written else self._etag(self._newest(key)), value
