@@ -86,14 +86,16 @@ class KeyCalls:
             headers["Content-Type"] = content_type
         query = f"?ttl={ttl_s:.6f}" if ttl_s is not None else ""
         path = key_path(key, self._root)
-        request = Request("PUT", path + query, value, headers, is_write=True, changed=(path,))
+        request = Request("PUT", path + query, value, headers, is_write=True, has_token=True, changed=(path,))
         answer = await self._transport.send(request)
         return answers.written_of(answer.status, answer.headers)
 
     async def delete(self, key: str | bytes, *, if_match: str | None = None) -> None:
         """Delete one key, whether or not it is there; `if_match` and errors as for `put`."""
         path, headers = key_path(key, self._root), _conditions(if_match, None)
-        await self._transport.send(Request("DELETE", path, None, headers, is_write=True, changed=(path,)))
+        await self._transport.send(
+            Request("DELETE", path, None, headers, is_write=True, has_token=True, changed=(path,))
+        )
 
     async def locate(self, key: str | bytes) -> dict[str, Any]:
         """Where a key lives and why: `partition`, `leader`, `followers`, `hash`, `why`."""
@@ -112,9 +114,8 @@ class KeyCalls:
         """
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
         changed = tuple(key_path(op.key, self._root) for op in ops if not isinstance(op, Get))
-        request = Request(
-            "POST", f"{self._root}/batch", encode_batch(ops), headers, is_write=bool(changed), changed=changed
-        )
+        writes, path = bool(changed), f"{self._root}/batch"
+        request = Request("POST", path, encode_batch(ops), headers, writes, has_token=writes, changed=changed)
         return answers.outcomes_of(ops, (await self._transport.send(request)).body)
 
     async def snapshot(self, keys: Sequence[str | bytes]) -> list[Outcome]:
@@ -127,9 +128,8 @@ class KeyCalls:
     async def batch_document(self, document: bytes) -> bytes:
         """Send a batch that is already a JSON document, and return the JSON answer as it came; errors as `batch`."""
         headers = {"Content-Type": JSON, "Accept": JSON}
-        return (
-            await self._transport.send(Request("POST", f"{self._root}/batch", document, headers, is_write=True))
-        ).body
+        request = Request("POST", f"{self._root}/batch", document, headers, is_write=True, has_token=True)
+        return (await self._transport.send(request)).body
 
     async def import_(self, pieces: AsyncIterable[bytes], *, packed: bool = False) -> int:
         """Store a stream of items: JSON objects, one a line, or with `packed` maps of MessagePack.

@@ -37,13 +37,14 @@ class TxnCalls:
         changed = tuple(key_path(op.key, self._root) for op in (*then, *otherwise) if not isinstance(op, Get))
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
         body = encode_txn(conditions, then, otherwise)
-        request = Request("POST", f"{self._root}/txn", body, headers, is_write=True, changed=changed)
+        request = Request("POST", f"{self._root}/txn", body, headers, is_write=True, has_token=True, changed=changed)
         return answers.txn_outcome_of(then, otherwise, (await self._transport.send(request)).body)
 
     async def txn_document(self, document: bytes) -> bytes:
         """Send a transaction that is a JSON document already and return the JSON answer as it came; errors as `txn`."""
         headers = {"Content-Type": JSON, "Accept": JSON}
-        return (await self._transport.send(Request("POST", f"{self._root}/txn", document, headers, is_write=True))).body
+        request = Request("POST", f"{self._root}/txn", document, headers, is_write=True, has_token=True)
+        return (await self._transport.send(request)).body
 
     async def transaction(self, txn: str) -> TxnState:
         """Where the transaction of this id stands; asking changes nothing.

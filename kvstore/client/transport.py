@@ -1,7 +1,8 @@
 """Requests on one pool of connections: attempts, deadlines, retries.
 
 Guarantees: every call ends within its deadline in an answer or in one error of `kvstore.errors`; a write is sent again
-under one token until its outcome is known. aiohttp on its own sends PUT and DELETE a second time when a kept connection
+under one token until its outcome is known, one that the gateway does not know again by a token only if it did nothing.
+aiohttp on its own sends PUT and DELETE a second time when a kept connection
 turns out to be dead; that is switched off here, so that it is known which attempt may have been carried out. A stream
 that ends before its end is an error. Leaves to others: what requests and answers mean, when to retry (`attempts`).
 """
@@ -45,6 +46,8 @@ class Request:
     body: bytes | AsyncIterable[bytes] | None = None
     headers: Mapping[str, str] | None = None
     is_write: bool = False
+    # Whether the gateway would know the write again by a token.
+    has_token: bool = False
     # Of a write the paths of the keys that it changes, None where nobody knows.
     changed: tuple[str, ...] | None = None
     # What a cache may answer instead.
@@ -167,8 +170,8 @@ class Transport:
             return await self._attempt(request, timeout)
 
     async def _send(self, request: Request) -> Answer:
-        retries = Retries(self.timeout_s, has_token=request.is_write)
-        if request.is_write:
+        retries = Retries(self.timeout_s, has_token=request.has_token)
+        if request.has_token:
             headers = {**(request.headers or {}), IDEMPOTENCY_KEY: secrets.token_hex(16)}
             request = replace(request, headers=headers)
         while True:
@@ -218,7 +221,8 @@ class Transport:
                 raise answers.refusal(answer.status, await self._rest(request, answer), is_write=request.is_write)
             if not {"Transfer-Encoding", "Content-Length"} & set(answer.headers):
                 # Such a stream ends with its connection, so nobody could tell its end from a cut.
-                raise StreamCut(f"the answer of {self.gateway} does not say where it ends")
+                detail = f"the answer of {self.gateway} does not say where it ends"
+                raise OutcomeUnknown(detail) if request.is_write else StreamCut(detail)
             while piece := await self._piece(request, answer):
                 yield piece
 

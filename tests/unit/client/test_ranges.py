@@ -149,6 +149,22 @@ async def test_a_deletion_that_is_cut_is_unknown_and_not_sent_again(stored: Stor
     assert len(stored.asked) == 1
 
 
+async def test_a_deletion_whose_answer_does_not_say_where_it_ends_is_unknown_and_not_sent_again(
+    gateway: Gateway,
+) -> None:
+    async def endless(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 200 OK\r\n\r\n" + b'{"deleted":5,"done":true}\n')
+        request.transport.close()
+        return web.Response()
+
+    gateway.handler = endless
+    async with Client(gateway.url) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.delete_range(prefix="")
+    assert len(gateway.asked) == 1
+
+
 async def test_a_deletion_without_its_last_word_is_unknown(gateway: Gateway) -> None:
     async def short(request: web.BaseRequest) -> web.Response:
         return web.Response(body=b'{"deleted":5}\n')
