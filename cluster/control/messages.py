@@ -10,7 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from cluster.control.control_message import ControlMessage
-from cluster.control.keyspace_messages import KeyspaceAnswer, KeyspaceRequest
+from cluster.control.keyspace_messages import (
+    CreateKeyspace,
+    DeleteKeyspace,
+    KeyspaceAnswer,
+    KeyspaceRequest,
+    MoveTenant,
+)
 
 
 class AdmitNode(ControlMessage, frozen=True, tag=True):
@@ -147,6 +153,20 @@ Request = (
     | SetRebalance
     | AbortMove
     | KeyspaceRequest
+)
+
+# Those that change the map. Who has no answer to one does not know whether it did.
+ChangeRequest = (
+    AdmitNode
+    | RemoveNode
+    | ChangeNode
+    | ForcePromote
+    | StartPlan
+    | SetRebalance
+    | AbortMove
+    | CreateKeyspace
+    | DeleteKeyspace
+    | MoveTenant
 )
 
 

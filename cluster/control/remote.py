@@ -15,17 +15,7 @@ from pathlib import Path
 from cluster.cluster_map import ClusterMap
 from cluster.control import codec
 from cluster.control.interface import Control
-from cluster.control.messages import (
-    AbortMove,
-    AdmitNode,
-    Answer,
-    ChangeNode,
-    ForcePromote,
-    RemoveNode,
-    Request,
-    SetRebalance,
-    StartPlan,
-)
+from cluster.control.messages import Answer, ChangeRequest, Request
 from cluster.control.worker_port import NO_CLUSTER, ROLE
 from kvstore.codec import FORMAT, CodecError
 from kvstore.errors import KvError, NoLeader, OperatorError, OutcomeUnknown, ShuttingDown, from_code
@@ -50,8 +40,6 @@ ANSWER_S_MAX = 86_400.0
 # Longer than ids are waited for there, which is as long as any request may take.
 IDS_S_MAX = 65.0
 COUNTS_S_MAX = 5.0
-
-_Change = AdmitNode | ForcePromote | RemoveNode | ChangeNode | StartPlan | SetRebalance | AbortMove
 
 
 class ControlLost(Exception):
@@ -121,7 +109,7 @@ class RemoteControl(Control):
         except NotSent as error:
             raise ShuttingDown("the gateway is stopping") from error
         except (RpcError, CodecError) as error:
-            kind = OutcomeUnknown if isinstance(request, _Change) else ShuttingDown
+            kind = OutcomeUnknown if isinstance(request, ChangeRequest) else ShuttingDown
             raise kind(f"control did not answer: {error}") from error
         if isinstance(answer, Failed):
             raise from_code(answer.fault.code, answer.fault.detail)

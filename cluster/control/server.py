@@ -4,7 +4,8 @@ Guarantees: events are taken one at a time, in order, and the effects of one are
 proposals that wait while a transaction runs share the next one, and questions the next look at the store, which is not
 asked for those who have stopped waiting; what other gateways change in a shared map store is
 seen within `LOOK_S` and what that takes; a store that does not answer is waited for; what makes control unable to go on
-is raised by `wait_failed`, and until then by nothing else. Leaves to others: every decision (`controller`), HTTP.
+is raised by `wait_failed`, and until then by nothing else; a change that may be in the store when control ends is told
+as one whose outcome is unknown. Leaves to others: every decision (`controller`), HTTP.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ from cluster.control.events import (
 )
 from cluster.control.interface import Control
 from cluster.control.map_store import MapStore, StoreUnavailable
-from cluster.control.messages import Answer, DrawIdWindow, Incarnation, Request
+from cluster.control.messages import Answer, ChangeRequest, DrawIdWindow, Incarnation, Request
 from cluster.control.node_link import NodeLink
 from cluster.control.settings import ControlSettings
-from kvstore.errors import OperatorError, ShuttingDown
+from kvstore.errors import OperatorError, OutcomeUnknown, ShuttingDown
 from kvstore.messages import MapUpdate
 from kvstore.rpc.client import Identity
 
@@ -90,6 +91,9 @@ class ControlServer(Control):
         self._links: dict[str, NodeLink] = {}
         self._numbers = itertools.count(1)
         self._asks: dict[int, asyncio.Future[Answer]] = {}
+        # Changes that are asked for, and how many proposals there had been before.
+        self._changing: dict[int, int] = {}
+        self._proposed = 0
         self._ask_numbers = itertools.count(1)
         self._subscribers: list[Callable[[MapUpdate], None]] = []
         self._waiting: list[Propose | AllocatePids | Draw | LookAtStore] = []
@@ -125,11 +129,11 @@ class ControlServer(Control):
         self._spawn(self._tick_loop())
 
     async def close(self) -> None:
-        """Refuse what waits, cut every connection, then close the map store. Again: nothing."""
+        """Give up what waits, cut every connection, then close the map store. Again: nothing."""
         if self._is_closed:
             return
         self._is_closed = True
-        self._refuse_asks()
+        self._give_up_asks()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -149,11 +153,14 @@ class ControlServer(Control):
         number = next(self._ask_numbers)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asks[number] = future
+        if isinstance(request, ChangeRequest):
+            self._changing[number] = self._proposed
         try:
             self._emit(Asked(number, request))
             return await future
         finally:
             del self._asks[number]
+            self._changing.pop(number, None)
 
     def subscribe(self, callback: Callable[[MapUpdate], None]) -> Callable[[], None]:
         callback(self._controller.map.full_update())
@@ -180,6 +187,7 @@ class ControlServer(Control):
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Propose() | AllocatePids() | Draw() | LookAtStore():
+                self._proposed += isinstance(effect, Propose)
                 self._waiting.append(effect)
                 self._has_waiting.set()
             case Reply(ask, answer):
@@ -254,12 +262,14 @@ class ControlServer(Control):
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
-        self._refuse_asks()
+        self._give_up_asks()
 
-    def _refuse_asks(self) -> None:
-        for future in self._asks.values():
+    def _give_up_asks(self) -> None:
+        for number, future in self._asks.items():
             if not future.done():
-                future.set_exception(ShuttingDown("the gateway is stopping"))
+                may_be_done = self._changing.get(number, self._proposed) < self._proposed
+                kind = OutcomeUnknown if may_be_done else ShuttingDown
+                future.set_exception(kind("the gateway is stopping"))
 
     # ---- tasks --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from integration.control.fake_node import FakeNode
 
 from cluster.cluster_map import ClusterMap
 from cluster.control import remote
+from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, KeyspaceRequest, MoveTenant
 from cluster.control.map_store.memory import MemoryMapStore
 from cluster.control.messages import (
     AdmitNode,
@@ -32,7 +33,7 @@ from kvstore.errors import BadParameter, NoLeader, NotFound, OperatorError, Outc
 from kvstore.map_values import NodeInfo
 from kvstore.messages import AskControl, Body, Done, MapUpdate, WorkerCounts
 from kvstore.rpc import connection as rpc
-from kvstore.rpc.connection import Connection
+from kvstore.rpc.connection import Connection, Lost
 
 WAIT_S_MAX = 20.0
 
@@ -189,6 +190,23 @@ async def test_when_control_is_gone_a_worker_is_told_and_nothing_is_promised_of_
         await worker.ask(ClusterStatus())
     with pytest.raises(ShuttingDown):
         await worker.all_counts(b"")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [CreateKeyspace("k", "hash", 4, 1, 1), DeleteKeyspace("k"), MoveTenant("k", b"t")],
+    ids=lambda one: type(one).__name__,
+)
+async def test_so_it_is_with_changes_of_keyspaces(
+    place: Place, monkeypatch: pytest.MonkeyPatch, request_: KeyspaceRequest
+) -> None:
+    async def lose(*_: object) -> None:
+        raise Lost("the connection was cut")
+
+    worker = await place.worker("1")
+    monkeypatch.setattr(worker, "_call", lose)
+    with pytest.raises(OutcomeUnknown):
+        await worker.carry_out(request_)
 
 
 async def test_a_question_that_changes_nothing_may_be_asked_again_when_control_is_gone(
