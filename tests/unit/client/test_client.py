@@ -5,7 +5,7 @@ import contextlib
 import inspect
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -80,32 +80,6 @@ async def test_a_condition_that_failed_is_the_outcome_of_an_unknown_attempt(gate
     async with Client(gateway.url) as client:
         with pytest.raises(PreconditionFailed):
             await client.put("k", b"v", if_none_match="*")
-
-
-CHANGES: dict[str, Callable[[Client], Awaitable[object]]] = {
-    "delete a keyspace": lambda client: client.delete_keyspace("k", confirm="k"),
-    "create a keyspace": lambda client: client.create_keyspace("k"),
-    "move a tenant": lambda client: client.keyspace("k").move_tenant("t"),
-    "remove a node": lambda client: client.operate("DELETE", "nodes/n1"),
-    "promote by force": lambda client: client.force_promote(partition=1, confirmed_stopped=["n1"]),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-async def test_a_change_that_the_gateway_would_not_know_again_is_not_sent_again_when_its_answer_is_lost(
-    gateway: Gateway, change: Callable[[Client], Awaitable[object]]
-) -> None:
-    tokens: list[str | None] = []
-
-    async def refuse_then_cut(request: web.BaseRequest) -> web.Response:
-        tokens.append(request.headers.get("Idempotency-Key"))
-        return refuse("no_leader", 503) if len(tokens) == 1 else await cut(request)
-
-    gateway.handler = refuse_then_cut
-    async with Client(gateway.url) as client:
-        with pytest.raises(OutcomeUnknown):
-            await change(client)
-    assert tokens == [None, None], "once more after the refusal, which did nothing"
 
 
 async def test_an_import_has_no_token_and_is_sent_once(gateway: Gateway) -> None:
