@@ -1,9 +1,9 @@
 """Local copy numbers that were given up, until their rows are deleted.
 
 Guarantees: a number that was given up is written down in the same batch as what takes its place, and never loaded
-again; its rows go in pieces of bounded size; a crash in between loses nothing of the task. That it was given up stays
-written, so that a copy that lost its name is told from it. Leaves to others: why a number was given up (`partition`,
-`partitions`). Sans-IO. PROTOCOL "Identity".
+again; its rows go in pieces of bounded size, and none of their values is read; a crash in between loses nothing of the
+task. That it was given up stays written, so that a copy that lost its name is told from it. Leaves to others: why a
+number was given up (`partition`, `partitions`). Sans-IO. PROTOCOL "Identity".
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from kvstore.storage.records import copy_prefix
 
 GONE_PREFIX = b"\x00\x00\x00\x00gone"
 ROWS_MAX = 2000
-_SWEPT = b"swept"
-_TABLES = (Table.LOG, Table.DATA, Table.EXPIRY, Table.IDEMPOTENCY, Table.META)
+_SWEPT = b"all swept"
+_TABLES = (Table.LOG, Table.DATA, Table.TXN, Table.EXPIRY, Table.IDEMPOTENCY, Table.META)
 
 
 class GoneCopies:
@@ -55,10 +55,8 @@ class GoneCopies:
             return
         prefix = copy_prefix(self._numbers[0])
         for table in _TABLES:
-            for key, _ in view.scan(table, prefix, range_end(prefix)):
-                if len(self._deletes) >= ROWS_MAX:
-                    return
-                self._deletes.append((table, key))
+            keys = view.keys(table, prefix, range_end(prefix), ROWS_MAX - len(self._deletes))
+            self._deletes += [(table, key) for key in keys]
         if not self._deletes:
             self._swept.append(self._numbers.pop(0))
 

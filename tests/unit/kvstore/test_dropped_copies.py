@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
+from unit.kvstore.txn.coordinating import named, part, put, transact
 
 from kvstore.messages import BeginBackfill, Reconcile
+from kvstore.replication.gone import GoneCopies
 from kvstore.replication.peer import Role
-from kvstore.storage.engine import Table
+from kvstore.storage.engine import Batch, Table
 
 
 @pytest.fixture
@@ -33,6 +37,29 @@ def sweep(node: StoryNode) -> None:
     for _ in range(10):
         node.tick()
         node.batch()
+
+
+def test_what_it_knows_of_transactions_is_deleted_with_it(story: Story) -> None:
+    transact(story.n1, "t", named("t", primary=PID), part(put(b"k")))
+    story.settle(apply=True)
+    prefix = story.n2.partition.copy.prefix
+    assert story.n2.rows(Table.TXN)
+    without_n2(story)
+    drop(story, story.n2)
+    sweep(story.n2)
+    assert not story.n2.engine.snapshot().keys(Table.TXN, prefix, prefix + b"\xff" * 500, 1)
+
+
+def test_sweeping_reads_no_values(story: Story) -> None:
+    without_n2(story)
+    drop(story, story.n2)
+    story.n2.batch()
+    view = Mock(wraps=story.n2.engine.snapshot(), scan=Mock(side_effect=AssertionError("a value may be large")))
+    gone = GoneCopies()
+    gone.add(story.n2.partitions.state.next_copy - 1)
+    gone.save(Batch())
+    gone.sweep(view)
+    assert gone.has_changes
 
 
 def test_its_rows_are_deleted_and_it_is_not_there_after_a_restart_nor_any_other_harmed(story: Story) -> None:
