@@ -18,6 +18,7 @@ from kvstore.messages import Append, Chunk, PullChunk
 from kvstore.partition import Partition
 from kvstore.replication.pace import Bucket, Pace
 from kvstore.storage.engine import Snapshot
+from kvstore.storage.records import DamagedRow
 
 PULL_AGAIN_MS = 1000
 
@@ -87,8 +88,13 @@ class Filling:
         pull = self._asked.pop((node, pid))
         partition = self._partitions.get(pid)
         leader = None if partition is None else partition.leader
-        chunk = None if leader is None else leader.followers.chunk(node, pull, self.pace.piece_bytes, view)
         effects: list[Effect] = []
+        chunk = None
+        if partition is not None and leader is not None:
+            try:
+                chunk = leader.followers.chunk(node, pull, self.pace.piece_bytes, view)
+            except DamagedRow as error:
+                effects += partition.quarantine(str(error))
         if chunk is not None:
             size_bytes = chunk.size_bytes
             self.sent_bytes += size_bytes

@@ -289,9 +289,9 @@ class Partition:
             return []
         if self.leader is not None:
             self.leader.form_rows(now)
-        self.copy.save(batch, apply, journal)
-        self._follower.prepare_answers(full)
         try:
+            self.copy.save(batch, apply, journal)
+            self._follower.prepare_answers(full)
             return [] if self.leader is None else self.leader.followers.pump(view, now)
         except DamagedRow as error:
             self.stop(error)

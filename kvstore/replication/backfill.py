@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
-from kvstore.replication.copy_rows import STATE, State
+from kvstore.replication.copy_rows import STATE, State, decode_row
+from kvstore.replication.given_rows import check_row
 from kvstore.replication.outcomes import DATA_POSITION, TOKEN, transferred_rows
 from kvstore.storage.engine import Snapshot, Table, range_end
 from kvstore.transfer.records import PROGRESS, PROGRESS_ROW
@@ -30,15 +29,19 @@ def read_chunk(
     Returns:
         The copy's state in the view, (position, row) pairs of about `bytes_max` together, `CHUNK_BYTES` at most, and at
         least one if there is any, and whether there are none beyond.
+
+    Raises:
+        DamagedRow: one of them cannot be read.
     """
     bytes_max = min(bytes_max, CHUNK_BYTES)
     state_row = view.get(Table.META, prefix + STATE)
-    state = State(0, 0, 0, 0, 0, 0) if state_row is None else msgspec.msgpack.decode(state_row, type=State)
+    state = State(0, 0, 0, 0, 0, 0) if state_row is None else decode_row(state_row, State)
     rows: list[tuple[bytes, bytes]] = []
     size = 0
     for position, row in _rows_after(prefix, cursor, view):
         if size >= bytes_max:
             return state, rows, False
+        check_row(position, row)
         rows.append((position, row))
         size += len(prefix) + len(position) + len(row)
     return state, rows, True

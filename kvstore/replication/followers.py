@@ -231,7 +231,7 @@ class Followers:
         return None
 
     def chunk(self, node: str, pull: PullChunk, bytes_max: int, view: Snapshot) -> Chunk | None:
-        """The data that a learner asked for; None where it is no follower, or not in this epoch."""
+        """The data that a learner asked for; None where it is no follower, or not in this epoch. Raises DamagedRow."""
         if self._named(node, pull) is None:
             return None
         state, rows, done = read_chunk(self._copy.prefix, pull.cursor, min(bytes_max, pull.bytes_max), view)

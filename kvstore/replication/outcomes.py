@@ -30,6 +30,7 @@ DATA_POSITION = b"\x00"
 TOKEN, WINDOW, EXPIRED, TOKEN_TIME = b"\x01", b"\x03", b"\x04", b"\x09"
 
 _NUMBER = struct.Struct(">Q")
+EXPIRED_BYTES = _NUMBER.size
 _TOKEN = struct.Struct(">BBQQQ16s")
 _CARRIED = struct.Struct(">BBQQQ16sQ")
 

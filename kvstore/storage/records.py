@@ -34,6 +34,7 @@ _LOG = struct.Struct(">BQQIQQ")
 _CHECKSUM = struct.Struct(">Q")
 _NO_EXPIRY = bytes(_SEQ.size)
 _CARRIED = bytes((CARRIED_FORMAT,))
+_DATA_FORMATS = (bytes((ROW_FORMAT,)), _CARRIED)
 
 # Of a data row, which is not shorter than `HEAD_BYTES`: format, epoch, seq, expiry_ms, and the length of the content
 # type, which follows in format 1.
@@ -211,6 +212,13 @@ def value_bytes(row: bytes) -> int:
     if size < 0:
         raise DamagedRow(f"data row of {len(row)} bytes")
     return size
+
+
+def check_value(row: bytes) -> None:
+    """Raises DamagedRow where the row is none that `decode_value` reads, content types that are no text aside."""
+    if row[:1] not in _DATA_FORMATS:
+        raise DamagedRow(f"data row of format {row[:1].hex()}, {len(row)} bytes")
+    value_bytes(row)
 
 
 def version_of(row: bytes) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from kvstore.messages import SCOPE_BYTES
 from kvstore.replication.backfill import CHUNK_BYTES
 from kvstore.replication.copy import Copy
 from kvstore.replication.copy_rows import STATE, State, decode_row, encode_row
+from kvstore.replication.given_rows import check_row
 from kvstore.replication.log import Held
 from kvstore.replication.outcomes import (
     DATA_POSITION,
@@ -67,6 +68,7 @@ def read_copy(copy: Copy, transfer: Transfer, cursor: bytes, bytes_max: int, vie
     for looked, (position, row) in enumerate(_rows_after(copy.prefix, transfer, cursor, view)):
         if size >= bytes_max or looked >= LOOKED_ROWS_MAX or looked_bytes >= LOOKED_BYTES_MAX:
             return CopyPiece(state.applied_seq, rows, end, False)
+        check_row(position, row)
         looked_bytes += len(row)
         end = position
         pair = _taken(transfer, copy.name.pid, position, row, state.applied_ms)
