@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from cluster.cli.exits import ExitCode, complain, exit_code
 from cluster.cli.import_items import import_items
-from cluster.cli.importer import Counts, Found, Importer, Skipped, find_files
+from cluster.cli.importer import Counts, Failed, Found, Importer, Skipped, find_files
 from cluster.cli.options import DEFAULT_TIMEOUT_S, VALUE_BYTES_MAX, GatewayOption, KeyspaceOption, TimeoutOption
 from kvstore.client import Client
 from kvstore.client.client import DEFAULT_GATEWAY
@@ -79,6 +79,8 @@ async def _import(root: Path, value_bytes_max: int, keyspace: str, gateway: str,
             for entry in find_files(root, value_bytes_max):
                 if isinstance(entry, Skipped):
                     importer.skip(entry.path, entry.reason)
+                elif isinstance(entry, Failed):
+                    importer.fail(entry.path, entry.reason)
                 else:
                     found.append(entry)
             progress.update(task, total=sum(file.size for file in found))

@@ -1,8 +1,9 @@
 """Files into keys: finds the files of a tree and puts them, batch by batch.
 
-Guarantees: each file ends in exactly one count (imported, skipped, failed, unknown); batches are bounded in bytes and
-operations, and few are under way, so memory is bounded; a put whose outcome is unknown is not sent again; the first
-sign that the gateway cannot be reached ends the import. Leaves to others: what the counts look like (`import_files`).
+Guarantees: each file that is found ends in exactly one count (imported, skipped, failed, unknown), and a folder that
+cannot be read in that of what failed; batches are bounded in bytes and operations, and few are under way, so memory is
+bounded; a put whose outcome is unknown is not sent again; the first sign that the gateway cannot be reached ends the
+import. Leaves to others: what the counts look like (`import_files`).
 """
 
 from __future__ import annotations
@@ -41,9 +42,17 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A folder that cannot be read."""
+
+    path: Path
+    reason: str
+
+
 @dataclass(slots=True)
 class Counts:
-    """Where the files went; `halted` is the error that ended the import early."""
+    """Where the files went, and the folders that cannot be read; `halted` is the error that ended the import early."""
 
     imported: int = 0
     imported_bytes: int = 0
@@ -53,17 +62,22 @@ class Counts:
     halted: KvError | None = None
 
 
-def find_files(root: Path, value_bytes_max: int) -> Iterator[Found | Skipped]:
-    """Yield every entry of the tree that is no directory, in order of path; links are not followed."""
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
+def find_files(root: Path, value_bytes_max: int) -> Iterator[Found | Skipped | Failed]:
+    """Yield every entry of the tree that is no folder, in order of path, then every folder that cannot be read; links
+    are not followed."""
+    errors: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=errors.append):
+        links = {name for name in folders if os.path.islink(os.path.join(folder, name))}
+        folders[:] = sorted(set(folders) - links)
+        for name in sorted([*names, *links]):
             path = Path(folder, name)
             reason, size = _unfit(path, value_bytes_max)
             key = os.fsencode(path.relative_to(root)).replace(os.fsencode(os.sep), b"/")
             if not reason and len(key) > KEY_BYTES_MAX:
                 reason = f"its key has {len(key)} bytes, at most {KEY_BYTES_MAX} are allowed"
             yield Skipped(path, reason) if reason else Found(path, key, size)
+    for error in errors:
+        yield Failed(Path(error.filename), str(error.strerror))
 
 
 def _unfit(path: Path, value_bytes_max: int) -> tuple[str, int]:
@@ -137,6 +151,10 @@ class Importer:
         self.counts.skipped += 1
         self._complain(f"skipped {path}: {reason}")
 
+    def fail(self, path: Path, reason: str) -> None:
+        self.counts.failed += 1
+        self._complain(f"failed {path}: {reason}")
+
     async def _work(self, todo: Iterator[list[Found]]) -> None:
         for batch in todo:
             if self.counts.halted is not None:
@@ -152,7 +170,7 @@ class Importer:
         try:
             value = file.path.read_bytes()
         except OSError as error:
-            self._fail(file, str(error.strerror))
+            self.fail(file.path, str(error.strerror))
             return None
         if len(value) > self._value_bytes_max:
             self.skip(file.path, too_large(len(value), self._value_bytes_max))
@@ -200,10 +218,6 @@ class Importer:
             self.counts.unknown += 1
             self._complain(f"unknown {file.path}: {outcome.detail}")
         elif isinstance(outcome, KvError):
-            self._fail(file, outcome.detail)
+            self.fail(file.path, outcome.detail)
             if isinstance(outcome, StorageFull):
                 self.counts.halted = self.counts.halted or outcome
-
-    def _fail(self, file: Found, reason: str) -> None:
-        self.counts.failed += 1
-        self._complain(f"failed {file.path}: {reason}")

@@ -1,7 +1,8 @@
 """Which files are found, how they are cut into batches, and where each ends in the counts."""
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cluster.cli.importer import (
     BATCH_BYTES_MAX,
     BATCH_OPS_MAX,
     Counts,
+    Failed,
     Found,
     Importer,
     Skipped,
@@ -85,6 +87,27 @@ def test_what_is_no_fitting_file_is_skipped_with_its_reason(tmp_path: Path) -> N
         "f": "its key has 503 bytes, at most 480 are allowed",
     }
     assert [entry.key for entry in entries if isinstance(entry, Found)] == [b"fits"]
+
+
+def test_links_to_folders_are_skipped_and_not_followed(tmp_path: Path) -> None:
+    tree(tmp_path, ["b/c", "z"])
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    entries = list(find_files(tmp_path, 10))
+    assert [entry.path for entry in entries if isinstance(entry, Skipped)] == [tmp_path / "a", tmp_path / "b/loop"]
+    assert [entry.key for entry in entries if isinstance(entry, Found)] == [b"z", b"b/c"]
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_the_rest_is_found(
+    tmp_path: Path, unreadable: Callable[[Path], None]
+) -> None:
+    tree(tmp_path, ["a/b", "closed/c", "d/e"])
+    unreadable(tmp_path / "closed")
+    entries = list(find_files(tmp_path, 10))
+    assert [entry for entry in entries if isinstance(entry, Failed)] == [
+        Failed(tmp_path / "closed", os.strerror(errno.EACCES))
+    ]
+    assert [entry.key for entry in entries if isinstance(entry, Found)] == [b"a/b", b"d/e"]
 
 
 def test_batches_are_bounded_in_bytes_and_operations() -> None:
