@@ -1,8 +1,8 @@
 """The command `import FILE`: items of a file or of standard input, streamed to the gateway.
 
 Guarantees: the file is read only as fast as its items are stored, in bounded memory; how many were imported stands at
-the end, and for an import that ended early the line to go on from, with its text. Leaves to others: what an item is
-(the gateway), errors without a line (`main`).
+the end, and for an import that ended early the line to go on from, with its text; such an import ends at once, whether
+or not more comes from its source. Leaves to others: what an item is (the gateway), errors without a line (`main`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import ExitStack
-from io import BufferedReader
+from io import FileIO
 from pathlib import Path
-from typing import cast
 
 import typer
 from rich.console import Console
@@ -64,7 +65,7 @@ class SentLines:
 class _Shown:
     """A source of items and the progress of its import."""
 
-    def __init__(self, source: BufferedReader, progress: Progress, task: TaskID, *, has_lines: bool) -> None:
+    def __init__(self, source: FileIO, progress: Progress, task: TaskID, *, has_lines: bool) -> None:
         self.lines = SentLines()
         self.sent_bytes = 0
         self._source = source
@@ -75,7 +76,7 @@ class _Shown:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The bytes of the source, as the import asks for them."""
-        while piece := await asyncio.to_thread(self._source.read1, PIECE_BYTES):
+        while piece := await _read(self._source):
             if self._has_lines:
                 self.lines.add(piece)
             self.sent_bytes += len(piece)
@@ -87,6 +88,22 @@ class _Shown:
             return ""
         elapsed_s = max(time.monotonic() - self._began_s, 0.001)
         return f"{self.lines.ended} records, {self.lines.ended / elapsed_s:.0f}/s"
+
+
+async def _read(source: FileIO) -> bytes | None:
+    """The next piece, read in a thread that nobody waits for: those of `asyncio.to_thread` keep loop and process from
+    ending while a source is silent."""
+    piece: Future[bytes | None] = Future()
+    piece.set_running_or_notify_cancel()
+
+    def read() -> None:
+        try:
+            piece.set_result(source.read(PIECE_BYTES))
+        except Exception as error:
+            piece.set_exception(error)
+
+    threading.Thread(target=read, name="import-source", daemon=True).start()
+    return await asyncio.wrap_future(piece)
 
 
 def import_items(file: str, keyspace: str, gateway: str) -> ExitCode:
@@ -134,12 +151,13 @@ def _explain(file: str, failure: KvError, lines: SentLines) -> ExitCode:
     return exit_code(failure)
 
 
-def _open(file: str, stack: ExitStack) -> tuple[BufferedReader, int | None]:
-    """The source and its size in bytes, None where nobody knows."""
+def _open(file: str, stack: ExitStack) -> tuple[FileIO, int | None]:
+    """The source and its size in bytes, None where nobody knows. It has no buffer, as a read that does not return
+    would hold the lock of one when the process is to end."""
     if file == STANDARD_INPUT:
-        return cast(BufferedReader, sys.stdin.buffer), None
+        return FileIO(sys.stdin.fileno(), closefd=False), None
     try:
-        source = Path(file).open("rb")  # noqa: SIM115
+        source = Path(file).open("rb", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from error
     return stack.enter_context(source), os.fstat(source.fileno()).st_size or None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,20 +18,23 @@ from cluster.cli import import_items
 from cluster.cli.import_items import SentLines
 from cluster.cli.main import run
 
+ENDED_WITHIN_S = 10
+
 
 class Gateway:
-    """Keeps the body of an import, and answers as it is told."""
+    """Keeps the body of an import, or with `is_hasty` the beginning of it, and answers as it is told."""
 
     def __init__(self) -> None:
         self.url = ""
         self.body = b""
         self.content_type = ""
+        self.is_hasty = False
         self.answer: tuple[int, dict[str, object]] = (200, {"imported": 3})
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         assert (request.method, request.path) == ("POST", "/v1/import")
         self.content_type = request.content_type
-        self.body = await request.read()
+        self.body = await (request.content.readany() if self.is_hasty else request.read())
         status, document = self.answer
         return web.Response(status=status, body=json.dumps(document))
 
@@ -65,10 +69,35 @@ async def test_the_suffix_says_messagepack(gateway: Gateway, tmp_path: Path) -> 
     assert (gateway.body, gateway.content_type) == (b"\x80", "application/msgpack")
 
 
-async def test_a_dash_is_standard_input(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\ntwo")))
-    assert await gateway.run("-") == 0
+async def test_a_dash_is_standard_input(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "items").write_bytes(b"one\ntwo")
+    with (tmp_path / "items").open() as standard_input:
+        monkeypatch.setattr("sys.stdin", standard_input)
+        assert await gateway.run("-") == 0
     assert gateway.body == b"one\ntwo"
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+async def test_a_refusal_ends_the_process_though_its_source_is_silent_and_open(gateway: Gateway, source: str) -> None:
+    gateway.is_hasty = True
+    gateway.answer = (400, {"status": 400, "code": "bad_body", "detail": "so it is", "imported": 0, "line": 1})
+    items, producer = os.pipe()
+    os.write(producer, b"first\n")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cluster.cli.main", "import", source, "--gateway", gateway.url),
+        stdin=items,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        counted, told = await asyncio.wait_for(process.communicate(), ENDED_WITHIN_S)
+    finally:
+        os.close(items)
+        os.close(producer)
+        await process.wait()
+    named = "standard input" if source == "-" else source
+    assert (process.returncode, counted) == (2, b"imported 0 records\n")
+    assert told.decode() == f"kvstore: {named}, line 1: so it is: first\n"
 
 
 @pytest.mark.parametrize(
