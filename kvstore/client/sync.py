@@ -90,7 +90,7 @@ class SyncClient(SyncCalls):
 
     def keyspace(self, name: str) -> SyncKeyspace:
         """The keys of a keyspace; it lives as long as this client."""
-        return SyncKeyspace(self._client.keyspace(name), self._loop)
+        return SyncKeyspace(self._client.keyspace(name), self._loop, self._thread)
 
     def keyspaces(self) -> list[dict[str, Any]]:
         return self._run(self._client.keyspaces())
@@ -131,9 +131,10 @@ class SyncClient(SyncCalls):
 class SyncKeyspace(SyncCalls):
     """The keys of one keyspace. Arguments, answers and errors as for `Keyspace`."""
 
-    def __init__(self, keyspace: Keyspace, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, keyspace: Keyspace, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
         self._client: Keyspace = keyspace
         self._loop = loop
+        self._thread = thread
 
     @property
     def name(self) -> str:

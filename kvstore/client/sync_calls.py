@@ -1,13 +1,14 @@
 """The calls on keys of the synchronous client.
 
-Guarantees: each does what the asynchronous one of its name does, on an event loop in another thread. Leaves to others:
-everything else (`keys`, `ranges`, `transactions`), the loop (`sync`).
+Guarantees: each does what the asynchronous one of its name does, on an event loop in another thread, and is refused
+while that thread does not run. Leaves to others: everything else (`keys`, `ranges`, `transactions`), the loop (`sync`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar
 
@@ -27,6 +28,7 @@ class SyncCalls:
 
     _client: Client | Keyspace
     _loop: asyncio.AbstractEventLoop
+    _thread: threading.Thread
 
     def get(
         self,
@@ -166,6 +168,9 @@ class SyncCalls:
         return self._run(self._client.locate(key))
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        if not self._thread.is_alive():
+            call.close()
+            raise RuntimeError("the client is not open; use it as `with SyncClient(...)`")
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()
