@@ -28,7 +28,7 @@ from cluster.gateway.id_source import ids_of
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.keyspace_routes import KeyspaceRoutes
-from cluster.gateway.life import first_of, run_process, say_ready, until_set
+from cluster.gateway.life import first_of, run_process, say_ready, unless, until_set
 from cluster.gateway.listening import BACKLOG, bind, url_of
 from cluster.gateway.metrics import LAG, Metrics
 from cluster.gateway.own_control import own_control
@@ -75,7 +75,7 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
         stack.callback(listening.close)
         control = own_control(settings)
         stack.push_async_callback(control.close)
-        await control.start()
+        await unless(stop, control.start())
         metrics = Metrics()
         await serve(settings, control, listening, metrics, metrics, stop)
 
@@ -102,7 +102,7 @@ async def serve(
         async def draw_incarnation() -> int:
             return (await control.ask(DrawIncarnation())).number
 
-        incarnation = await draw_incarnation()
+        incarnation = await unless(stop, draw_incarnation())
         router = Router(control.cluster_id)
         dispatcher = Dispatcher(
             router,

@@ -1,7 +1,8 @@
 """What every process of a gateway does alike: begin, say that it is ready, end.
 
-Guarantees: SIGTERM and SIGINT ask for an orderly stop, which ends with exit code 0; a mistake of the operator's is one
-line and a non-zero code, told once, by the process that found it. Leaves to others: what is served.
+Guarantees: SIGTERM and SIGINT ask for an orderly stop, which ends with exit code 0, before it serves too; a mistake of
+the operator's is one line and a non-zero code, told once, by the process that found it. Leaves to others: what is
+served.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
@@ -17,6 +18,12 @@ import uvloop
 from cluster.children import ChildFailed
 from kvstore.daemon import log_to_stderr, spare_the_loaded, until_signal
 from kvstore.errors import OperatorError
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The process was asked to stop before it served."""
 
 
 def run_process(serve: Callable[[asyncio.Event], Awaitable[None]], **always: str) -> int:
@@ -29,6 +36,8 @@ def run_process(serve: Callable[[asyncio.Event], Awaitable[None]], **always: str
     spare_the_loaded()
     try:
         uvloop.run(until_signal(serve))
+    except Stopped:
+        return 0
     except OperatorError as error:
         sys.stderr.write(f"kvstore: {error}\n")
         return 1
@@ -41,6 +50,21 @@ def run_process(serve: Callable[[asyncio.Event], Awaitable[None]], **always: str
         structlog.get_logger().error("the gateway cannot go on", exc_info=error)
         return 1
     return 0
+
+
+async def unless(stop: asyncio.Event, beginning: Coroutine[Any, Any, T]) -> T:
+    """What `beginning` comes to, which may wait for others for long; raises Stopped where that event is set first."""
+    begun = asyncio.create_task(beginning)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((begun, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not begun.done():
+            raise Stopped
+        return begun.result()
+    finally:
+        begun.cancel()
+        stopped.cancel()
+        await asyncio.gather(begun, stopped, return_exceptions=True)
 
 
 async def until_set(event: asyncio.Event) -> None:

@@ -22,7 +22,7 @@ from cluster.control.messages import DrawIncarnation
 from cluster.control.worker_port import WorkerPort
 from cluster.gateway.counts import Fold, GatewayTally
 from cluster.gateway.id_source import ids_of
-from cluster.gateway.life import first_of, say_ready, until_set
+from cluster.gateway.life import first_of, say_ready, unless, until_set
 from cluster.gateway.listening import bind_shared, url_of
 from cluster.gateway.metrics import LAG, Metrics
 from cluster.gateway.own_control import own_control
@@ -46,8 +46,8 @@ async def supervise(settings: GatewaySettings, stop: asyncio.Event) -> None:
         url = url_of(sockets[0])
         control = own_control(settings)
         stack.push_async_callback(control.close)
-        await control.start()
-        incarnation = (await control.ask(DrawIncarnation())).number
+        await unless(stop, control.start())
+        incarnation = (await unless(stop, control.ask(DrawIncarnation()))).number
         ids = ids_of(control, incarnation, settings.request_timeout_s)
         stack.push_async_callback(ids.close)
         metrics, lag = Metrics(), LoopLag()
