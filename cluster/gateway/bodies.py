@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from cluster.gateway.body_forms import Format, decode_json, decode_packed
+from cluster.gateway.body_forms import Format, decode_json, decode_packed, packed_count
 from cluster.gateway.conditions import check_content_type
 from cluster.gateway.item_fields import bytes_of, or_none, required, ttl_ms_of
 from cluster.gateway.operations import Change, Deleted, Found, Get, Operation, Result, Stored
@@ -66,6 +66,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 _JSON = msgspec.json.Decoder(_JsonBatch)
+_PACKED = msgspec.msgpack.Decoder(_PackedBatch)
 _TO_JSON = msgspec.json.Encoder()
 _TO_MSGPACK = msgspec.msgpack.Encoder()
 _DELETED = ResultItem(204)
@@ -78,15 +79,16 @@ def decode_batch(body: bytes, form: Format, keyspace: str, *, gets_only: bool = 
         BadBody: it is not a batch, or not of gets only where it has to be; names what and where.
         BodyTooLarge: it has too many operations.
     """
-    if form is Format.JSON and len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN:
+    if form is Format.MSGPACK:
+        _check_count(packed_count(body, OPERATIONS_MAX))
+    elif len(body) > OPERATIONS_MAX * OPERATION_BYTES_MIN:
         _check_count(sum(1 for _ in islice(_OP_FIELD.finditer(body), OPERATIONS_MAX + 1)))
     plain = None if gets_only else decode_plain(body, form, keyspace)
     if plain is not None:
         _check_count(len(plain))
         return plain
     if form is Format.MSGPACK:
-        packed = decode_packed(body, _PackedBatch, "a batch")
-        _check_count(len(packed.ops))
+        packed = decode_packed(body, _PACKED, "a batch")
         return _each(packed.ops, gets_only, lambda op: _operation(op, keyspace, op.key, op.value))
     batch = decode_json(body, _JSON)
     _check_count(len(batch.ops))

@@ -1,8 +1,8 @@
 """The forms that a body has: JSON or MessagePack, by `Content-Type` and `Accept`.
 
 Guarantees: a body is decoded to exactly the declared shape or refused with `BadBody`; in MessagePack no field is there
-twice, and neither lengths nor depth take memory that the body does not pay for. Leaves to others: which shape
-(`bodies`, `txn_bodies`, `documents`), sizes in bytes (`http_request`). Sans-IO.
+twice, and nothing is built of what does not fit the shape. Leaves to others: which shape, and how many elements its
+lists may have (`bodies`, `txn_bodies`, `documents`), sizes in bytes (`http_request`). Sans-IO.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import msgspec
 from cluster.gateway.item_fields import TEXT_BYTES_MAX, distinct_fields
 from kvstore.errors import BadBody, UnsupportedMediaType
 
-CONTAINER_LENGTH_MAX = 4096
+# No body has a map of more.
+FIELDS_MAX = 16
 FORM_TYPES = frozenset(("", "application/x-www-form-urlencoded"))
 
 _WEIGHT = re.compile(r";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|$)", re.IGNORECASE)
@@ -40,23 +41,53 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[_Shape]) -> _Shape:
         raise BadBody(str(error)) from error
 
 
-def decode_packed(body: bytes, shape: type[_Shape], name: str) -> _Shape:
-    """The body as that shape; `name` is what it should be. Raises BadBody."""
+def decode_packed(body: bytes, decoder: msgspec.msgpack.Decoder[_Shape], name: str) -> _Shape:
+    """The body as the decoder's shape; `name` is what it should be. Raises BadBody."""
     try:
-        tree = msgpack.unpackb(
+        decoded = decoder.decode(body)
+        # The decoder takes the last of equal fields. What builds every one of them comes second: where the shape is
+        # not known a small body can be a tree of very many empty lists.
+        msgpack.unpackb(
             body,
             raw=False,
             strict_map_key=True,
             object_pairs_hook=distinct_fields,
-            max_array_len=CONTAINER_LENGTH_MAX,
-            max_map_len=CONTAINER_LENGTH_MAX,
+            max_map_len=FIELDS_MAX,
             max_str_len=TEXT_BYTES_MAX,
             max_bin_len=len(body),
             max_ext_len=0,
         )
-        return msgspec.convert(tree, shape, builtin_types=(bytes,), strict=True)
+        return decoded
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
         raise BadBody(f"not {name} in MessagePack: {error or type(error).__name__}") from error
+
+
+def packed_count(body: bytes, most: int) -> int:
+    """How many elements the lists in a map's fields have by their heads, together; counted until there are more than
+    `most`. What is no such map counts as far as it is one.
+
+    Raises:
+        BadBody: it says that it has more fields than any body, or more elements than bytes.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(body)
+    count = unread = 0
+    try:
+        fields = unpacker.read_map_header()
+        if fields > FIELDS_MAX:
+            raise BadBody(f"this body has {fields} fields, and none has more than {FIELDS_MAX}")
+        for _ in range(fields):
+            for _ in range(unread + 1):
+                unpacker.skip()
+            unread = unpacker.read_array_header()
+            count += unread
+            if count > len(body):
+                raise BadBody(f"this body ends before its {count} elements")
+            if count > most:
+                break
+    except (ValueError, msgpack.UnpackException):
+        pass
+    return count
 
 
 def media_type(field: str) -> str:

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from cluster.gateway.body_forms import Format, decode_json, decode_packed
+from cluster.gateway.body_forms import Format, decode_json, decode_packed, packed_count
 from cluster.gateway.conditions import check_content_type
 from cluster.gateway.item_fields import bytes_of, or_none, required, ttl_ms_of
 from cluster.gateway.result_items import ResultItem, value_item
@@ -105,6 +105,7 @@ _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 
 _JSON = msgspec.json.Decoder(_JsonTxn)
+_PACKED = msgspec.msgpack.Decoder(_PackedTxn)
 _TO_JSON = msgspec.json.Encoder()
 _TO_MSGPACK = msgspec.msgpack.Encoder()
 
@@ -123,7 +124,9 @@ def decode_txn(body: bytes, form: Format, keyspace: str, token: str, max_value_b
     """
     txn: _JsonTxn | _PackedTxn
     if form is Format.MSGPACK:
-        txn = decode_packed(body, _PackedTxn, "a transaction")
+        if packed_count(body, OPERATIONS_MAX) > OPERATIONS_MAX:
+            raise _too_many()
+        txn = decode_packed(body, _PACKED, "a transaction")
     else:
         if len(body) > OPERATIONS_MAX * CONDITION_BYTES_MIN and _is_crowded(body):
             raise _too_many()

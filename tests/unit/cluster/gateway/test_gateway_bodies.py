@@ -6,13 +6,14 @@ import base64
 import json
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.bodies import decode_batch, encode_results
+from cluster.gateway.bodies import OPERATIONS_MAX, decode_batch, encode_results
 from cluster.gateway.body_forms import Format
 from cluster.gateway.operations import Change, Deleted, Found, Get, Stored
-from kvstore.errors import KeyNotFound, KeyTooLong
+from kvstore.errors import BodyTooLarge, KeyNotFound, KeyTooLong
 
 KEYS = st.binary(min_size=1, max_size=40)
 
@@ -40,6 +41,20 @@ def test_what_is_wrong_with_one_key_is_its_own_result() -> None:
     first, second = decode_batch(body, Format.JSON, "default")
     assert isinstance(first, KeyTooLong)
     assert second == Get("default", b"a")
+
+
+@pytest.mark.parametrize("gets_only", [False, True])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\x81\xa3ops\xdd" + (OPERATIONS_MAX + 1).to_bytes(4, "big"),
+        b"\xde\x00\x01\xd9\x03ops\xdc" + (OPERATIONS_MAX + 1).to_bytes(2, "big"),
+        b"\x82\xa3ops\x92\x80\x80\xa3ops\xdc" + (OPERATIONS_MAX - 1).to_bytes(2, "big"),
+    ],
+)
+def test_too_many_operations_are_refused_before_they_are_decoded(broken: bytes, gets_only: bool) -> None:
+    with pytest.raises(BodyTooLarge, match="1000"):
+        decode_batch(broken + b"\xc1" * OPERATIONS_MAX, Format.MSGPACK, "default", gets_only=gets_only)
 
 
 @given(value=st.binary(max_size=40))

@@ -166,6 +166,9 @@ def test_very_many_operations_are_refused_before_they_are_decoded() -> None:
     broken = b'{"then":[' + b'{"op":"get","key":"a"},' * 1000 + b"and no end"
     with pytest.raises(BodyTooLarge):
         decode_txn(broken, Format.JSON, "default", "", VALUE_BYTES_MAX)
+    broken = b"\x82\xa2if\x91\x81\xa3key\xc4\x01a\xa4then\xdc" + OPERATIONS_MAX.to_bytes(2, "big") + b"\xc1" * 200
+    with pytest.raises(BodyTooLarge):
+        decode_txn(broken, Format.MSGPACK, "default", "", VALUE_BYTES_MAX)
 
 
 @given(value=st.binary(max_size=40))
