@@ -1,10 +1,11 @@
 """Storing a stream of items: several chunks under way at a time, and an exact account of how far it came.
 
-Guarantees: at most `CHUNKS_MAX` chunks and about `BYTES_MAX` bytes are under way, and `put` waits for room; of two puts
-of one key the later wins, since a key is under way once; a put is sent again only while every attempt so far provably
-did nothing, and as long as some of its chunk come through within `patience_s`; after a failure nothing new is sent,
-and `imported` counts the items before `line`, the first one that is not known to be in. Leaves to others: reaching the
-nodes (`dispatch`), the items (`import_stream`).
+Guarantees: at most `CHUNKS_MAX` chunks and about `BYTES_MAX` bytes are under way, and `put` waits for room; a
+settled chunk keeps no items while it waits for an earlier one, and `CHUNKS_KEPT_MAX` chunks are kept at most; of two
+puts of one key the later wins, since a key is under way once; a put is sent again only while every attempt so far
+provably did nothing, and as long as some of its chunk come through within `patience_s`; after a failure nothing new is
+sent, and `imported` counts the items before `line`, the first one that is not known to be in. Leaves to others:
+reaching the nodes (`dispatch`), the items (`import_stream`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cluster.gateway.operations import Change, Deleted, Operation, Result, Store
 from kvstore.errors import KvError
 
 CHUNKS_MAX = 8
+CHUNKS_KEPT_MAX = 1024
 BYTES_MAX = 8 * 1024 * 1024
 PAUSE_S_MIN = 0.05
 PAUSE_S_MAX = 1.0
@@ -29,19 +31,34 @@ Carry = Callable[[Sequence[Operation], int], Awaitable[list[Result]]]
 
 class _Chunk:
     """Items that are sent together. Where a key stands twice in it, only the later put is sent: it would overwrite the
-    earlier one, and a second attempt at the earlier one could not overtake it."""
+    earlier one, and a second attempt at the earlier one could not overtake it.
 
-    __slots__ = ("changes", "is_settled", "items", "missing", "size_bytes")
+    Attributes:
+        imported: how many of its items are known to be in before the first one that is not; once it is settled.
+        line: of that first one; None where all are in.
+    """
+
+    __slots__ = ("changes", "imported", "is_settled", "items", "line", "size_bytes")
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.changes = {item.change.key: item.change for item in items}
         self.size_bytes = sum(len(key) + len(change.value or b"") for key, change in self.changes.items())
         self.is_settled = False
-        self.missing: frozenset[bytes] = frozenset()
+        self.imported = 0
+        self.line: int | None = None
 
     def meets(self, other: _Chunk) -> bool:
         return not self.changes.keys().isdisjoint(other.changes.keys())
+
+    def settle(self, missing: frozenset[bytes]) -> None:
+        """Keep how far it came, where these keys are not known to be in, and let go of its items."""
+        self.imported = len(self.items)
+        if missing:
+            found = ((count, item.line) for count, item in enumerate(self.items) if item.change.key in missing)
+            self.imported, self.line = next(found)
+        self.items, self.changes = (), {}
+        self.is_settled = True
 
 
 class ImportWindow:
@@ -90,29 +107,30 @@ class ImportWindow:
         if self._tasks:
             await asyncio.gather(*self._tasks)
         for chunk in self._chunks:
-            for item in chunk.items:
-                if item.change.key in chunk.missing:
-                    self.line = item.line
-                    return
-                self.imported += 1
+            self.imported += chunk.imported
+            if chunk.line is not None:
+                self.line = chunk.line
+                return
 
     def _must_wait(self, chunk: _Chunk) -> bool:
         if not self._tasks:
             return False
         return (
             len(self._tasks) >= CHUNKS_MAX
+            or len(self._chunks) >= CHUNKS_KEPT_MAX
             or self.bytes_under_way + chunk.size_bytes > BYTES_MAX
             or any(other.meets(chunk) for other in self._chunks if not other.is_settled)
         )
 
     async def _store(self, chunk: _Chunk) -> None:
+        missing: frozenset[bytes] = frozenset()
         try:
-            chunk.missing = await self._try(list(chunk.changes.values()))
+            missing = await self._try(list(chunk.changes.values()))
         finally:
-            chunk.is_settled = True
+            chunk.settle(missing)
             self.bytes_under_way -= chunk.size_bytes
-        while self._chunks and self._chunks[0].is_settled and not self._chunks[0].missing:
-            self.imported += len(self._chunks.popleft().items)
+        while self._chunks and self._chunks[0].is_settled and self._chunks[0].line is None:
+            self.imported += self._chunks.popleft().imported
 
     async def _try(self, changes: Sequence[Change]) -> frozenset[bytes]:
         """Store changes of different keys; returns the keys of those that are not known to be in."""

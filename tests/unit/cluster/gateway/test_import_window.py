@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -27,7 +28,7 @@ class Nodes:
         self.gate = asyncio.Event()
         self.gate.set()
         self._fault = fault
-        self._attempts: dict[bytes, int] = {}
+        self.attempts: dict[bytes, int] = {}
 
     async def carry(self, operations: Sequence[Operation], _answer_bytes_max: int) -> list[Result]:
         self.under_way += 1
@@ -39,7 +40,7 @@ class Nodes:
 
     def _store(self, change: Operation) -> Result:
         assert isinstance(change, Change)
-        attempt = self._attempts[change.key] = self._attempts.get(change.key, 0) + 1
+        attempt = self.attempts[change.key] = self.attempts.get(change.key, 0) + 1
         fault = self._fault(change.key, attempt)
         if fault is not None:
             return fault
@@ -55,6 +56,24 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def items(first_line: int, *keys: str) -> list[Item]:
     return [Item(line, Change("default", key.encode(), b"%d" % line)) for line, key in enumerate(keys, first_line)]
+
+
+class Leader:
+    """Of the partition of one key, which is stored only while there is one."""
+
+    def __init__(self, key: str) -> None:
+        self.is_there = False
+        self._key = key.encode()
+
+    def fault(self, key: bytes, _attempt: int) -> KvError | None:
+        return NoLeader("not now") if key == self._key and not self.is_there else None
+
+
+async def until_under_way(window: ImportWindow, size_bytes: int) -> None:
+    """Until no more bytes are under way than these."""
+    async with asyncio.timeout(10):
+        while window.bytes_under_way > size_bytes:  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 def fail_on(broken: str, error: KvError, *, attempts: int = 1_000_000) -> Fault:
@@ -101,6 +120,71 @@ async def test_no_more_bytes_are_under_way_than_allowed_but_one_chunk_always_is(
     await waiting
     await window.finish()
     assert window.imported == 2
+
+
+async def test_of_what_is_in_nothing_is_held_while_an_earlier_chunk_is_not() -> None:
+    leader = Leader("head")
+    nodes = Nodes(leader.fault)
+    window = ImportWindow(nodes.carry, 1000)
+    await window.put([Item(1, Change("default", b"head", b""))])
+    key, value = b"k" * 100, bytes(1000)
+    before = sys.getrefcount(key), sys.getrefcount(value)
+    await window.put([Item(2, Change("default", key, value))])
+    await until_under_way(window, len(b"head"))
+    nodes.rows.clear()
+    nodes.attempts.clear()
+    assert (sys.getrefcount(key), sys.getrefcount(value)) == before
+    assert window.imported == 0
+    leader.is_there = True
+    await window.finish()
+    assert (window.imported, window.line) == (2, None)
+
+
+async def test_no_more_chunks_are_in_behind_one_that_is_not_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_window, "CHUNKS_KEPT_MAX", 20)
+    leader = Leader("k0")
+    nodes = Nodes(leader.fault)
+    window = ImportWindow(nodes.carry, 1000)
+    for chunk in range(20):
+        await window.put(items(chunk + 1, f"k{chunk}"))
+    waiting = asyncio.create_task(window.put(items(21, "one more")))
+    await until_under_way(window, 3)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    assert (window.imported, len(nodes.rows)) == (0, 19)
+    leader.is_there = True
+    async with asyncio.timeout(10):
+        await waiting
+        await window.finish()
+    assert (window.imported, window.line) == (21, None)
+
+
+async def test_who_waits_behind_a_chunk_that_never_comes_in_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_window, "CHUNKS_KEPT_MAX", 20)
+    nodes = Nodes(fail_on("k0", NoLeader("never")))
+    window = ImportWindow(nodes.carry, 0.2)
+    for chunk in range(20):
+        await window.put(items(chunk + 1, f"k{chunk}"))
+    async with asyncio.timeout(10):
+        with pytest.raises(NoLeader, match="never"):
+            await window.put(items(21, "k20"))
+        await window.finish()
+    assert (window.imported, window.line) == (0, 1)
+    assert b"k20" not in nodes.rows
+
+
+async def test_the_line_of_a_chunk_that_failed_is_told_when_an_earlier_one_comes_in_after_it() -> None:
+    nodes = Nodes(lambda key, attempt: {b"a": NoLeader(), b"x": StorageFull()}.get(key) if attempt == 1 else None)
+    window = ImportWindow(nodes.carry, 1000)
+    nodes.gate.clear()
+    await window.put(items(1, "a", "b"))
+    await window.put(items(3, "c", "d"))
+    await window.put(items(7, "e", "x", "f", "x"))
+    await window.put(items(11, "g"))
+    nodes.gate.set()
+    await window.finish()
+    assert isinstance(window.failure, StorageFull)
+    assert (window.imported, window.line) == (5, 8)
 
 
 async def test_of_two_puts_of_a_key_the_later_wins_within_and_between_chunks() -> None:
