@@ -9,7 +9,7 @@ left undone when its time is over (the participants ask the primary). Sans-IO. P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum, auto
 
 import msgspec
@@ -131,17 +131,13 @@ class Coordinator:
             self._again(exchange, NoLeader(f"no answer from node {ask.node}: {reason}"), now_s)
         return self._taken()
 
-    def entry_changed(self, pid: int, now_s: float) -> list[Effect]:
-        """The map has a newer entry of this partition."""
-        for exchange in self._exchanges.take_waiting_for(pid):
-            self._ask(exchange, now_s)
-        return self._taken()
+    def entries_changed(self, pids: Collection[int], now_s: float) -> list[Effect]:
+        """The map has newer entries of these partitions."""
+        return self._resume(self._exchanges.take_waiting_for(pids), now_s)
 
     def tick(self, now_s: float) -> list[Effect]:
         """It is `wake_s`, or later."""
-        for exchange in self._exchanges.take_due(now_s):
-            self._ask(exchange, now_s)
-        return self._taken()
+        return self._resume(self._exchanges.take_due(now_s), now_s)
 
     @property
     def wake_s(self) -> float | None:
@@ -154,6 +150,13 @@ class Coordinator:
         return self._phase is _Phase.ENDED and self._finishing.is_over
 
     # ---- asking, again and again --------------------------------------------------------------------------------
+
+    def _resume(self, paused: Iterable[Exchange], now_s: float) -> list[Effect]:
+        """Ask those whose pauses ended at once; one that cannot be asked any more may be the end of others."""
+        for exchange in paused:
+            if self._may_repeat(exchange):
+                self._ask(exchange, now_s)
+        return self._taken()
 
     def _ask(self, exchange: Exchange, now_s: float) -> None:
         if not self._exchanges.attempt(exchange, now_s, self._effects.append):

@@ -170,9 +170,9 @@ class Transactions:
 
     def take(self, update: MapUpdate) -> None:
         """News of the map, which the router has taken: who waits for another leader may have one."""
+        pids = frozenset(entry.pid for entry in update.entries)
         for run in [run for run in self._runs if run.timer is not None]:
-            for entry in update.entries:
-                self._carry_out(run, run.coordinator.entry_changed(entry.pid, self._loop.time()))
+            self._carry_out(run, run.coordinator.entries_changed(pids, self._loop.time()))
 
     async def close(self) -> None:
         """Let what runs come to its end for a moment, then go no further."""

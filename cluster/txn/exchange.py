@@ -9,7 +9,7 @@ Leaves to others: sending (`driver`), what answers mean and which of them are fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -159,11 +159,12 @@ class Exchanges:
         """Those whose pause is over."""
         return self._taken([exchange for exchange in self._paused if exchange.next_s <= now_s])
 
-    def take_waiting_for(self, pid: int) -> list[Exchange]:
-        """Those that wait for another leader of this partition."""
-        return self._taken([exchange for exchange in self._paused if exchange.pid == pid])
+    def take_waiting_for(self, pids: Collection[int]) -> list[Exchange]:
+        """Those that wait for another leader of one of these partitions."""
+        return self._taken([exchange for exchange in self._paused if exchange.pid in pids])
 
     def _taken(self, taken: list[Exchange]) -> list[Exchange]:
         if taken:
-            self._paused = [exchange for exchange in self._paused if exchange not in taken]
+            gone = frozenset(taken)
+            self._paused = [exchange for exchange in self._paused if exchange not in gone]
         return taken

@@ -6,7 +6,7 @@ the next incarnation, takes its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from simulation.control import SimControl, run_now
 from simulation.gateway_calls import GatewayCalls
@@ -114,15 +114,18 @@ class SimGateway:
         entries = self._control.map.entries
         self._layouts.follow(entries)
         self._layout = self._layouts.newest
-        for entry in entries.values():
-            self._take(entry)
+        self._take(entries.values())
 
-    def _take(self, entry: Entry) -> None:
-        known = self._entries.get(entry.pid)
-        if known is None or entry.ver > known.ver:
-            self._entries[entry.pid] = entry
+    def _take(self, entries: Iterable[Entry]) -> None:
+        newer = {entry.pid: entry for entry in entries if self._is_newer(entry)}
+        self._entries.update(newer)
+        if newer:
             for run in list(self._runs):
-                self._carry_out(run, run.coordinator.entry_changed(entry.pid, self._now_s))
+                self._carry_out(run, run.coordinator.entries_changed(newer.keys(), self._now_s))
+
+    def _is_newer(self, entry: Entry) -> bool:
+        known = self._entries.get(entry.pid)
+        return known is None or entry.ver > known.ver
 
     def _breaker(self, node: str) -> Breaker:
         return self._breakers.setdefault(node, Breaker(lambda: self._now_s, self._world.rng.random))
@@ -170,7 +173,7 @@ class SimGateway:
             return
         self._breaker(ask.node).succeeded()
         if isinstance(answer, Failed) and answer.fault.entry is not None:
-            self._take(answer.fault.entry)
+            self._take((answer.fault.entry,))
         self._carry_out(run, run.coordinator.answered(ask, answer, self._now_s))
 
     def _wake(self, run: _Run) -> None:

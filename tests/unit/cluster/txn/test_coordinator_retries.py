@@ -84,6 +84,18 @@ def test_news_of_a_leader_end_the_pause() -> None:
     assert story.asked_of(Prepare)[2].ver == 2
 
 
+def test_news_of_several_leaders_end_the_pauses_of_those_who_wait_for_them_alone() -> None:
+    story = Story(transaction("a", "b", "c", "d", "e")).start()
+    for pid in (2, 3, 4):
+        story.refuse(Prepare, pid, "no_leader")
+    story.hear_of(1, 2, 4)
+    assert story.under_way == ["Prepare 2", "Prepare 4", "Prepare 5"]
+    story.hear_of(1, 2, 4)
+    assert story.under_way == ["Prepare 2", "Prepare 4", "Prepare 5"]
+    story.pass_time(0.01)
+    assert story.under_way == ["Prepare 2", "Prepare 3", "Prepare 4", "Prepare 5"]
+
+
 def test_a_partition_without_leader_is_waited_for() -> None:
     story = Story(transaction("a", "b"))
     story.entries[2] = led_by(2, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 from unit.cluster.txn.fake_links import FakeLinks, key_in, led_by, no_control, router_of
@@ -12,7 +12,9 @@ from unit.cluster.txn.fake_links import FakeLinks, key_in, led_by, no_control, r
 from cluster.gateway.router import Router
 from cluster.gateway.tenants import Tenants
 from cluster.txn import driver
+from cluster.txn.coordinator import Coordinator
 from cluster.txn.driver import Transactions
+from cluster.txn.effects import Effect
 from cluster.txn.transaction import Transaction, TxnOutcome
 from kvstore.errors import BadRequest, NoLeader, NotFound, OutcomeUnknown, TxnConflict
 from kvstore.messages import (
@@ -174,6 +176,28 @@ async def test_news_of_the_map_wake_who_waits_for_a_leader(
     links.respond = obliging
     await links.answer(Prepare, voted(links.calls[0].body))
     assert isinstance(await running, TxnOutcome)
+
+
+async def test_news_of_many_entries_are_told_to_each_who_waits_once(
+    transactions: Transactions, links: FakeLinks, router: Router, two: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Coordinator] = []
+
+    class Counted(Coordinator):
+        def entries_changed(self, pids: Collection[int], now_s: float) -> list[Effect]:
+            told.append(self)
+            return super().entries_changed(pids, now_s)
+
+    monkeypatch.setattr(driver, "Coordinator", Counted)
+    router.take_entry(led_by(2, None, ver=2))
+    running = [asyncio.create_task(transactions.transact(two)) for _ in range(3)]
+    await asyncio.sleep(0)
+    update = MapUpdate(2, [], [led_by(pid, "n2", ver=3) for pid in range(1, 101)], [])
+    router.take(update)
+    links.respond = obliging
+    transactions.take(update)
+    assert len(told) == len(set(told)) == 3
+    assert all(isinstance(outcome, TxnOutcome) for outcome in await asyncio.gather(*running))
 
 
 async def test_calls_that_do_not_leave_and_calls_that_are_lost_are_made_again(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
-from unit.cluster.txn.txn_story import CLIENTS, Story, transaction
+import pytest
+from unit.cluster.txn.txn_story import CLIENTS, Story, led_by, transaction
 
 from cluster.txn.transaction import txn_id
 from kvstore.messages import AbortTxn, FinishTxn, Prepare, Transact, TxnName, TxnResult
@@ -39,6 +42,18 @@ def test_a_participant_whose_keys_have_changed_is_not_asked_for_the_same_ones_ag
     relaid(story, 2)
     story.refuse(Prepare, 2, "wrong_leader")
     story.pass_time(1.0)
+    assert not story.asks
+    assert story.code == "no_leader"
+
+
+@pytest.mark.parametrize("go_on", [lambda story: story.hear_of(2, 3), lambda story: story.pass_time(0.01)])
+def test_who_waits_beside_one_whose_keys_have_changed_is_not_asked_to_vote(go_on: Callable[[Story], None]) -> None:
+    story = Story(transaction("a", "b", "c"))
+    story.entries[2], story.entries[3] = led_by(2, None), led_by(3, None)
+    story.start()
+    relaid(story, 2)
+    story.entries[3] = led_by(3, "n3", ver=2)
+    go_on(story)
     assert not story.asks
     assert story.code == "no_leader"
 

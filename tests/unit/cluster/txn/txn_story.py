@@ -180,7 +180,11 @@ class Story:
     def lead(self, pid: int, node: str | None) -> None:
         """The map has a newer entry."""
         self.entries[pid] = led_by(pid, node, self.entries[pid].ver + 1)
-        self._carry_out(self.coordinator.entry_changed(pid, self.now_s))
+        self.hear_of(pid)
+
+    def hear_of(self, *pids: int) -> None:
+        """News of these entries, at once."""
+        self._carry_out(self.coordinator.entries_changed(pids, self.now_s))
 
     def _taken(self, kind: type[Body], pid: int) -> Ask:
         (ask,) = [ask for ask in self.asks if isinstance(ask.body, kind) and ask.exchange.pid == pid]
