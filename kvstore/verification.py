@@ -2,13 +2,16 @@
 
 Guarantees: copies are compared at one seq, where a verify record stands, by digests of the state that each had when it
 had applied exactly that; `clean` is said only where all of them were equal there, in this epoch of this process, and
-have not begun anew since; whatever comes between, a crash, a change of leader, a lost digest, leads to another round
-and never to a verdict. A difference is an alarm, and is looked at once more to name keys. Leaves to others: digests
-(`copy_digests`), repair (nobody: a difference is a defect). Sans-IO. PROTOCOL "Verify".
+have not begun anew since; whatever comes between, a crash, a change of leader, a lost digest, leads to another round,
+`ROUNDS_MAX` of them at most, and never to a verdict. A partition has one verify record under way at a time: whoever
+asks before it is committed has it in common, whoever asks later waits. A difference is an alarm, and is looked at once
+more to name keys. Leaves to others: digests (`copy_digests`), repair (nobody: a difference is a defect). Sans-IO.
+PROTOCOL "Verify".
 
     waiting ──copies follow, whole──▶ round ──all digests, equal──▶ clean
        ▲                               │ └──all digests, not equal──▶ round that lists rows ──▶ different
-       └── a digest missed, a copy gone┘        no copy heard of for `PATIENCE_MS` ──▶ unfinished
+       └── a digest missed, a copy gone┘        no copy heard of for `PATIENCE_MS`, or
+                                                `ROUNDS_MAX` rounds begun ──▶ unfinished
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ RUNNING, CLEAN, DIFFERENT, UNFINISHED = "running", "clean", "different", "unfini
 ASK_MS = 1000
 PATIENCE_MS = 10_000
 LISTED_BUCKETS_MAX = 8
+ROUNDS_MAX = 10
 RUNNING_MAX = 64
 KEPT_MAX = 256
 TOO_MANY = Fault("overloaded", "the node compares copies of many partitions already")
@@ -46,6 +50,7 @@ class _Round:
 
     seq: int
     rids: tuple[Rid, ...]
+    buckets: list[int]
     asked_ms: int
     got: dict[Rid, Digests] = field(default_factory=dict)
 
@@ -58,6 +63,7 @@ class Verification:
         self.epoch = epoch
         self.rids = rids
         self.round: _Round | None = None
+        self.rounds = 0
         self.found: Verified | None = None
         self.buckets: list[int] = []
         self.names_all = True
@@ -119,15 +125,28 @@ class Verifications:
     def _begin_round(self, one: Verification, partition: Partition, leader: Leader, now: Instant) -> None:
         mine = partition.copy.name.rid
         rids = one.rids or tuple(rid for rid in leader.followers.entry.in_sync if rid != mine)
+        asked = (mine, *rids), one.buckets
         missing = [rid.node for rid in rids if not _is_whole(leader, rid)]
         if leader.closed is not None or missing:
             reason = f"no whole copy follows on {', '.join(missing)}" if missing else "leadership is handed over"
             self._give_up_late(one, reason, now)
             return
-        seq = leader.propose(verify_record((mine, *rids), one.buckets), now)
-        one.round = _Round(seq, (mine, *rids), now.mono_ms)
         one.heard_ms = now.mono_ms
+        at = self._under_way(one)
+        if at is not None and (partition.copy.commit_seq >= at.seq or (at.rids, at.buckets) != asked):
+            return
+        if one.rounds == ROUNDS_MAX:
+            one.give_up("digests were missed again and again")
+            return
+        one.rounds += 1
+        seq = leader.propose(verify_record(*asked), now) if at is None else at.seq
+        one.round = _Round(seq, *asked, now.mono_ms)
         self._dirty.add(partition)
+
+    def _under_way(self, one: Verification) -> _Round | None:
+        """The round of another verification of the partition, if there is one."""
+        others = (other.round for other in self._by_name.values() if (other.pid, other.epoch) == (one.pid, one.epoch))
+        return next((at for at in others if at is not None), None)
 
     @staticmethod
     def _give_up_late(one: Verification, reason: str, now: Instant) -> None:

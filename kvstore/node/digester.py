@@ -1,8 +1,10 @@
 """Makes the digests that verify records ask for.
 
 Guarantees: a snapshot is opened in the very moment in which it is asked for; digests are made on the event loop in
-slices that hold it for about `SLICE_S`, one after the other, with pauses in which others are served; snapshots are
-closed in any case. Leaves to others: what is digested (`bucket_digests`), and what becomes of it (`verification`).
+slices that hold it for about `SLICE_S`, one after the other, with pauses in which others are served; a partition has
+one snapshot open at most, for nobody waits for digests of its former state, and all together have `OPEN_MAX`;
+snapshots are closed in any case. Leaves to others: what is digested (`bucket_digests`), and what becomes of it
+(`verification`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from kvstore.storage.records import DamagedRow
 
 SLICE_S = 0.001
 PAUSE_S = 0.004
+OPEN_MAX = 64
 
 Made = Callable[[TakeDigests, BucketDigests | None, str], None]
 
@@ -29,7 +32,7 @@ log = structlog.get_logger("node")
 
 
 class Digester:
-    """Args: made: is told what became of each that was begun, but after `close`."""
+    """Args: made: is told what became of each that was begun, but after `close`, or where another took its place."""
 
     def __init__(self, engine: Engine, made: Made) -> None:
         self._engine = engine
@@ -38,11 +41,20 @@ class Digester:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, asked: TakeDigests) -> None:
-        """Open the snapshot now, and digest it."""
+        """Open the snapshot now, and digest it, in place of one of the same partition that is not done."""
+        self._drop(asked.pid)
+        if len(self._waiting) >= OPEN_MAX:
+            self._made(asked, None, f"{OPEN_MAX} other copies are being digested there")
+            return
         view = self._engine.snapshot()
         self._waiting.append((asked, BucketDigests(asked.prefix, view, asked.buckets), view))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def _drop(self, pid: int) -> None:
+        for one in [one for one in self._waiting if one[0].pid == pid]:
+            self._waiting.remove(one)
+            one[2].close()
 
     async def close(self) -> None:
         """Stop, and close every snapshot."""

@@ -11,7 +11,7 @@ import pytest
 
 from kvstore.effects import TakeDigests
 from kvstore.map_values import Rid
-from kvstore.node.digester import Digester
+from kvstore.node.digester import OPEN_MAX, Digester
 from kvstore.replication.bucket_digests import STEP_ROWS, BucketDigests
 from kvstore.replication.outcomes import TOKEN
 from kvstore.storage.engine import Batch, Table
@@ -61,6 +61,7 @@ async def test_what_is_committed_later_is_not_in_it(engine: LmdbEngine) -> None:
     batch = Batch()
     batch.delete(Table.DATA, PREFIX + b"%06d" % (KEYS - 1))
     engine.commit(batch)
+    await made.until(1)
     digester.begin(asked(2))
     (first, _), (second, _) = await made.until(2)
     assert (first.keys, second.keys) == (KEYS, KEYS - 1)
@@ -85,11 +86,34 @@ async def test_one_that_cannot_be_read_is_told_as_failed_and_the_others_are_made
 async def test_the_end_of_the_process_closes_what_is_half_done(engine: LmdbEngine) -> None:
     made = Made()
     digester = Digester(engine, made)
-    for seq in range(5):
-        digester.begin(asked(seq))
+    for number in range(5):
+        digester.begin(asked(number, number))
     await asyncio.sleep(0)
     await digester.close()
     done = len(made.all)
     await asyncio.sleep(0.01)
     assert len(made.all) == done
     assert not digester._waiting
+
+
+async def test_one_that_is_begun_takes_the_place_of_one_of_its_partition(engine: LmdbEngine) -> None:
+    made = Made()
+    digester = Digester(engine, made)
+    for seq in range(300):
+        digester.begin(asked(seq))
+    digester.begin(asked(300, number=2))
+    await made.until(2)
+    assert sorted(made.all) == [299, 300]
+    await digester.close()
+
+
+async def test_one_too_many_is_told_as_failed(engine: LmdbEngine) -> None:
+    made = Made()
+    digester = Digester(engine, made)
+    for number in range(OPEN_MAX + 1):
+        digester.begin(asked(number, number))
+    assert [(seq, digests) for seq, (digests, _) in made.all.items()] == [(OPEN_MAX, None)]
+    *others, (_, failure) = await made.until(OPEN_MAX + 1)
+    assert all(digests is not None for digests, _ in others)
+    assert "being digested" in failure
+    await digester.close()
