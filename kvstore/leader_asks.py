@@ -1,9 +1,10 @@
 """What a leader asks the map for: another in-sync set, another state of a transfer, and to pass leadership on.
 
 Guarantees: one question at a time, asked again until a newer entry settles it; before a leader stops serving in order
-to pass leadership on, the map has answered it a moment ago, so that one whom control cannot hear goes on serving.
-Leaves to others: which set is wanted (`followers`), refusing requests meanwhile (`leader`). Sans-IO. PROTOCOL
-"Failover".
+to pass leadership on, the map has answered it a moment ago, so that one whom control cannot hear goes on serving; while
+the node's own batch hangs no other in-sync set is asked for: any newer entry would keep the follower waiting that is to
+take over. Leaves to others: which set is wanted (`followers`), refusing requests meanwhile (`leader`). Sans-IO.
+PROTOCOL "Failover", "Leases".
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class LeaderAsks:
     def _ask_in_sync(self, leader: Leader, now: Instant) -> list[AskCas]:
         """Ask for the in-sync set that should be, or again where the outcome is open: nothing but a newer entry
         settles that, so an ask that is no longer wanted is followed by one that changes nothing else."""
-        if leader.is_passing_on or (self.is_open and now.mono_ms - self._asked_ms < ASK_AGAIN_MS):
+        is_barred = leader.is_passing_on or leader.is_stalled
+        if is_barred or (self.is_open and now.mono_ms - self._asked_ms < ASK_AGAIN_MS):
             return []
         wanted = leader.followers.wanted(now)
         if wanted is not None:

@@ -64,8 +64,7 @@ class Leases:
     def pings(self, now: Instant) -> list[Send]:
         """Ask, when it is time, every node that follows this one in a partition, or leads it in one."""
         is_due = self._is_urgent or now.mono_ms - self._pinged_ms >= PING_MS
-        is_stalled = self._batch_ms is not None and now.mono_ms - self._batch_ms > STALLED_BATCH_MS
-        if not is_due or is_stalled:
+        if not is_due or self.is_stalled(now):
             return []
         self._pinged_ms = now.mono_ms
         self._is_urgent = False
@@ -77,6 +76,10 @@ class Leases:
             elif partition.leader_node:
                 leads.setdefault(partition.leader_node, [])
         return [Send(node, self._ping(node, asked, now)) for node, asked in leads.items()]
+
+    def is_stalled(self, now: Instant) -> bool:
+        """Whether this node's own batch hangs."""
+        return self._batch_ms is not None and now.mono_ms - self._batch_ms > STALLED_BATCH_MS
 
     def _ping(self, node: str, leads: list[tuple[int, Rid, int]], now: Instant) -> Ping:
         self._number += 1

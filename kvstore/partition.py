@@ -358,7 +358,7 @@ class Partition:
     def _tick_leader(self, leader: Leader, view: Snapshot, now: Instant) -> list[Effect]:
         leader.tick(view, now)
         followers = leader.followers
-        sends = [*followers.tick(now), *followers.pump(view, now)]
+        sends = [*followers.tick(now, self._shared.stalled_ms), *followers.pump(view, now)]
         followers.review(now, self._asks.is_open)
         return [*sends, *leader.advance(), *self._asks.due(leader, now)]
 

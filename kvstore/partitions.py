@@ -362,7 +362,9 @@ class Partitions:
 
     def tick(self, view: Snapshot, now: Instant) -> list[Effect]:
         """Time has passed."""
-        if self._ticked_ms is not None and now.mono_ms - self._ticked_ms > STOOD_STILL_MS:
+        passed_ms = 0 if self._ticked_ms is None else now.mono_ms - self._ticked_ms
+        self.leaders.stalled_ms = passed_ms if self._leases.is_stalled(now) else None
+        if passed_ms > STOOD_STILL_MS:
             for partition in self.by_pid.values():
                 partition.stood_still(now)
         self._ticked_ms, self._now = now.mono_ms, now

@@ -239,8 +239,17 @@ class Followers:
         cursor, as_of = pull.cursor, state.applied_seq
         return Chunk(pull.pid, pull.rid, pull.epoch, cursor, end, as_of, rows, done, state.applied_ms)
 
-    def tick(self, now: Instant) -> list[Send]:
-        """Ask silent followers again, tell idle ones what is committed."""
+    def tick(self, now: Instant, stalled_ms: int | None) -> list[Send]:
+        """Ask silent followers again, tell idle ones what is committed.
+
+        Args:
+            stalled_ms: so much of the time the node's own batch hung, and hangs: nothing is sent then that a follower
+                would take for a sign of life, nor is the time held against any; None where none hangs.
+        """
+        if stalled_ms is not None:
+            for peer in self._peers.values():
+                peer.excuse(stalled_ms, now)
+            return []
         sends: list[Send] = []
         for node, peer in self._peers.items():
             if peer.is_silent(self._copy, now):

@@ -60,6 +60,11 @@ class Gate:
         return self.followers.entry.ver
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether the node's own batch hangs."""
+        return self._shared.stalled_ms is not None
+
+    @property
     def layout(self) -> int:
         """The keyspace's when last a key came here or left."""
         return self.followers.entry.layout

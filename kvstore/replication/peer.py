@@ -223,6 +223,11 @@ class Peer:
         grace_ms = SILENCE_MS if self._is_known else START_GRACE_MS
         return self.stuck_ms(now) >= grace_ms or without_lease_ms >= START_GRACE_MS
 
+    def excuse(self, ms: int, now: Instant) -> None:
+        """So much of the time counts neither as silence nor as time without a lease."""
+        self._heard_ms = min(self._heard_ms + ms, now.mono_ms)
+        self._lease_due_ms = min(max(self.granted_ms, self._lease_due_ms) + ms, now.mono_ms)
+
     def drop_lease(self, now: Instant) -> None:
         """It has to grant a lease anew."""
         self.granted_ms = NEVER_MS
