@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cluster.advice.candidates import Cluster, candidates
 from cluster.advice.figures import Figures, Scan, figures_of
 from cluster.advice.sample import Sample
 from cluster.advice.verdict import advice, word_of
+from cluster.cli.console import plain_console
 from kvstore.client.items import key_of_line, text_or_base64
 from kvstore.errors import BadKey, KeyTooLong, OperatorError
 from kvstore.keys import check_key
@@ -123,7 +123,7 @@ def _range(scan: Scan) -> str:
 
 
 def _print(found: Sequence[Figures], sample: Sample, cluster: Cluster, scans: Sequence[Scan]) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console(soft_wrap=True)
     order = "in rising order" if sample.is_rising else "in no order"
     shard_keys = f"{len(sample.shard_keys):,} shard keys (largest: {sample.share_of_shard_key:.1%})"
     tenants = f"{len(sample.tenants):,} tenants (largest: {sample.share_of_tenant:.1%})"

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cluster.cli.console import plain_console
 from cluster.cli.exits import ExitCode, complain
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from kvstore.client import SyncClient
@@ -46,7 +46,7 @@ def balance(
 
 
 def _print(view: dict[str, Any], every: bool) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console(soft_wrap=True)
     console.print(
         f"{view['keyspace']} ({view['strategy']}): {view['keys']} keys, {view['bytes']} bytes, "
         f"{view['reads_per_second']} reads/s, {view['writes_per_second']} writes/s"

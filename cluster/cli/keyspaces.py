@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cluster.cli.console import plain_console
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from cluster.cli.ranges import shown_key
 from kvstore.client import SyncClient
@@ -57,7 +57,7 @@ def keyspaces(
         print(json.dumps(found, indent=2))
         return
     columns = ("name", "strategy", "partitions", "replicas", "min_in_sync", "default_ttl", "max_value_bytes")
-    Console(highlight=False).print(_table(found, columns))
+    plain_console().print(_table(found, columns))
 
 
 @keyspaces_app.command()

@@ -10,9 +10,9 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cluster.cli.console import plain_console
 from cluster.cli.exits import ExitCode, complain
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from kvstore.client import SyncClient
@@ -34,7 +34,7 @@ def status(
         print(json.dumps(view, indent=2))
         return
     leaderless = [str(partition["id"]) for partition in view["partitions"] if partition["leader"] is None]
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(f"{view['state']}, map version {view['map_version']}, {len(view['partitions'])} partitions")
     if leaderless:
         console.print(f"without a leader: {', '.join(leaderless)}", soft_wrap=True)

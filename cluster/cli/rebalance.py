@@ -11,10 +11,10 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from cluster.cli.console import plain_console
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from kvstore.client import SyncClient
 from kvstore.client.client import DEFAULT_GATEWAY
@@ -43,7 +43,7 @@ def plan(
     if as_json:
         print(json.dumps(made, indent=2))
         return
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(_table(made["moves"], ("partition", "keyspace", "from", "to", "keys", "bytes")))
     console.print(
         _table(
@@ -114,7 +114,7 @@ def rebalance(
     if as_json:
         print(json.dumps(view, indent=2))
         return
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(_sum_of(view), soft_wrap=True)
     columns = ("id", "partition", "from", "to", "step", "keys_done", "keys", "bytes_done", "bytes", "eta_s")
     if view["moves"]:
@@ -126,8 +126,8 @@ def rebalance(
 
 def _watch(client: SyncClient, view: dict[str, Any]) -> None:
     """A bar for all moves and one for each that has begun, until none is left."""
-    console = Console(highlight=False)
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+    console = plain_console()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
     with Progress(*columns, TextColumn("{task.fields[told]}"), console=console) as progress:
         everything = progress.add_task("all moves", total=None, told="")
         bars: dict[int, TaskID] = {}

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cluster.cli.console import plain_console
 from cluster.cli.exits import ExitCode, complain
 from cluster.cli.keys import document_of
 from cluster.cli.options import GatewayOption, KeyspaceOption, TimeoutOption
@@ -91,7 +91,7 @@ def _list(gateway: str, timeout_s: float, as_json: bool) -> ExitCode:
     if as_json:
         print(json.dumps(view, indent=2))
     else:
-        Console(highlight=False, soft_wrap=True).print(_table(view["prepared"]))
+        plain_console(soft_wrap=True).print(_table(view["prepared"]))
     return _tell_missing(view)
 
 
