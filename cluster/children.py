@@ -1,10 +1,11 @@
 """Child processes: start, notice the end of, start again, stop.
 
-Guarantees: a child that ends after it was ready is started again with growing pauses; one that ends before it was ever
-ready is reported to who waits for it; one that ends in order before it is ready has nothing to do any more (a node that
-was removed) and is not started again; after `stop` none is left, a child that does not end in time being killed by its
-process id. A child gets no signal of the terminal: who holds a `Child` decides when it stops. Leaves to others: which
-processes there are (`up`, `gateway.supervise`), and carrying out `--with-parent` (the command line).
+Guarantees: a child that ends after it was ready is started again with growing pauses, and where that fails it is tried
+again after the next; one that cannot be started or ends before it was ever ready is reported to who waits for it; one
+that ends in order before it is ready has nothing to do any more (a node that was removed) and is not started again;
+after `stop` none is left, a child that does not end in time being killed by its process id. A child gets no signal of
+the terminal: who holds a `Child` decides when it stops. Leaves to others: which processes there are (`up`,
+`gateway.supervise`), and carrying out `--with-parent` (the command line).
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ READY = "ready "
 
 
 class ChildFailed(Exception):
-    """A child ended before it was ready. `returncode` is the negative signal number where it was killed."""
+    """A child ended before it was ready, or could not be started.
 
-    def __init__(self, name: str, returncode: int) -> None:
-        super().__init__(f"{name} {describe_end(returncode)} before it was ready")
-        self.returncode = returncode
+    `returncode` is the negative signal number where it was killed, and 0 where there was no process.
+    """
+
+    def __init__(self, name: str, end: int | OSError) -> None:
+        before = "" if isinstance(end, OSError) else " before it was ready"
+        super().__init__(f"{name} {describe_end(end)}{before}")
+        self.returncode = 0 if isinstance(end, OSError) else end
 
 
 def command_of(*arguments: str) -> list[str]:
@@ -37,10 +42,13 @@ def command_of(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "cluster.cli.main", *arguments, "--with-parent", str(os.getpid())]
 
 
-def describe_end(returncode: int) -> str:
-    if returncode < 0:
-        return f"was ended by {signal.Signals(-returncode).name}"
-    return f"ended with exit code {returncode}"
+def describe_end(end: int | OSError) -> str:
+    """What became of a process: its exit code, or the error that kept it from being started."""
+    if isinstance(end, OSError):
+        return f"cannot be started: {end.strerror or end}"
+    if end < 0:
+        return f"was ended by {signal.Signals(-end).name}"
+    return f"ended with exit code {end}"
 
 
 class Child:
@@ -48,7 +56,7 @@ class Child:
 
     Args:
         command: the command line, made anew at each start.
-        report: told in one sentence of an end that was not asked for.
+        report: told in one sentence of an end that was not asked for, and of a start that failed.
         stop_s_max: how long it may take to stop, in seconds.
         pass_fds: open files that it gets at each start, under the same numbers.
     """
@@ -78,7 +86,7 @@ class Child:
         before it.
 
         Raises:
-            ChildFailed: the process ended before it.
+            ChildFailed: the process ended before it, or could not be started.
         """
         return await asyncio.shield(self._ready)
 
@@ -110,30 +118,27 @@ class Child:
         pause_s = PAUSE_S_MIN
         while not self._stopping:
             started = loop.time()
-            returncode = await self._run()
+            end = await self._run()
             if self._stopping:
                 return
-            if returncode == 0 and not self._was_ready:
+            if end == 0 and not self._was_ready:
                 if not self._ready.done():
                     self._ready.set_result("")
                 return
             if not self._ready.done():
-                self._ready.set_exception(ChildFailed(self.name, returncode))
+                self._ready.set_exception(ChildFailed(self.name, end))
                 return
             pause_s = PAUSE_S_MIN if loop.time() - started > SETTLED_S else pause_s
-            self._report(f"{self.name} {describe_end(returncode)}; starting it again in {pause_s:g} s")
+            self._report(f"{self.name} {describe_end(end)}; starting it again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
             pause_s = min(PAUSE_S_MAX, pause_s * 2)
 
-    async def _run(self) -> int:
+    async def _run(self) -> int | OSError:
         self._was_ready = False
-        process = self._process = await asyncio.create_subprocess_exec(
-            *self._command(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=self._pass_fds,
-        )
+        try:
+            process = self._process = await self._start()
+        except OSError as error:
+            return error
         if self._stopping:
             self._signal(process, signal.SIGTERM)
         assert process.stdout is not None
@@ -145,3 +150,12 @@ class Child:
                 if not self._ready.done():
                     self._ready.set_result(self.address)
         return await process.wait()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=self._pass_fds,
+        )

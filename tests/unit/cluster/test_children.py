@@ -140,3 +140,47 @@ async def test_a_child_gets_the_files_that_are_passed_to_it_at_each_start(monkey
         os.kill(pid_of(first), signal.SIGKILL)
         await until_changed(child, first)
         await child.stop()
+
+
+async def test_who_waits_for_a_child_is_told_that_it_cannot_be_started() -> None:
+    reports: list[str] = []
+    child = Child("n1", lambda: ["/nowhere/python"], reports.append)
+    async with asyncio.timeout(20):
+        with pytest.raises(ChildFailed, match=r"n1 cannot be started: No such file or directory$") as caught:
+            await child.ready()
+        await child.stop()
+    assert caught.value.returncode == 0
+    assert reports == []
+
+
+async def test_a_child_that_cannot_be_started_again_is_reported_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 0.01)
+    reports: list[str] = []
+    commands = [python(OBEDIENT), ["/nowhere/python"], python(OBEDIENT)]
+    child = Child("n1", lambda: commands.pop(0), reports.append)
+    first = await child.ready()
+    os.kill(pid_of(first), signal.SIGKILL)
+    second = await until_changed(child, first)
+    assert reports == [
+        "n1 was ended by SIGKILL; starting it again in 0.01 s",
+        "n1 cannot be started: No such file or directory; starting it again in 0.02 s",
+    ]
+    await child.stop()
+    assert not is_alive(pid_of(second))
+
+
+async def test_a_child_stops_while_it_cannot_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 0.01)
+    failed = asyncio.Event()
+    commands = [python(OBEDIENT)]
+    child = Child(
+        "n1",
+        lambda: commands.pop(0) if commands else ["/nowhere/python"],
+        lambda report: failed.set() if "cannot be started" in report else None,
+    )
+    os.kill(pid_of(await child.ready()), signal.SIGKILL)
+    async with asyncio.timeout(20):
+        await failed.wait()
+        await child.stop()
