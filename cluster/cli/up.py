@@ -2,7 +2,8 @@
 
 Guarantees: one gateway and N nodes run until Ctrl-C, SIGTERM or SIGHUP, then stop in order (the gateway first, so that
 requests under way still find their nodes), and no process is left, not even when this one is killed. A process that
-ends by itself is started again on its data. One data directory has one `up` at a time. Leaves to others: single
+ends by itself is started again on its data. Every node whose data is there is among the N. One data directory has one
+`up` at a time. Leaves to others: single
 processes (`children`).
 """
 
@@ -29,6 +30,7 @@ from kvstore.rpc.client import parse_address
 
 POLL_S = 0.1
 PATIENCE_S = 30.0
+NODES_MAX = 64
 WORKERS_MAX = 8
 CPUS_PER_WORKER = 4
 PARTITIONS_PER_NODE = 4
@@ -38,7 +40,7 @@ ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    nodes: int
+    nodes: list[str]
     workers: int
     data: Path
     listen: str
@@ -46,7 +48,7 @@ class _Plan:
 
 
 def up(
-    nodes: Annotated[int, typer.Option("--nodes", envvar="KVSTORE_NODES", metavar="N", min=1, max=64)] = 3,
+    nodes: Annotated[int, typer.Option("--nodes", envvar="KVSTORE_NODES", metavar="N", min=1, max=NODES_MAX)] = 3,
     data: Annotated[
         Path, typer.Option("--data", envvar="KVSTORE_DATA", metavar="DIR", help="Directory of all data.")
     ] = Path("data"),
@@ -75,11 +77,11 @@ def up(
 ) -> int:
     """Run a gateway and N nodes on this machine, until Ctrl-C."""
     with _locked(data):
-        _check_nodes(data, nodes)
+        names = names_to_start(data, nodes)
         # An address to advertise is one process's own; the children of this one have several.
         os.environ.pop("KVSTORE_ADVERTISE", None)
         os.environ.setdefault("KVSTORE_PARTITIONS", str(default_partitions(nodes)))
-        return asyncio.run(_run(_Plan(nodes, workers or default_workers(_cpus()), data, listen, insecure_bind)))
+        return asyncio.run(_run(_Plan(names, workers or default_workers(_cpus()), data, listen, insecure_bind)))
 
 
 def default_workers(cpus: int) -> int:
@@ -100,6 +102,23 @@ def default_partitions(nodes: int) -> int:
     return max(PARTITIONS_MIN, nodes * PARTITIONS_PER_NODE)
 
 
+def names_to_start(data: Path, nodes: int) -> list[str]:
+    """The nodes whose data is there, and new ones up to so many.
+
+    Raises:
+        OperatorError: there is data of more.
+    """
+    names = [f"n{number}" for number in range(1, NODES_MAX + 1)]
+    held = [name for name in names if (data / name).is_dir()]
+    if len(held) > nodes:
+        raise OperatorError(
+            f"{data} holds the data of {len(held)} nodes, --nodes is {nodes}; to have fewer, remove nodes "
+            "('kvstore nodes remove ID') and then their directories"
+        )
+    new = [name for name in names if name not in held]
+    return sorted([*held, *new[: nodes - len(held)]], key=names.index)
+
+
 def _cpus() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -118,19 +137,6 @@ def _locked(data: Path) -> Iterator[None]:
         except OSError as error:
             raise OperatorError(f"the data directory {data} is in use by another 'kvstore up'") from error
         yield
-
-
-def _check_nodes(data: Path, nodes: int) -> None:
-    held = sum((data / name).is_dir() for name in _names(64))
-    if held > nodes:
-        raise OperatorError(
-            f"{data} holds the data of {held} nodes, --nodes is {nodes}; to have fewer, remove nodes "
-            "('kvstore nodes remove ID') and then their directories"
-        )
-
-
-def _names(count: int) -> list[str]:
-    return [f"n{number}" for number in range(1, count + 1)]
 
 
 async def _run(plan: _Plan) -> int:
@@ -169,7 +175,7 @@ async def _start(plan: _Plan, children: list[Child]) -> None:
     if not address:
         raise ChildFailed(gateway.name, ExitCode.DONE)
     url = _reachable(address)
-    for name in _names(plan.nodes):
+    for name in plan.nodes:
         children.append(Child(name, partial(_node_command, plan, name, url), complain))
     await asyncio.gather(*(child.ready() for child in children[1:]))
     await _wait_until_ready(url)
@@ -183,7 +189,7 @@ def _gateway_command(plan: _Plan, address: str) -> list[str]:
     bind = ["--insecure-bind"] if plan.insecure_bind else []
     return command_of(
         *("gateway", "--listen", listen, "--data", str(plan.data / "gateway")),
-        *("--initial-nodes", str(plan.nodes), "--workers", str(plan.workers), *bind),
+        *("--initial-nodes", str(len(plan.nodes)), "--workers", str(plan.workers), *bind),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -136,6 +137,17 @@ def test_fewer_nodes_than_the_data_has_is_refused(start_up: Start, tmp_path: Pat
         f"kvstore: {up.data} holds the data of 3 nodes, --nodes is 2; to have fewer, remove nodes "
         "('kvstore nodes remove ID') and then their directories"
     ]
+
+
+def test_the_nodes_that_are_left_are_started_whatever_their_numbers(start_up: Start) -> None:
+    up = start_up().wait_ready()
+    put_all(up.url, range(20))
+    assert kvstore("nodes", "remove", "n2", "--timeout", "60", KVSTORE_GATEWAY=up.url).returncode == 0
+    assert up.end(signal.SIGTERM) == 0
+    shutil.rmtree(up.data / "n2")
+    again = start_up("--nodes", "2").wait_ready()
+    assert set(again.members()) == {"gateway", "n1", "n3"}
+    assert get_all(again.url, range(20)) == list(range(20))
 
 
 def test_data_of_a_node_that_was_removed_while_it_was_down_keeps_nobody_from_starting(start_up: Start) -> None:
