@@ -45,6 +45,13 @@ def worst(codes: list[ExitCode]) -> ExitCode:
     return max(codes, default=ExitCode.DONE)
 
 
+def explain_text(error: UnicodeError) -> str:
+    """One sentence for text that cannot be sent, most often bytes of an argument that are no text."""
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        return f"{error.object!a} is not UTF-8"
+    return str(error)
+
+
 def explain_settings(error: ValidationError, options: Collection[str]) -> str:
     """One sentence for settings that are refused, naming their variables, and those `options` that the command has."""
     reasons = []

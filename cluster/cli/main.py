@@ -30,7 +30,7 @@ from cluster.cli import (
     up,
     verify,
 )
-from cluster.cli.exits import ExitCode, complain, exit_code, explain_settings
+from cluster.cli.exits import ExitCode, complain, exit_code, explain_settings, explain_text
 from kvstore.errors import KvError, OperatorError
 
 app = typer.Typer(
@@ -77,6 +77,9 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except ValidationError as error:
         complain(explain_settings(error, _options_of(command, arguments)))
+        return ExitCode.USAGE
+    except UnicodeError as error:
+        complain(explain_text(error))
         return ExitCode.USAGE
     except OperatorError as error:
         complain(str(error))

@@ -13,6 +13,8 @@ import typer
 from kvstore.client.urls import base_url
 
 DEFAULT_TIMEOUT_S = 10.0
+# A year. What is infinite fits no clock.
+TIMEOUT_S_MAX = 365 * 86_400.0
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -41,6 +43,7 @@ TimeoutOption = Annotated[
         envvar="KVSTORE_TIMEOUT",
         metavar="SECONDS",
         min=0.01,
+        max=TIMEOUT_S_MAX,
         help="Give up after this long, attempts that were refused for now included.",
     ),
 ]

@@ -67,7 +67,12 @@ def base_url(gateway: str) -> str:
     message = f"{gateway!r} is not a gateway's address; it looks like http://127.0.0.1:8000"
     try:
         parts = urlsplit(gateway)
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        valid = (
+            parts.scheme in {"http", "https"}
+            and bool(parts.hostname)
+            and gateway.isprintable()
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError as error:
         raise ValueError(message) from error
     if not valid or parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:

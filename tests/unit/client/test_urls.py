@@ -74,6 +74,7 @@ def test_addresses_of_gateways_lose_their_last_slash(good: str) -> None:
         "http://h:0",
         "http://h:99999",
         "http://[x",
+        "http://\udcff",
         "",
     ],
 )

@@ -149,6 +149,20 @@ def test_import_counts_and_names_what_it_skipped(
         ["get"],
         ["get", "--nonsense", "k"],
         ["get", "k", "--timeout", "soon"],
+        ["get", "k", "--timeout", "inf"],
+        ["get", "k", "--timeout", "nan"],
+        ["status", "--timeout", "inf"],
+        ["get", "k", "--gateway", "http://\udcff"],
+        ["get", "k", "--gateway", f"http://{'a' * 64}"],
+        ["get", "k", "--keyspace", "\udcff"],
+        ["drain", "\udcff"],
+        ["undrain", "\udcff"],
+        ["nodes", "remove", "\udcff"],
+        ["txn", "resolve", "\udcff"],
+        ["balance", "\udcff"],
+        ["keyspaces", "create", "\udcff"],
+        ["keyspaces", "describe", "\udcff"],
+        ["keyspaces", "delete", "\udcff", "--confirm", "\udcff"],
         ["get", "k", "--gateway", "127.0.0.1:8000"],
         ["get", ""],
         ["get", "x" * 481],
@@ -177,6 +191,11 @@ def test_bad_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.C
     assert shown.out == ""
     assert shown.err.startswith("kvstore: ")
     assert shown.err.count("\n") == 1
+
+
+def test_bytes_of_an_argument_that_are_no_text_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["drain", "caf\udce9"]) == 2
+    assert capsys.readouterr().err == "kvstore: 'caf\\udce9' is not UTF-8\n"
 
 
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
