@@ -138,6 +138,9 @@ class Reshaping:
     def _ask_copies(self, name: str, split: _Split, pid: int, scene: Scene) -> list[Effect]:
         keyspace = scene.cluster.keyspaces[name]
         members = members_of(scene.cluster, scene.gone)
+        if not members:
+            del self._splits[name]
+            return []
         copies, pids = keyspace.replicas or len(members), (*keyspace.pids, pid)
         placed = placement_of(keyspace).place(pids, members, copies, assignment(keyspace, scene.cluster))
         split.pid, split.nodes = pid, tuple(self._load.least_first(placed[pid]))

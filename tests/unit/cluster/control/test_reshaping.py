@@ -15,7 +15,7 @@ from unit.cluster.control.reshaping_world import (
     range_world,
 )
 
-from cluster.cluster_map import PutEntry, Reshape
+from cluster.cluster_map import PutEntry, PutNode, Reshape
 from cluster.control.events import AskSplit, Effect, PlannerChosen, Propose
 from cluster.control.keyspace_messages import MoveTenant, TenantMoving
 from cluster.control.map_store import Outcome
@@ -149,6 +149,21 @@ def test_a_point_outside_its_range_splits_nothing() -> None:
     world.point_of = lambda asked: b"k"
     pass_s(world, FUTILE_S)
     assert world.ranges[1] == (b"g", b"k")
+
+
+def test_a_partition_stays_whole_while_no_node_is_left_for_the_new_one() -> None:
+    world = range_world()
+    leaving = [
+        PutNode(msgspec.structs.replace(info, standing=Standing.LEAVING), info) for info in world.stored.nodes.values()
+    ]
+    world.change(*leaving)
+    world.point_of = middle
+    world.size_of = lambda pid: 2000
+    pass_s(world, 2 * CALM_S)
+    assert world.asked_splits
+    assert world.keyspace.pids == (FIRST_PID,)
+    world.change(*(PutNode(one.guard, one.node) for one in leaving if one.guard))
+    world.until(lambda: len(world.keyspace.pids) == 2)
 
 
 def test_there_are_never_more_partitions_than_allowed() -> None:
