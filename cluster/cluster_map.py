@@ -21,10 +21,12 @@ RESHAPED = ("range", "directory")
 
 @dataclass(frozen=True, slots=True)
 class PutNode:
-    """Write a node's record iff the stored one equals `guard` (None: there is none)."""
+    """Write a node's record iff the stored one equals `guard` (None: there is none), and each of `beside` stands as it
+    is given."""
 
     node: NodeInfo
     guard: NodeInfo | None
+    beside: tuple[NodeInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,8 @@ class ClusterMap:
         rebalance: Rebalance | None = None
         for change in changes:
             match change:
-                case PutNode(node):
-                    nodes.add(node.id)
+                case PutNode(node, _, beside):
+                    nodes.update(one.id for one in (node, *beside))
                 case PutKeyspace(keyspace):
                     keyspaces.add(keyspace.name)
                 case PlaceKeyspace(placed):
@@ -278,8 +280,8 @@ class _Draft:
 
     def _holds(self, change: Change) -> bool:
         match change:
-            case PutNode(node, guard):
-                return self._nodes.get(node.id) == guard
+            case PutNode(node, guard, beside):
+                return self._nodes.get(node.id) == guard and all(self._nodes.get(one.id) == one for one in beside)
             case PutKeyspace(keyspace, known):
                 return self._keyspaces.get(keyspace.name) == known
             case PlaceKeyspace(placed):

@@ -1,7 +1,8 @@
 """What a member is asked to become: drained, removed, of another zone or weight; and how a removal ends.
 
-Guarantees: nobody is removed where fewer nodes than copies would be left, nor while the map names a copy of it or a
-move is about it; who is removed is told first, unless it is away. Leaves to others: leading it away (`preference`),
+Guarantees: nobody is removed where fewer nodes than copies would be left, whoever else is removed at the same time and
+by whichever control, nor while the map names a copy of it or a move is about it; who is removed is told first, unless
+it is away. Leaves to others: leading it away (`preference`),
 moving its copies (`rebalancing`), replacing those of a dead one (`repair`), writing the record (`controller`). Sans-IO.
 PROTOCOL "Moves".
 """
@@ -27,7 +28,7 @@ TELL_AGAIN_S = 2.0
 
 
 def removal(request: RemoveNode, cluster: ClusterMap, connected: Collection[str]) -> PutNode:
-    """The change that begins a removal.
+    """The change that begins a removal, guarded by all members: what is checked here holds when it lands.
 
     Raises:
         NotFound: there is no such member.
@@ -49,7 +50,8 @@ def removal(request: RemoveNode, cluster: ClusterMap, connected: Collection[str]
                 "copy by force"
             )
     standing = Standing.DEAD if request.force else Standing.LEAVING
-    return PutNode(msgspec.structs.replace(info, standing=standing), info)
+    beside = tuple(one for one in cluster.nodes.values() if one.id != info.id and one.standing is not Standing.REMOVED)
+    return PutNode(msgspec.structs.replace(info, standing=standing), info, beside)
 
 
 def _check_left(leaves: NodeInfo, cluster: ClusterMap) -> None:
@@ -70,7 +72,9 @@ def _check_left(leaves: NodeInfo, cluster: ClusterMap) -> None:
 
 
 def _is_alone(node: str, pid: int, cluster: ClusterMap) -> bool:
-    return all(rid.node == node for rid in cluster.entries[pid].in_sync)
+    """Whether all copies in sync are on that node, and on others that are dead."""
+    given_up = dead_nodes(cluster) | {node}
+    return all(rid.node in given_up for rid in cluster.entries[pid].in_sync)
 
 
 def change(request: ChangeNode, cluster: ClusterMap) -> PutNode:

@@ -76,6 +76,15 @@ async def test_a_record_is_written_iff_its_proposer_saw_what_stands(store: MapSt
     assert (await store.load()).nodes == {"n1": MOVED}
 
 
+async def test_a_record_may_be_written_iff_others_stand_too_and_those_are_told(store: MapStore) -> None:
+    other = msgspec.structs.replace(NODE, id="n2")
+    await store.apply([PutNode(NODE, None)])
+    refused = await store.apply([PutNode(other, None, (MOVED,))])
+    assert (refused.outcomes, refused.current.nodes) == ((CONFLICT,), [NODE])
+    assert await outcomes(store, PutNode(other, None, (NODE,)), PutNode(MOVED, NODE, (NODE, other))) == (LANDED, LANDED)
+    assert (await store.load()).nodes == {"n1": MOVED, "n2": other}
+
+
 async def test_keyspaces_are_guarded_like_nodes(store: MapStore) -> None:
     keyspace = KeyspaceInfo("default", "consistent", (1, 2), 2, 1)
     assert await outcomes(store, PutKeyspace(keyspace, None)) == (LANDED,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import pytest
 from unit.cluster.control.moving_world import PARTITIONS, SETTINGS, MovingWorld
@@ -11,7 +12,7 @@ from unit.cluster.control.world import of_kind
 
 from cluster.control.events import Asked, HangUp, Refuse, RetireNode
 from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, NodeChanged, RemoveNode
-from cluster.control.standing import AWAY_S
+from cluster.control.standing import AWAY_S, removal
 from kvstore.errors import BadParameter, Conflict, NotFound, Overloaded
 from kvstore.map_values import Standing
 
@@ -99,6 +100,68 @@ def test_nobody_is_removed_where_copies_would_fall_below_what_is_asked_for() -> 
     refusal = world.ask_for(RemoveNode("n2"))
     assert isinstance(refusal, Conflict)
     assert "1 nodes would be left, for 2 copies" in refusal.detail
+
+
+def asked_together(world: MovingWorld, *requests: RemoveNode) -> list[Any]:
+    """What comes of requests that are all asked before the first has met the store."""
+    world.store_is_held = True
+    asks = [world.ask(request) for request in requests]
+    world.release()
+    return [world.answer(ask) for ask in asks]
+
+
+def those(world: MovingWorld, standing: Standing) -> set[str]:
+    return {node for node, info in world.stored.nodes.items() if info.standing is standing}
+
+
+def test_of_removals_at_the_same_time_as_many_begin_as_copies_allow() -> None:
+    world = of_three()
+    first, *others = asked_together(world, RemoveNode("n2"), RemoveNode("n3"), RemoveNode("n1"))
+    assert first == NodeChanged("n2", "default", 1.0, "leaving")
+    assert all(isinstance(refusal, Conflict) for refusal in others)
+    assert "1 nodes would be left, for 2 copies" in others[0].detail
+    world.until(lambda: world.ended == ["n2"])
+    assert those(world, Standing.MEMBER) == {"n1", "n3"}
+
+
+def test_two_nodes_that_may_both_go_are_removed_at_the_same_time() -> None:
+    world = of_four()
+    assert [one.standing for one in asked_together(world, RemoveNode("n2"), RemoveNode("n3"))] == ["leaving", "leaving"]
+    world.until(lambda: sorted(world.ended) == ["n2", "n3"])
+
+
+def test_a_removal_meets_what_another_gateway_removed_meanwhile() -> None:
+    world = of_three()
+    world.store_is_held = True
+    ask = world.ask(RemoveNode("n2"))
+    elsewhere = removal(RemoveNode("n3"), world.stored, world.stored.nodes)
+    world.stored, landed = world.stored.changed([elsewhere])
+    world.release()
+    assert landed == (True,)
+    assert isinstance(world.answer(ask), Conflict)
+    assert those(world, Standing.MEMBER) == {"n1", "n2"}
+
+
+@pytest.mark.parametrize("is_together", [False, True])
+def test_of_two_dead_nodes_with_all_copies_in_sync_of_a_partition_one_is_kept(is_together: bool) -> None:
+    world = of_four()
+    world.stop("n3")
+    world.stop("n4")
+    both = (RemoveNode("n3", force=True), RemoveNode("n4", force=True))
+    given_up, refusal = asked_together(world, *both) if is_together else map(world.ask_for, both)
+    assert given_up == NodeChanged("n3", "default", 1.0, "dead")
+    assert "last in-sync copy" in refusal.detail
+    assert those(world, Standing.DEAD) == {"n3"}
+
+
+def test_one_that_leaves_is_still_there_for_a_partition_whose_other_copy_is_dead() -> None:
+    world = of_four()
+    world.ask_for(RemoveNode("n3"))
+    world.stop("n4")
+    pair = any({rid.node for rid in entry.in_sync} == {"n3", "n4"} for entry in world.stored.entries.values())
+    assert pair
+    assert world.ask_for(RemoveNode("n4", force=True)) == NodeChanged("n4", "default", 1.0, "dead")
+    world.until(lambda: world.ended == ["n3"])
 
 
 def test_one_that_is_away_is_removed_by_force_only_and_one_that_is_there_without() -> None:
