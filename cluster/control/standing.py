@@ -72,9 +72,9 @@ def _check_left(leaves: NodeInfo, cluster: ClusterMap) -> None:
 
 
 def _is_alone(node: str, pid: int, cluster: ClusterMap) -> bool:
-    """Whether all copies in sync are on that node, and on others that are dead."""
-    given_up = dead_nodes(cluster) | {node}
-    return all(rid.node in given_up for rid in cluster.entries[pid].in_sync)
+    """Whether that node has a copy in sync, and all others in sync are on nodes that are dead."""
+    in_sync = {rid.node for rid in cluster.entries[pid].in_sync}
+    return node in in_sync and in_sync <= dead_nodes(cluster) | {node}
 
 
 def change(request: ChangeNode, cluster: ClusterMap) -> PutNode:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 from unit.cluster.control.world import rid_of
 
@@ -11,6 +14,7 @@ from cluster.control.map_store import Outcome
 from cluster.control.messages import RemoveNode
 from cluster.control.proposals import Proposals
 from cluster.control.repair import Host
+from cluster.control.reshapes import tombstone
 from cluster.control.standing import AWAY_S, Standings, removal
 from kvstore.errors import Conflict
 from kvstore.map_values import Entry, KeyspaceInfo, Move, MoveState, NodeInfo, Standing
@@ -127,3 +131,16 @@ def test_copies_that_each_node_has_and_keyspaces_that_are_deleted_ask_for_none()
     everywhere = KeyspaceInfo("rates", "consistent", (4,), 0, 1)
     deleted = KeyspaceInfo("old", "consistent", (), 3, 1)
     assert not is_refused("n0", spread_over("aa", PLAIN, everywhere, deleted))
+
+
+def test_partitions_that_are_no_more_keep_nobody_from_being_given_up() -> None:
+    cluster = cluster_of(tombstone(FREE), standing=Standing.MEMBER)
+    assert removal(RemoveNode("x", force=True), cluster, ()).node.standing is Standing.DEAD
+
+
+def test_one_is_given_up_although_others_that_are_dead_had_all_copies_of_a_partition() -> None:
+    cluster = cluster_of(msgspec.structs.replace(FREE, in_sync=(X,)), standing=Standing.DEAD)
+    keyspaces = {"default": KeyspaceInfo("default", "hash", (PID,), 1, 1)}
+    assert (
+        removal(RemoveNode("a", force=True), replace(cluster, keyspaces=keyspaces), ()).node.standing is Standing.DEAD
+    )
