@@ -1,13 +1,15 @@
 """Balancing leaders over the nodes that hold the copies.
 
 Guarantees: every partition is led by a node that holds it; a leader that may stay stays; leaders are shared out by
-weight within 5 %, rounded to whole partitions, wherever the copies allow that. Leaves to others: where copies are
-(`ring`), and the transfer of leadership. Sans-IO.
+weight within 5 %, rounded to whole partitions, wherever the copies allow that; where all are led, none changes unless
+that brings the nodes closer to their shares, so that choosing again and again comes to rest. Leaves to others: where
+copies are (`ring`), and the transfer of leadership. Sans-IO.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from cluster.placement import Member
@@ -47,4 +49,13 @@ def pick_leaders(
         within_reach = fill.reachable(pid)
         relieved = min(within_reach, key=lambda node: (loads[node] - shares[node], node))
         fill.fill([pid], {**loads, relieved: loads[relieved] + 1})
-    return {pid: places[0] for pid, places in fill.places.items()}
+    picked = {pid: places[0] for pid, places in fill.places.items()}
+    stands = {pid: leaders[pid] for pid, nodes in copies.items() if leaders.get(pid) in nodes}
+    is_closer = _distance(picked.values(), shares) < _distance(stands.values(), shares)
+    return picked if is_closer or len(stands) < len(copies) else stands
+
+
+def _distance(leaders: Iterable[str], shares: Mapping[str, Fraction]) -> Fraction:
+    """How far from their shares that leaves the nodes."""
+    led = Counter(leaders)
+    return sum(((led[node] - share) ** 2 for node, share in shares.items()), Fraction())
