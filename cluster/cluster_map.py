@@ -71,8 +71,8 @@ class PutRebalance:
 
 @dataclass(frozen=True, slots=True)
 class StartMoves:
-    """Write new moves, all or none, iff the guard of `rebalance` holds, each of `dropped` holds, and afterwards no
-    partition that is to move has a move that goes on."""
+    """Write how moves are to go, what becomes of those that are dropped, and new ones, all or nothing, iff the guard of
+    `rebalance` holds, each of `dropped` holds, and afterwards no partition that is to move has a move that goes on."""
 
     rebalance: Rebalance
     moves: tuple[Move, ...]
@@ -222,9 +222,12 @@ class ClusterMap:
                     pids.add(entry.pid)
                 case PutMove(move):
                     moved.add(move.pid)
+                    pids.add(move.pid)
                 case StartMoves(_, moves, dropped):
                     rebalance = self.rebalance
-                    moved.update(one.pid for one in (*moves, *(drop.move for drop in dropped)))
+                    over = {one.move.pid for one in dropped}
+                    moved.update(over, (move.pid for move in moves))
+                    pids.update(over)
                 case PutRebalance():
                     rebalance = self.rebalance
                 case Reshape(entries, keyspace, _, tenant):

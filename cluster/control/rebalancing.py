@@ -2,8 +2,9 @@
 
 Guarantees: what is started is a plan of the map as it stands, or exactly the one that was asked for; all of its moves
 are in the map before the first of them begins; by itself nothing is planned while moves are paused, nor for partitions
-that lack anything; moves that have not begun make way for a better plan when members change. Leaves to others: what a
-plan is (`planning`), the steps of a move (`moving`). Sans-IO. PROTOCOL "Moves".
+that lack anything; moves that have not begun make way for a better plan when members change; an operator's abort undoes
+its move and pauses the others, or does neither. Leaves to others: what a plan is (`planning`), the steps of a move
+(`moving`). Sans-IO. PROTOCOL "Moves".
 """
 
 from __future__ import annotations
@@ -127,16 +128,17 @@ class Rebalancing:
         if is_past_switch(move, entry):
             raise Conflict(f"move {number} is past its switch and only goes forward")
         stands = scene.cluster.rebalance
-        paused = PutRebalance(msgspec.structs.replace(stands, ver=stands.ver + 1, is_paused=True))
+        paused = msgspec.structs.replace(stands, ver=stands.ver + 1, is_paused=True)
         aborting = msgspec.structs.replace(move, state=MoveState.ABORTING, reason="an operator asked for it")
-        changes: list[Change] = [PutMove(aborting, move, entry.ver)]
 
         def answer(outcomes: Sequence[Outcome], after: Scene) -> Effect:
-            if Outcome.CONFLICT in outcomes:
-                return Refuse(ask, Conflict("moves were changed at the same time: ask again"))
+            if Outcome.CONFLICT in outcomes and not _is_undone(move, after.cluster):
+                (again,) = self.ask(ask, AbortMove(number), after)
+                return again
             return Reply(ask, self._progress.view(after))
 
-        return self._propose_for(scene, changes if stands.is_paused else [paused, *changes], answer)
+        change = StartMoves(paused, (), (PutMove(aborting, move, entry.ver),))
+        return self._propose_for(scene, [change], answer)
 
     def _propose_for(
         self, scene: Scene, changes: Sequence[Change], answer: Callable[[Sequence[Outcome], Scene], Effect]
@@ -238,6 +240,13 @@ class Rebalancing:
         if move is not None and move.is_active and one.pid not in without:
             return False
         return one.target in scene.hosts and _is_calm(entry, cluster.keyspaces[entry.keyspace].replicas)
+
+
+def _is_undone(move: Move, cluster: ClusterMap) -> bool:
+    """Whether the move is undone, or will be, and all others wait, as one asks for who aborts it."""
+    now = cluster.moves.get(move.pid, move)
+    is_ended = now.id == move.id and now.state in (MoveState.ABORTING, MoveState.ABORTED)
+    return is_ended and cluster.rebalance.is_paused
 
 
 def _is_calm(entry: Entry, replicas: int) -> bool:

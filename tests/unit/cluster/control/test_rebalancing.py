@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from unit.cluster.control.moving_world import FILL_TURNS, SETTINGS, TURN_S, MovingWorld
 from unit.cluster.control.world import of_kind
 
-from cluster.cluster_map import StartMoves
-from cluster.control.events import Asked, PlannerChosen, Propose, Refuse, Reply
+from cluster.cluster_map import PutEntry, PutMove, PutRebalance, StartMoves
+from cluster.control.events import Asked, PlannerChosen, Propose, Refuse, Reply, Ticked
+from cluster.control.map_store import Outcome
 from cluster.control.messages import (
     AbortMove,
     ChangeNode,
@@ -26,7 +28,7 @@ from cluster.control.messages import (
 from cluster.control.rebalancing import PLANS_KEPT, SETTLE_S
 from cluster.placement.ring import RingPlacement
 from kvstore.errors import BadParameter, Conflict, NotFound
-from kvstore.map_values import MoveState
+from kvstore.map_values import Move, MoveState
 
 MANUAL = replace(SETTINGS, manual_rebalance=True)
 
@@ -282,13 +284,66 @@ def test_what_two_ask_for_at_the_same_time_both_comes_true() -> None:
     assert (again.state, again.max_bytes_per_second) == ("idle", 7)
 
 
-def test_of_two_that_undo_moves_at_the_same_time_the_second_is_told_to_ask_again() -> None:
+def undoing(world: MovingWorld) -> tuple[int, Move]:
+    """Moves that were started, and the number of a question to undo the first, which has not met the store."""
+    world.ask_for(StartPlan(world.ask_for(MakePlan()).id))
+    world.store_is_held = True
+    move = world.stored.active_moves[0]
+    return world.ask(AbortMove(move.id)), move
+
+
+def test_two_moves_that_are_undone_at_the_same_time_both_are() -> None:
     world = by_hand("n4")
     world.ask_for(StartPlan(world.ask_for(MakePlan()).id))
-    first, second = (move.id for move in world.stored.active_moves[:2])
-    told, refused = answers(world, AbortMove(first), AbortMove(second))
-    assert told.state == "paused"
-    assert isinstance(refused, Conflict)
+    moves = world.stored.active_moves[:2]
+    told = answers(world, *(AbortMove(move.id) for move in moves))
+    assert [one.state for one in told] == ["paused", "paused"]
+    assert [world.stored.moves[move.pid].state for move in moves] == [MoveState.ABORTING] * 2
+
+
+@pytest.mark.parametrize("what", ["entry", "bound"])
+def test_a_move_is_undone_whatever_else_changes_at_the_same_time(what: str) -> None:
+    world = by_hand("n4")
+    ask, move = undoing(world)
+    entry, stands = world.stored.entries[move.pid], world.stored.rebalance
+    change = {
+        "entry": PutEntry(msgspec.structs.replace(entry, ver=entry.ver + 1)),
+        "bound": PutRebalance(msgspec.structs.replace(stands, ver=stands.ver + 1, max_bytes_per_second=5)),
+    }[what]
+    world.stored, _ = world.stored.changed([change])
+    world.release()
+    assert world.answer(ask).state == "paused"
+    assert world.stored.rebalance.is_paused
+    assert world.stored.moves[move.pid].state is MoveState.ABORTING
+
+
+@pytest.mark.parametrize("state", [MoveState.DONE, MoveState.MOVING], ids=["over", "switched"])
+def test_where_a_move_can_be_undone_no_more_nothing_is_paused(state: MoveState) -> None:
+    world = by_hand("n4")
+    ask, move = undoing(world)
+    entry = world.stored.entries[move.pid]
+    switched = msgspec.structs.replace(entry, ver=entry.ver + 1, removing=(entry.holds(move.source),))
+    over = PutMove(msgspec.structs.replace(move, state=state), move, switched.ver)
+    world.stored, landed = world.stored.changed([PutEntry(switched), over])
+    world.release()
+    assert all(landed)
+    assert isinstance(world.answer(ask), NotFound if state is MoveState.DONE else Conflict)
+    assert not world.stored.rebalance.is_paused
+    assert world.stored.moves[move.pid].state is state
+
+
+def test_a_move_that_was_undone_unheard_of_is_told_as_undone() -> None:
+    world = by_hand("n4")
+    ask, move = undoing(world)
+    held, world.held, world.store_is_held = world.held, [], False
+    world.store(*held, outcome=Outcome.UNKNOWN)
+    stands = world.stored.rebalance
+    bound = PutRebalance(msgspec.structs.replace(stands, ver=stands.ver + 1, max_bytes_per_second=5))
+    world.stored, _ = world.stored.changed([bound])
+    world.send(Ticked())
+    assert world.answer(ask).state == "paused"
+    assert world.stored.rebalance == bound.rebalance
+    assert world.stored.moves[move.pid].state is MoveState.ABORTING
 
 
 def test_a_control_that_does_not_plan_shows_how_fast_moves_go() -> None:
