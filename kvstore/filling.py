@@ -2,14 +2,14 @@
 
 Guarantees: a node asks for one piece of data at a time, one copy after the other, and reads one a loop turn for others,
 both as fast as its pace lets it, and so do the log rows that learners are sent which lag far behind; a question that
-got no answer is asked again, after those of other copies; while moves are paused nothing comes to a copy that one
-brings. Leaves to others: what a piece is (`backfill`, `followers`), what becomes of it (`copy`), the pace (`pace`).
-Sans-IO. PROTOCOL "Backfill".
+got no answer is asked again, after those of other copies; nothing is asked for while the node's store is full; while
+moves are paused nothing comes to a copy that one brings. Leaves to others: what a piece is (`backfill`, `followers`),
+what becomes of it (`copy`), the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from kvstore.effects import Effect, Send, Wake
 from kvstore.instant import Instant
@@ -24,12 +24,13 @@ PULL_AGAIN_MS = 1000
 
 
 class Filling:
-    """Args: partitions: all copies of this node, by partition."""
+    """Args: partitions: all copies of this node, by partition; is_full: whether its store refuses client writes."""
 
-    def __init__(self, partitions: Mapping[int, Partition]) -> None:
+    def __init__(self, partitions: Mapping[int, Partition], is_full: Callable[[], bool]) -> None:
         self.sent_bytes = 0
         self.taken_bytes = 0
         self._partitions = partitions
+        self._is_full = is_full
         self._asked: dict[tuple[str, int], PullChunk] = {}
         self._fed: dict[int, Partition] = {}
         self._pulling: Partition | None = None
@@ -128,13 +129,15 @@ class Filling:
     # ---- being filled -------------------------------------------------------------------------------------------
 
     def pull(self, now: Instant) -> list[Effect]:
-        """Ask for the next piece of data that a copy lacks."""
+        """Ask for the next piece of data that a copy lacks, if there is room for it."""
         if self._pulling is not None:
             if now.mono_ms - self._pulled_ms < PULL_AGAIN_MS:
                 return []
             self._silent[self._pulling.pid] = now.mono_ms
         self._pulling = None
         self._is_waiting = False
+        if self._is_full():
+            return []
         waiting = [one for one in self._partitions.values() if one.copy.is_backfilling]
         for partition in sorted(waiting, key=lambda one: self._silent.get(one.pid, 0)):
             pull = partition.next_pull(self.pace.piece_bytes)

@@ -79,7 +79,7 @@ class Partitions:
         self.heat = NodeHeat()
         self.reads = Reads(self.by_pid, self._dirty, held, self.heat)
         self.doubts = Doubts(self.by_pid, self._dirty, held, self.reads.overdue, self.heat)
-        self.filling = Filling(self.by_pid)
+        self.filling = Filling(self.by_pid, lambda: self.is_full)
         self.transfers = Transfers(self.by_pid, self._dirty, self.filling, lambda: self.state.node_id)
         self.truncation = Truncation(self.by_pid, self._dirty)
         self.verifications = Verifications(self.by_pid, self._dirty)

@@ -120,13 +120,19 @@ class Peer:
 
     def lags(self, copy: Copy) -> bool:
         """Whether it counts for nothing and lacks so much that it is sent rows at a pace only."""
-        return self.role is Role.LEARNER and copy.log.end - self._sent_end > JOIN_LAG_RECORDS
+        return self.role is Role.LEARNER and not self._is_held and copy.log.end - self._sent_end > JOIN_LAG_RECORDS
 
     def can_send(self, copy: Copy) -> bool:
         """Whether rows wait that this follower can be sent now."""
-        return (
-            self._sent_end < copy.log.end and self.state is PeerState.STREAMING and self._bytes_under_way < WINDOW_BYTES
-        )
+        has_window = self._bytes_under_way < WINDOW_BYTES and not self._is_held
+        return self._sent_end < copy.log.end and self.state is PeerState.STREAMING and has_window
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether rows would only take the last room of a store that is full: its data is not complete, so it applies
+        none of them. One that is complete gets them, for deletes make room."""
+        has_begun = self.is_backfilling and self.acked >= self.base_seq
+        return self.role is Role.LEARNER and self.is_full and has_begun
 
     @property
     def owes_ack(self) -> bool:
@@ -181,19 +187,20 @@ class Peer:
         """News of what is committed, for a follower that has every row, where no rows have carried it lately; again
         until it says that it knows.
 
-        A follower whose store was full, or whose data was not complete, is told too, whatever it knows: only its ack
-        says that this is over.
+        A follower whose store was full, or whose data was not complete, is told too, whatever it knows and lacks: only
+        its ack says that this is over.
         """
         if self._commit_seq >= copy.commit_seq and not self.is_full and not self.is_backfilling:
             return None
         silent_ms = now.mono_ms - self._told_ms
         if silent_ms < (ASK_AGAIN_MS if self._told_commit_seq == copy.commit_seq else NEWS_MS):
             return None
-        if self.state is not PeerState.STREAMING or self._sent_end != copy.log.end:
+        if self.state is not PeerState.STREAMING or (self._sent_end != copy.log.end and not self._is_held):
             return None
         self._told_commit_seq = copy.commit_seq
         self._told_ms = now.mono_ms
-        return Append(entry.pid, self.rid, entry.epoch, copy.log.end, copy.log.end_checksum, copy.commit_seq, [])
+        end = (0, 0) if self._is_held else (copy.log.end, copy.log.end_checksum)
+        return Append(entry.pid, self.rid, entry.epoch, *end, copy.commit_seq, [])
 
     def is_silent(self, copy: Copy, now: Instant) -> bool:
         """Whether the follower owes an answer and must be asked again; after a second it counts as not alive."""

@@ -1,4 +1,5 @@
-"""Copies are filled one after the other, and none of them waits for a leader that is silent to another."""
+"""Copies are filled one after the other where there is room, and none of them waits for a leader that is silent to
+another."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Empty:
             partition.on_entry(entry, self.now)
             partition.handle(leader, Reconcile(pid, mine, 1, 2), self.now)
             partition.handle(leader, BeginBackfill(pid, mine, 1, 5000, 7, [(1, 1)], 1), self.now)
-        self.filling = Filling(self.partitions)
+        self.is_full = False
+        self.filling = Filling(self.partitions, lambda: self.is_full)
 
     @property
     def now(self) -> Instant:
@@ -87,4 +89,15 @@ def test_one_that_answers_again_is_filled_in_its_turn() -> None:
     assert node.ask_later() == [("b", 2)]
     node.answer(1)
     node.answer(2)
+    assert node.ask() == [("a", 1)]
+
+
+def test_nothing_is_asked_for_while_the_store_is_full() -> None:
+    node = Empty({1: "a", 2: "b"})
+    assert node.ask() == [("a", 1)]
+    node.is_full = True
+    node.answer(1)
+    assert node.ask() == []
+    assert node.ask_later() == []
+    node.is_full = False
     assert node.ask() == [("a", 1)]

@@ -17,7 +17,7 @@ from kvstore.replication import backfill
 from kvstore.replication.gone import GONE_PREFIX
 from kvstore.replication.outcomes import DATA_POSITION, EXPIRED, TOKEN, TOKEN_TIME, WINDOW
 from kvstore.replication.windows import KEEP_MS
-from kvstore.storage.engine import Table
+from kvstore.storage.engine import Table, Usage
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +213,25 @@ def test_a_copy_that_a_move_brings_gets_no_data_while_moves_are_paused(story: Fi
 
 def test_any_other_copy_that_is_missing_is_filled_while_moves_are_paused(story: Filling) -> None:
     steer(story, is_paused=True)
+    story.until_filled()
+    assert equal(story)
+
+
+def test_a_copy_on_a_full_node_is_filled_no_further_until_there_is_room(story: Filling) -> None:
+    story.until_chunk(2)
+    story.n3.partitions.usage = Usage(used=100, limit=100)
+    pulls_served(story, 500)
+    story.n1.tick()
+    pulls_served(story, 500)
+    copy = story.n3.partition.copy
+    before = copy.backfill, copy.log.end
+    for number in range(20):
+        story.n1.put(f"later{number}", b"later%d" % number)
+        assert not pulls_served(story, 100)
+        for node in story.nodes.values():
+            node.tick()
+    assert (copy.backfill, copy.log.end) == before
+    story.n3.partitions.usage = Usage(used=0, limit=100_000)
     story.until_filled()
     assert equal(story)
 

@@ -52,8 +52,8 @@ def vector(starts: list[tuple[int, int]], end: int) -> EpochVector:
     return EpochVector(PID, N2, 2, starts, end)
 
 
-def ack(end: int, commit_seq: int = 0, full: bool = False) -> Acked:
-    return Acked(PID, N2, 2, end, commit_seq, full)
+def ack(end: int, commit_seq: int = 0, full: bool = False, backfilling: bool = False) -> Acked:
+    return Acked(PID, N2, 2, end, commit_seq, full, backfilling)
 
 
 def streaming(peer: Peer, copy: Copy) -> Peer:
@@ -232,3 +232,37 @@ def test_a_full_follower_is_asked_again_until_it_has_room(peer: Peer, copy: Copy
         assert peer.idle_append(copy, ENTRY, now) is None
     peer.take_ack(ack(4), after(3 * ASK_AGAIN_MS))
     assert peer.idle_append(copy, ENTRY, after(3 * ASK_AGAIN_MS)) is None
+
+
+def test_a_full_learner_that_is_filled_gets_no_rows_but_is_asked_until_it_has_room(copy: Copy) -> None:
+    learner = streaming(Peer(N2, Role.LEARNER, START), copy)
+    learner.take_ack(ack(4, full=True, backfilling=True), START)
+    grow(copy)
+    assert not learner.can_send(copy)
+    for turn in range(3):
+        now = after(turn * ASK_AGAIN_MS)
+        assert learner.next_append(copy, ENTRY, VIEW, now) is None
+        question = learner.idle_append(copy, ENTRY, now)
+        assert question is not None
+        assert (question.rows, question.prev_seq, question.prev_checksum) == ([], 0, 0)
+    learner.take_ack(ack(4, backfilling=True), START)
+    assert learner.next_append(copy, ENTRY, VIEW, START) is not None
+
+
+@pytest.mark.parametrize("role", [Role.LEARNER, Role.MEMBER])
+def test_a_full_follower_whose_data_is_complete_gets_rows_for_deletes_make_room(role: Role, copy: Copy) -> None:
+    peer = streaming(Peer(N2, role, START), copy)
+    peer.take_ack(ack(4, full=True), START)
+    grow(copy)
+    assert peer.next_append(copy, ENTRY, VIEW, START) is not None
+
+
+def test_a_full_learner_that_has_not_begun_anew_is_told_so_again(copy: Copy) -> None:
+    for _ in range(3):
+        grow(copy)
+    copy.log.release(6)
+    learner = Peer(N2, Role.LEARNER, START)
+    for _ in range(2):
+        learner.take_vector(vector([(1, 1), (2, 4)], 4), copy, START)
+        learner.take_ack(ack(4, full=True), START)
+        assert isinstance(learner.next_append(copy, ENTRY, VIEW, START), BeginBackfill)
