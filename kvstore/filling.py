@@ -1,15 +1,17 @@
 """Filling copies that the log cannot bring up to date: those of this node, and those that this node's leaders fill.
 
 Guarantees: a node asks for one piece of data at a time, one copy after the other, and reads one a loop turn for others,
-both as fast as its pace lets it, and so do the log rows that learners are sent which lag far behind; a question that
-got no answer is asked again, after those of other copies; nothing is asked for while the node's store is full; while
-moves are paused nothing comes to a copy that one brings. Leaves to others: what a piece is (`backfill`, `followers`),
-what becomes of it (`copy`), the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
+both as fast as its pace lets it, and so do the log rows that learners are sent which lag far behind; chunks, such rows
+and what transfers copy take turns; a question that got no answer is asked again, after those of other copies; nothing
+is asked for while the node's store is full; while moves are paused nothing comes to a copy that one brings. Leaves to
+others: what a piece is (`backfill`, `followers`), what becomes of it (`copy`), the pace (`pace`). Sans-IO.
+PROTOCOL "Backfill".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 
 from kvstore.effects import Effect, Send, Wake
 from kvstore.instant import Instant
@@ -21,6 +23,14 @@ from kvstore.storage.engine import Snapshot
 from kvstore.storage.records import DamagedRow
 
 PULL_AGAIN_MS = 1000
+
+
+class _Kind(Enum):
+    """What goes out at one pace: log rows for learners that lag, chunks, and what transfers copy."""
+
+    ROWS = "rows"
+    CHUNK = "chunk"
+    TRANSFER = "transfer"
 
 
 class Filling:
@@ -38,6 +48,9 @@ class Filling:
         # Copies whose last question got no answer, and when that was known.
         self._silent: dict[int, int] = {}
         self._is_waiting = False
+        # Whoever has sent goes last.
+        self._turns = list(_Kind)
+        self._transfer_waits = False
         self._is_paused = False
         self._wake_ms: int | None = None
         self.use(Pace())
@@ -70,8 +83,27 @@ class Filling:
             if now.mono_ms < self._wake_ms:
                 return []
             self._wake_ms = None
-        effects = [*self._feed_next(view, now), *self._serve(view, now)]
+        effects = self._send_next(view, now)
         return [*effects, *self.pull(now)] if self._is_waiting else effects
+
+    def _send_next(self, view: Snapshot, now: Instant) -> list[Effect]:
+        """Send what is first in turn. A transfer gets its turn by being left room: it sends later in this loop turn."""
+        effects: list[Effect] = []
+        for kind in tuple(self._turns):
+            if kind is _Kind.ROWS:
+                effects += self._feed_next(view, now)
+            elif kind is _Kind.CHUNK:
+                effects += self._serve(view, now)
+            elif self._transfer_waits and not self._sending.wait_ms(now):
+                self._transfer_waits = False
+                return [*effects, *self._wake(1, now)]
+        return effects
+
+    def _note_sent(self, kind: _Kind, size_bytes: int) -> None:
+        self.sent_bytes += size_bytes
+        self._sending.take(size_bytes)
+        self._turns.remove(kind)
+        self._turns.append(kind)
 
     # ---- filling others -----------------------------------------------------------------------------------------
 
@@ -97,9 +129,7 @@ class Filling:
             except DamagedRow as error:
                 effects += partition.quarantine(str(error))
         if chunk is not None:
-            size_bytes = chunk.size_bytes
-            self.sent_bytes += size_bytes
-            self._sending.take(size_bytes)
+            self._note_sent(_Kind.CHUNK, chunk.size_bytes)
             effects.append(Send(node, chunk))
         return [*effects, *self._wake(1, now)] if self._asked else effects
 
@@ -118,10 +148,8 @@ class Filling:
             if wait_ms:
                 return self._wake(wait_ms, now)
             effects = partition.feed(self.pace.piece_bytes, view, now)
-            size_bytes = sum(_rows_bytes(one) for one in effects)
             if effects:
-                self.sent_bytes += size_bytes
-                self._sending.take(size_bytes)
+                self._note_sent(_Kind.ROWS, sum(_rows_bytes(one) for one in effects))
                 self._fed[pid] = self._fed.pop(pid)
                 return [*effects, *self._wake(1, now)]
         return []
@@ -164,7 +192,9 @@ class Filling:
 
     def sending_wait_ms(self, now: Instant) -> int:
         """For how long what is read for a transfer has to wait."""
-        return self._sending.wait_ms(now)
+        wait_ms = self._sending.wait_ms(now)
+        self._transfer_waits = wait_ms > 0
+        return wait_ms
 
     def taking_wait_ms(self, now: Instant) -> int:
         """For how long what a transfer brings has to wait."""
@@ -172,8 +202,7 @@ class Filling:
 
     def sent(self, size_bytes: int) -> None:
         """So much was read for a transfer."""
-        self.sent_bytes += size_bytes
-        self._sending.take(size_bytes)
+        self._note_sent(_Kind.TRANSFER, size_bytes)
 
     def took(self, size_bytes: int) -> None:
         """A transfer has brought so much."""

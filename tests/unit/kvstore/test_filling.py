@@ -1,19 +1,28 @@
 """Copies are filled one after the other where there is room, and none of them waits for a leader that is silent to
-another."""
+another; whatever a node sends at one pace takes turns."""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from unittest import mock
+
+import pytest
 
 from kvstore.effects import Send
 from kvstore.filling import PULL_AGAIN_MS, Filling
 from kvstore.instant import Instant
 from kvstore.map_values import Entry, Rid
-from kvstore.messages import BeginBackfill, Chunk, PullChunk, Reconcile
+from kvstore.messages import Append, BeginBackfill, Chunk, PullChunk, Reconcile
 from kvstore.partition import Partition
 from kvstore.replication.copy import Copy
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.node_leaders import NodeLeaders
+from kvstore.replication.pace import Pace
+from kvstore.storage.memory import MemoryEngine
+
+VIEW = MemoryEngine().snapshot()
+PIECE = b"v" * 30_000
 
 
 class Empty:
@@ -101,3 +110,58 @@ def test_nothing_is_asked_for_while_the_store_is_full() -> None:
     assert node.ask_later() == []
     node.is_full = False
     assert node.ask() == [("a", 1)]
+
+
+class Sender:
+    """A node that leads a partition whose learner lags (`rows`), and one whose learner asks for chunks (`chunk`), and
+    is the source of a transfer (`transfer`), as far as these are named: each has the next piece ready at once."""
+
+    def __init__(self, *wants: str) -> None:
+        self.wants = wants
+        self.mono_ms = 1_000_000
+        self.sent: Counter[str] = Counter()
+        rid = Rid("c", b"%016d" % 1)
+        rows = Send("c", Append(1, rid, 1, 0, 0, 0, [PIECE]))
+        self.lagging = mock.Mock(pid=1, has_laggard=True, moves_one=False, feed=lambda *_: [rows])
+        self.asked = mock.Mock(pid=2)
+        self.asked.leader.followers.chunk = lambda *_: Chunk(2, rid, 1, b"", b"k", 1, [(b"k", PIECE)], False, 0)
+        self.pull = PullChunk(2, rid, 1, b"", len(PIECE))
+        self.filling = Filling({1: self.lagging, 2: self.asked}, lambda: False)
+        self.filling.use(Pace(bytes_per_s_max=3_000_000))
+
+    def turn(self) -> None:
+        """One turn of the loop, a millisecond after the last one: transfers come after what is filled."""
+        self.mono_ms += 1
+        now = Instant(self.mono_ms, 0)
+        if "rows" in self.wants:
+            self.filling.feed(self.lagging)
+        if "chunk" in self.wants:
+            self.filling.on_pull("c", self.pull)
+        for one in self.filling.advance(VIEW, now):
+            if isinstance(one, Send):
+                self.sent["chunk" if isinstance(one.body, Chunk) else "rows"] += 1
+        if "transfer" in self.wants and not self.filling.sending_wait_ms(now):
+            self.filling.sent(len(PIECE))
+            self.sent["transfer"] += 1
+
+
+@pytest.mark.parametrize(
+    "wants", [("rows", "chunk"), ("rows", "transfer"), ("chunk", "transfer"), ("rows", "chunk", "transfer")]
+)
+def test_rows_chunks_and_what_a_transfer_copies_take_turns(wants: tuple[str, ...]) -> None:
+    sender = Sender(*wants)
+    for _ in range(3000):
+        sender.turn()
+    assert set(sender.sent) == set(wants)
+    assert max(sender.sent.values()) - min(sender.sent.values()) <= 2
+
+
+def test_a_transfer_that_waits_no_more_holds_nobody_up() -> None:
+    sender = Sender("chunk", "transfer")
+    for _ in range(15):
+        sender.turn()
+    sender.wants = ("chunk",)
+    sender.sent.clear()
+    for _ in range(1000):
+        sender.turn()
+    assert sender.sent["chunk"] * len(PIECE) >= 2_500_000
