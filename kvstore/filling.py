@@ -3,9 +3,9 @@
 Guarantees: a node asks for one piece of data at a time, one copy after the other, and reads one a loop turn for others,
 both as fast as its pace lets it, and so do the log rows that learners are sent which lag far behind; chunks, such rows
 and what transfers copy take turns; a question that got no answer is asked again, after those of other copies; nothing
-is asked for while the node's store is full; while moves are paused nothing comes to a copy that one brings. Leaves to
-others: what a piece is (`backfill`, `followers`), what becomes of it (`copy`), the pace (`pace`). Sans-IO.
-PROTOCOL "Backfill".
+is asked for while the node's store is full; few copies begin to be filled before their turn has come; while moves are
+paused nothing comes to a copy that one brings. Leaves to others: what a piece is (`backfill`, `followers`), what
+becomes of it (`copy`), the pace (`pace`). Sans-IO. PROTOCOL "Backfill".
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kvstore.storage.engine import Snapshot
 from kvstore.storage.records import DamagedRow
 
 PULL_AGAIN_MS = 1000
+BEGUN_MAX = 4
 
 
 class _Kind(Enum):
@@ -178,6 +179,18 @@ class Filling:
             self._pulling, self._pulled_ms = partition, now.mono_ms
             return [pull]
         return []
+
+    def may_begin(self, partition: Partition) -> bool:
+        """Whether the copy may begin anew now, and not only when others are filled: until its turn has come all that is
+        written to it piles up in its log."""
+        if partition.copy.is_backfilling:
+            return True
+        begun = [one for one in self._partitions.values() if one.copy.is_backfilling and self._is_next(one)]
+        return len(begun) < BEGUN_MAX
+
+    def _is_next(self, partition: Partition) -> bool:
+        is_held = partition.pid in self._silent or (self._is_paused and partition.moves_in)
+        return not is_held and partition.next_pull(self.pace.piece_bytes) is not None
 
     def on_chunk(self, partition: Partition, chunk: Chunk) -> None:
         """A piece of data came for this copy."""

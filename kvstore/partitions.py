@@ -23,6 +23,7 @@ from kvstore.messages import (
     Acked,
     Append,
     AskDigests,
+    BeginBackfill,
     Chunk,
     Confirm,
     Confirmed,
@@ -252,6 +253,8 @@ class Partitions:
                 return []
         partition = self.by_pid.get(message.pid)
         if partition is None:
+            return []
+        if isinstance(message, BeginBackfill) and not self.filling.may_begin(partition):
             return []
         self._now = now
         effects = partition.handle(node, message, now)

@@ -183,10 +183,11 @@ class Followers:
 
     @property
     def log_floor(self) -> int:
-        """Rows that end below are needed by nobody; a learner, or a transfer, is waited for until too much is kept for
-        it."""
+        """Rows that end below are needed by nobody; a learner that can use them, or a transfer, is waited for until too
+        much is kept for it."""
         pins = self._copy.log_bytes <= PINNED_LOG_BYTES_MAX
-        acked = [peer.acked for peer in self._peers.values() if peer.must_ack or (pins and peer.is_alive)]
+        peers = self._peers.values()
+        acked = [one.acked for one in peers if one.must_ack or (pins and one.is_alive and not one.has_to_begin)]
         pinned = [self.pinned_seq + 1] if pins and self.pinned_seq is not None else []
         return min([self._copy.applied_seq, *acked, *pinned])
 
@@ -214,8 +215,9 @@ class Followers:
 
     @property
     def has_laggard(self) -> bool:
-        """Whether a learner is to be fed."""
-        return any(peer.lags(self._copy) for peer in self._peers.values())
+        """Whether a learner is to be fed; one that was told to begin anew is not before it says where it stands."""
+        lag = (peer for peer in self._peers.values() if peer.lags(self._copy))
+        return any(peer.can_send(self._copy) or not peer.has_to_begin for peer in lag)
 
     def feed(self, bytes_max: int, view: Snapshot, now: Instant) -> Send | None:
         """The next rows, about so many bytes, for a learner that lags and owes no ack.

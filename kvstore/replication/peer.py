@@ -26,6 +26,7 @@ APPEND_BYTES_MAX = 4 * 1024 * 1024
 SILENCE_MS = 1000
 START_GRACE_MS = 3000
 ASK_AGAIN_MS = 300
+ORDER_AGAIN_MS = 2000
 NEWS_MS = 50
 JOIN_LAG_RECORDS = 1000
 LEASE_MS = 2000
@@ -131,7 +132,7 @@ class Peer:
     def _is_held(self) -> bool:
         """Whether rows would only take the last room of a store that is full: its data is not complete, so it applies
         none of them. One that is complete gets them, for deletes make room."""
-        has_begun = self.is_backfilling and self.acked >= self.base_seq
+        has_begun = self.is_backfilling and not self.has_to_begin
         return self.role is Role.LEARNER and self.is_full and has_begun
 
     @property
@@ -166,16 +167,24 @@ class Peer:
         return append
 
     def _miss_rows(self, copy: Copy, entry: Entry, now: Instant) -> BeginBackfill | None:
-        """It cannot be sent the rows that it lacks: a learner begins anew, whoever must ack is as good as silent."""
+        """It cannot be sent the rows that it lacks: a learner begins anew, in its turn, so that it may have to be told
+        often; whoever must ack is as good as silent."""
         if self.role is not Role.LEARNER:
             self.is_alive = False
             return None
         self.ask_vector(entry, now)
+        if self.has_to_begin:
+            self._asked_ms += ORDER_AGAIN_MS - ASK_AGAIN_MS
         base_seq, base_checksum = copy.log.base
         self.base_seq = base_seq
         self.is_backfilling = True
         starts = [(epoch, seq) for epoch, seq in copy.log.starts if seq <= base_seq]
         return BeginBackfill(entry.pid, self.rid, entry.epoch, base_seq, base_checksum, starts, copy.log.time_ms)
+
+    @property
+    def has_to_begin(self) -> bool:
+        """Whether it was told to begin anew, and is not known to have."""
+        return self.acked < self.base_seq
 
     def _take_completeness(self, end: int, is_backfilling: bool) -> None:
         """Whether the data of a log that is equal up to `end` is complete. Below the base that is late news of the copy

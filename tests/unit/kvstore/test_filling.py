@@ -1,5 +1,5 @@
 """Copies are filled one after the other where there is room, and none of them waits for a leader that is silent to
-another; whatever a node sends at one pace takes turns."""
+another; few begin anew before that; whatever a node sends at one pace takes turns."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import itertools
 from collections import Counter
 from unittest import mock
 
+import msgspec
 import pytest
 
 from kvstore.effects import Send
-from kvstore.filling import PULL_AGAIN_MS, Filling
+from kvstore.filling import BEGUN_MAX, PULL_AGAIN_MS, Filling
 from kvstore.instant import Instant
-from kvstore.map_values import Entry, Rid
+from kvstore.map_values import Entry, Rebalance, Rid
 from kvstore.messages import Append, BeginBackfill, Chunk, PullChunk, Reconcile
 from kvstore.partition import Partition
 from kvstore.replication.copy import Copy
@@ -110,6 +111,44 @@ def test_nothing_is_asked_for_while_the_store_is_full() -> None:
     assert node.ask_later() == []
     node.is_full = False
     assert node.ask() == [("a", 1)]
+
+
+def begun(count: int) -> tuple[Empty, Partition]:
+    """A node with so many copies that have begun anew, all led by one other, and one that is to."""
+    node = Empty(dict.fromkeys(range(1, count + 1), "a"))
+    (fresh,) = Empty({0: "b"}).partitions.values()
+    fresh.copy.backfill = None
+    node.partitions[0] = fresh
+    return node, fresh
+
+
+def test_few_copies_begin_anew_before_their_turn_has_come() -> None:
+    for count in range(BEGUN_MAX + 2):
+        node, fresh = begun(count)
+        assert node.filling.may_begin(fresh) == (count < BEGUN_MAX)
+        assert all(node.filling.may_begin(one) for one in node.partitions.values() if one is not fresh)
+
+
+def test_a_copy_whose_leader_is_silent_keeps_no_other_from_beginning() -> None:
+    node, fresh = begun(BEGUN_MAX)
+    assert node.ask() == [("a", 1)]
+    assert node.ask_later() == [("a", 2)]
+    assert node.filling.may_begin(fresh)
+    node.answer(1)
+    assert not node.filling.may_begin(fresh)
+
+
+def test_a_copy_that_follows_nobody_or_waits_for_moves_to_go_on_keeps_no_other_from_beginning() -> None:
+    node, fresh = begun(BEGUN_MAX)
+    node.partitions[1].copy.promise(9)
+    assert node.filling.may_begin(fresh)
+    node, fresh = begun(BEGUN_MAX)
+    copy = node.partitions[1].copy
+    assert copy.entry is not None
+    copy.adopt(msgspec.structs.replace(copy.entry, moving=copy.name.rid))
+    assert not node.filling.may_begin(fresh)
+    node.filling.steer(Rebalance(is_paused=True))
+    assert node.filling.may_begin(fresh)
 
 
 class Sender:

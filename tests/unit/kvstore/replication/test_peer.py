@@ -12,7 +12,7 @@ from kvstore.replication import peer as peer_module
 from kvstore.replication.copy import Copy
 from kvstore.replication.copy_rows import CopyName
 from kvstore.replication.log import Held, Log
-from kvstore.replication.peer import ASK_AGAIN_MS, SILENCE_MS, Peer, PeerState, Role
+from kvstore.replication.peer import ASK_AGAIN_MS, ORDER_AGAIN_MS, SILENCE_MS, Peer, PeerState, Role
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import Record, RecordType, decode_log_row, encode_log_row
 
@@ -266,3 +266,20 @@ def test_a_full_learner_that_has_not_begun_anew_is_told_so_again(copy: Copy) -> 
         learner.take_vector(vector([(1, 1), (2, 4)], 4), copy, START)
         learner.take_ack(ack(4, full=True), START)
         assert isinstance(learner.next_append(copy, ENTRY, VIEW, START), BeginBackfill)
+
+
+def test_a_learner_that_does_not_begin_anew_is_told_so_again_soon_and_then_now_and_then(copy: Copy) -> None:
+    for _ in range(3):
+        grow(copy)
+    copy.log.release(6)
+    learner, now = Peer(N2, Role.LEARNER, START), START
+    for wait_ms in (ASK_AGAIN_MS, ORDER_AGAIN_MS, ORDER_AGAIN_MS):
+        learner.take_vector(vector([(1, 1), (2, 4)], 4), copy, now)
+        assert isinstance(learner.next_append(copy, ENTRY, VIEW, now), BeginBackfill)
+        assert learner.has_to_begin
+        assert not learner.is_silent(copy, Instant(now.mono_ms + wait_ms - 1, 0))
+        now = Instant(now.mono_ms + wait_ms, 0)
+        assert learner.is_silent(copy, now)
+        learner.ask_vector(ENTRY, now)
+    learner.take_vector(EpochVector(PID, N2, 2, [(1, 1), (2, 4)], 6, backfilling=True), copy, now)
+    assert not learner.has_to_begin
