@@ -3,7 +3,8 @@
 Guarantees: events are taken one at a time, in order, and the effects of one are carried out before the next is taken;
 proposals that wait while a transaction runs share the next one, and questions the next look at the store, which is not
 asked for those who have stopped waiting; what other gateways change in a shared map store is
-seen within `LOOK_S` and what that takes; a store that does not answer is waited for; what makes control unable to go on
+seen within `LOOK_S` and what that takes; a store that does not answer is waited for, and a change that it refuses harms
+no other; what makes control unable to go on
 is raised by `wait_failed`, and until then by nothing else; a change that may be in the store when control ends is told
 as one whose outcome is unknown. Leaves to others: every decision (`controller`), HTTP.
 """
@@ -54,7 +55,7 @@ from cluster.control.events import (
     Ticked,
 )
 from cluster.control.interface import Control
-from cluster.control.map_store import MapStore, StoreUnavailable
+from cluster.control.map_store import MapStore, Outcome, StoreRefused, StoreUnavailable
 from cluster.control.messages import Answer, ChangeRequest, DrawIdWindow, Incarnation, Request
 from cluster.control.node_link import NodeLink
 from cluster.control.settings import ControlSettings
@@ -101,6 +102,7 @@ class ControlServer(Control):
         self._loaded = ClusterMap.empty(b"")
         self._is_planner = True
         self._is_store_silent = False
+        self._refusal = ""
         self._next_look_s = 0.0
         self._next_claim_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -295,7 +297,7 @@ class ControlServer(Control):
         waiting, self._waiting = self._waiting, []
         proposals = [one for one in waiting if isinstance(one, Propose)]
         if proposals:
-            self._emit(await self._apply(proposals))
+            await self._apply(proposals)
         others = [one for one in waiting if not isinstance(one, Propose) and self._is_awaited(one)]
         looks = [one for one in others if isinstance(one, LookAtStore)]
         handed_out = deque(one for one in others if not isinstance(one, LookAtStore))
@@ -351,12 +353,32 @@ class ControlServer(Control):
             self._loaded = cluster
             self._emit(Loaded(cluster))
 
+    def _note_refusal(self, reason: str, changes: int) -> None:
+        """Once: what is refused is proposed again as long as it is wanted."""
+        if reason != self._refusal:
+            self._refusal = reason
+            log.error("map_change_refused", reason=reason, changes=changes)
+
     def _note_silence(self, error: StoreUnavailable) -> None:
         if not self._is_store_silent:
             self._is_store_silent = True
             log.warning("map_store_silent", reason=str(error))
 
-    async def _apply(self, proposals: list[Propose]) -> Stored:
+    async def _apply(self, proposals: list[Propose]) -> None:
+        """Propose, in one transaction or, where the store refuses that, each proposal in its own."""
+        try:
+            self._emit(await self._applied(proposals))
+            return
+        except StoreRefused as error:
+            if len(proposals) == 1:
+                self._note_refusal(str(error), len(proposals[0].changes))
+                refused = tuple(Outcome.CONFLICT for _ in proposals[0].changes)
+                self._emit(Stored(((proposals[0].proposal, refused),), MapUpdate(0, [], [])))
+                return
+        for proposal in proposals:
+            await self._apply([proposal])
+
+    async def _applied(self, proposals: list[Propose]) -> Stored:
         changes: list[Change] = [change for proposal in proposals for change in proposal.changes]
         applied = await self._store.apply(changes)
         outcomes = iter(applied.outcomes)

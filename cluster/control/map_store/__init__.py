@@ -15,6 +15,7 @@ from typing import Protocol
 
 from cluster.cluster_map import Change, ClusterMap
 from cluster.control.messages import DrawIdWindow, IdWindow
+from kvstore.errors import OperatorError
 from kvstore.messages import MapUpdate
 
 
@@ -34,6 +35,10 @@ class StoreUnavailable(Exception):
     """The store does not answer; what was asked of it may have been done, or may still be."""
 
 
+class StoreRefused(OperatorError):
+    """The store has understood and will never carry that out; nothing was changed."""
+
+
 @dataclass(frozen=True)
 class Applied:
     """One outcome per change, and what now stands for every change whose outcome is known, and may be for others."""
@@ -46,7 +51,8 @@ class MapStore(Protocol):
     """Durable home of one cluster's map.
 
     Where it is shared by several gateways, `load`, `may_plan` and what hands out numbers raise `StoreUnavailable` while
-    it does not answer, and `apply` calls every outcome unknown. What makes it useless for good raises `OperatorError`.
+    it does not answer, and `apply` calls every outcome unknown; changes that are too large for it raise `StoreRefused`.
+    What makes it useless for good raises `OperatorError`.
     """
 
     async def load(self) -> ClusterMap:

@@ -18,11 +18,10 @@ import msgspec
 import structlog
 
 from cluster.cluster_map import Change, ClusterMap
-from cluster.control.map_store import Applied, Outcome, StoreUnavailable
+from cluster.control.map_store import Applied, Outcome, StoreRefused, StoreUnavailable
 from cluster.control.map_store.etcd_client import (
     Compare,
     EtcdClient,
-    EtcdRefused,
     Operation,
     Put,
     Range,
@@ -127,7 +126,7 @@ class EtcdMapStore:
         claim = Operation(request_put=Put(PLANNER_KEY, b"gateway", lease))
         try:
             answer = await self._client.transact(Transaction([claim], [Compare(PLANNER_KEY, 0)]))
-        except EtcdRefused:
+        except StoreRefused:
             return False  # The lease ended before it was used.
         if answer.succeeded:
             self._lease = lease

@@ -14,17 +14,15 @@ from typing import Protocol, TypeVar
 import aiohttp
 import msgspec
 
-from cluster.control.map_store import StoreUnavailable
+from cluster.control.map_store import StoreRefused, StoreUnavailable
 from kvstore.errors import OperatorError
 from kvstore.rpc.client import parse_address
 
 ATTEMPT_S = 2.0
 SCHEME = "etcd://"
 REFUSALS = frozenset({400, 401, 403, 404})
-
-
-class EtcdRefused(OperatorError):
-    """etcd understood the request and will never carry it out; nothing was changed."""
+# With a status that else asks for patience.
+TOO_LARGE = "larger than max"
 
 
 class Range(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -178,7 +176,7 @@ class EtcdClient:
 
         Raises:
             StoreUnavailable: no member answered.
-            OperatorError: what answers is no etcd, not the one that answered before, or refuses (`EtcdRefused`).
+            OperatorError: what answers is no etcd, not the one that answered before, or refuses (`StoreRefused`).
         """
         return await self._ask("kv/range", asked, Ranged, is_repeatable=True)
 
@@ -221,10 +219,11 @@ class EtcdClient:
             if answer.status == 200:
                 # Integers of 64 bits come as strings.
                 return msgspec.json.decode(text, type=kind, strict=False)
-            if answer.status in REFUSALS:
-                raise EtcdRefused(f"the map store at {endpoint} refuses: {_message(text)}")
+            message = _message(text)
+            if answer.status in REFUSALS or TOO_LARGE in message:
+                raise StoreRefused(f"the map store at {endpoint} refuses: {message}")
             raise aiohttp.ClientResponseError(
-                answer.request_info, answer.history, status=answer.status, message=_message(text)
+                answer.request_info, answer.history, status=answer.status, message=message
             )
 
     def _check_identity(self, endpoint: str, header: Header) -> None:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
+from integration.control.fake_node import FakeNode
 
-from cluster.cluster_map import Change, ClusterMap
+from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace
 from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, ResolveTenant
-from cluster.control.map_store import Applied, StoreUnavailable
+from cluster.control.map_store import Applied, StoreRefused, StoreUnavailable
 from cluster.control.map_store.memory import MemoryMapStore
-from cluster.control.messages import Readiness
+from cluster.control.messages import AdmitNode, ClusterStatus, Readiness
 from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
 from kvstore.errors import Conflict, NotFound, OutcomeUnknown, ShuttingDown
@@ -144,3 +145,28 @@ async def test_so_is_one_that_the_store_has_not_answered_when_control_closes(clo
         await change
     with pytest.raises((ShuttingDown, Conflict)):
         await question
+
+
+class Small(MemoryMapStore):
+    """Refuses transactions about many entries."""
+
+    async def apply(self, changes: Sequence[Change]) -> Applied:
+        if sum(len(one.entries) for one in changes if isinstance(one, PlaceKeyspace)) > 100:
+            raise StoreRefused("too large")
+        return await super().apply(changes)
+
+
+async def test_a_change_that_the_store_refuses_harms_no_other(closing: AsyncExitStack) -> None:
+    control = ControlServer(Small(b"c" * 8), ControlSettings(initial_nodes=1, partitions=4, replicas=1))
+    closing.push_async_callback(control.close)
+    node = await FakeNode("n1").listen()
+    closing.push_async_callback(node.close)
+    await control.start()
+    await control.ask(AdmitNode(node.node, node.address))
+    await control.ask(CreateKeyspace("large", "hash", 128, 1, 1))
+    await control.ask(CreateKeyspace("small", "hash", 4, 1, 1))
+
+    async with asyncio.timeout(WAIT_S_MAX):
+        while {entry.keyspace for entry in node.map.entries.values()} != {"default", "small"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (await control.ask(ClusterStatus())).nodes

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from cluster.control.map_store import StoreUnavailable
+from cluster.control.map_store import StoreRefused, StoreUnavailable
 from cluster.control.map_store.etcd_client import (
     Compare,
     EtcdClient,
-    EtcdRefused,
     Operation,
     Put,
     Range,
@@ -142,7 +141,7 @@ async def test_a_transaction_is_sent_to_another_member_only_if_it_never_left(
 async def test_what_etcd_refuses_is_not_asked_again(start_member: StartMember, connect: Connect, status: int) -> None:
     (member, first), (other, second) = await start_member(), await start_member()
     member.status, member.answer = status, {"message": "etcdserver: request is too large"}
-    with pytest.raises(EtcdRefused, match="request is too large"):
+    with pytest.raises(StoreRefused, match="request is too large"):
         await connect(first, second).transact(WRITE)
     assert not other.asked
 
