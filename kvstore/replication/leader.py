@@ -33,6 +33,7 @@ from kvstore.replication.copy_rows import decode_row
 from kvstore.replication.expiry_index import due_keys
 from kvstore.replication.followers import Followers
 from kvstore.replication.gate import Gate
+from kvstore.replication.leader_time import LeaderTime
 from kvstore.replication.log import Change, Held, data_row, slices, weight
 from kvstore.replication.node_leaders import NodeLeaders
 from kvstore.replication.outcomes import TOKEN
@@ -72,6 +73,7 @@ class Leader(Gate):
         self.outcomes = OutcomesAtEnd(copy)
         self.next_seq = copy.log.end + 1
         self._sweep_ms = now.mono_ms
+        self._time = LeaderTime(now)
         self.txns = Transactions(copy, self, shared, now)
         for held in copy.log.held_after(copy.applied_seq):
             self._take(held, held.head.last_seq <= copy.commit_seq, now)
@@ -194,8 +196,7 @@ class Leader(Gate):
 
     def time_ms(self, now: Instant) -> int:
         """The partition's time, by which keys end: it never goes back."""
-        log_ms = self._copy.log.time_ms
-        return now.wall_ms if now.wall_ms > log_ms else log_ms
+        return self._time.at(now, self._copy.log.time_ms)
 
     def live_row(self, key: bytes, view: Snapshot, now: Instant) -> bytes | None:
         """The row of a key that is not locked, at the log's end; one whose time is over is ended first."""
@@ -281,6 +282,7 @@ class Leader(Gate):
             row, head = encode_log_row(self.epoch, changes[0][0], self.time_ms(now), log.end_checksum, records)
             copy.append(Held(row, head, changes))
             self._uncommitted.append(changes)
+            self._time.logged(now)
             self.outcomes.windows.pass_to(head.time_ms)
         self._queue = []
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from unit.kvstore.story import Story, StoryNode, code, plain
 
+from kvstore.instant import Instant
 from kvstore.messages import Written
 from kvstore.replication.answers import LATER
+from kvstore.replication.leader_time import LeaderTime
 from kvstore.storage.engine import Table
 from kvstore.storage.records import decode_value
 
@@ -35,6 +37,31 @@ def test_a_key_is_hidden_only_by_a_committed_expiry(story: Story, n1: StoryNode)
     assert n1.read("later", b"k") is None
     story.settle(apply=True)
     assert n1.rows(Table.DATA) == story.n2.rows(Table.DATA) == n1.rows(Table.EXPIRY) == {}
+
+
+def test_a_key_ends_though_the_wall_clock_was_far_ahead_for_a_moment(story: Story, n1: StoryNode) -> None:
+    wall_ms = story.now.wall_ms
+    story.now = Instant(story.now.mono_ms, wall_ms + 86_400_000)
+    n1.put("ahead", b"other")
+    story.settle(apply=True)
+    story.now = Instant(story.now.mono_ms, wall_ms)
+    n1.put("w", b"k", b"v", ttl_ms=1000)
+    story.settle(apply=True)
+    story.pass_ms(400)
+    story.beat()
+    assert n1.read("early", b"k") == b"v"
+    story.pass_ms(300)
+    story.beat()
+    assert n1.read("late", b"k") in (LATER, None)
+
+
+def test_time_meets_a_wall_clock_that_was_set_back_and_never_goes_back_itself() -> None:
+    log_ms = 1_000_000
+    time = LeaderTime(Instant(0, log_ms))
+    told = [time.at(Instant(mono_ms, log_ms - 5000 + mono_ms), log_ms) for mono_ms in range(0, 100_000, 100)]
+    assert told == sorted(told)
+    assert told[0] == log_ms
+    assert told[-1] == log_ms - 5000 + 99_900
 
 
 def test_a_follower_never_ends_a_key_by_its_own_clock(story: Story, n1: StoryNode) -> None:
