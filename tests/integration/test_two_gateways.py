@@ -48,7 +48,11 @@ class Pair:
 
     def put(self, gateway: int, key: str) -> Answer:
         """PUT of the key as its own value, through one gateway."""
-        return ask(f"{self.urls[gateway]}/v1/kv/{key}", "PUT", key.encode())
+        try:
+            return ask(f"{self.urls[gateway]}/v1/kv/{key}", "PUT", key.encode())
+        except OSError as error:
+            asked = (self.cluster.gateway, self.second)[gateway]
+            raise AssertionError(f"{error!r} of gateway {gateway}, runs: {asked.is_running}, {asked.err}") from error
 
     def put_patiently(self, gateway: int, key: str) -> None:
         """PUT, and again while it is refused with 503."""
