@@ -34,7 +34,12 @@ class Up(Process):
         """The process ids of its children that run, by node id; the gateway is `gateway`."""
         found = {}
         for pid in self.children():
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            # One that has ended since has no command line, or no entry there at all.
+            command = [""]
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            if not command[0]:
+                continue
             found[command[command.index("--id") + 1] if "--id" in command else "gateway"] = pid
         return found
 
