@@ -69,6 +69,10 @@ async def dial(
             _, connection = await loop.create_connection(make, host, port)
         else:
             _, connection = await loop.create_unix_connection(make, sock=sock)
+            if not connection.is_open:
+                # Lost before it was made, as what opens it could not be written. uvloop has closed the file without the
+                # socket's knowing, which would close it once more: by then another connection may have its number.
+                sock.detach()
     hello = Hello(identity.cluster_id, identity.sender, identity.role, FORMAT, boot_floor)
     try:
         answer = await connection.call(hello, CONNECT_TIMEOUT_S, PRIORITY_CONTROL)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
+import uvloop
 
 from kvstore.messages import Envelope, Hello, Welcome
 from kvstore.rpc import local
 from kvstore.rpc.client import Identity, dial
-from kvstore.rpc.connection import Connection
+from kvstore.rpc.connection import Connection, NotSent
 from kvstore.rpc.server import Server
 
 CLUSTER = b"cluster1"
@@ -82,3 +85,27 @@ def test_every_loopback_address_may_have_one(host: str) -> None:
     assert dialled is not None
     dialled.close()
     sock.close()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_listener_that_ends_while_it_is_dialled_takes_no_other_file_with_it(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def opened_after_the_loss(port: int) -> list[int]:
+        listening = local.listening("127.0.0.1", port)
+        assert listening is not None
+        # After it was connected to, and before anything was written.
+        asyncio.get_running_loop().call_soon(listening.close)
+        try:
+            await dial(f"127.0.0.1:{port}", Identity(CLUSTER, "g", "gateway"), welcome, lambda: None)
+        except NotSent:
+            # They take the numbers of files that are closed, as clients' connections do that come while a link, which
+            # holds the error for so long, waits to dial again.
+            return [os.open(os.devnull, os.O_RDONLY) for _ in range(16)]
+        raise AssertionError("it was connected to")
+
+    with socket.create_server(("127.0.0.1", 0)) as reserved, asyncio.Runner(loop_factory=new_loop) as runner:
+        files = runner.run(opened_after_the_loss(reserved.getsockname()[1]))
+        gc.collect()
+        for file in files:
+            os.close(file)
