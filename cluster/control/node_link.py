@@ -50,7 +50,7 @@ from kvstore.messages import (
     Verify,
 )
 from kvstore.rpc.client import Identity, Link
-from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, Lost, RpcError, TimedOut
+from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, Lost, NotSent, RpcError, TimedOut
 
 COPIES_TIMEOUT_S = 15.0
 SPLIT_TIMEOUT_S = 5.0
@@ -241,7 +241,7 @@ class NodeLink:
     def _failed(self, error: Exception) -> None:
         if isinstance(error, TimedOut | TimeoutError):
             problem = DialProblem.SILENT
-        elif isinstance(error, RpcError) and not isinstance(error, Lost):
+        elif isinstance(error, RpcError) and not isinstance(error, Lost | NotSent):
             problem = DialProblem.REFUSED
         else:
             problem = DialProblem.UNREACHABLE

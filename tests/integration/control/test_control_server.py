@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
 from kvstore.errors import BadParameter, Conflict, ShuttingDown
 from kvstore.messages import MapUpdate
+from kvstore.rpc import local
 from kvstore.rpc.server import Server
 
 WAIT_S_MAX = 20.0
@@ -198,6 +200,26 @@ async def test_a_listener_that_is_no_node_is_refused(start_control: StartControl
     with pytest.raises(BadParameter, match="address"):
         await control.ask(AdmitNode("n1", f"127.0.0.1:{port}"))
     await other.close()
+
+
+async def test_a_listener_that_ends_as_it_is_dialled_is_none(
+    start_control: StartControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled = local.dialled
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+        listening = local.listening("127.0.0.1", port)
+        assert listening is not None
+
+        def dialled_and_lost(host: str, port: int) -> socket.socket | None:
+            sock = dialled(host, port)
+            listening.close()
+            return sock
+
+        monkeypatch.setattr(local, "dialled", dialled_and_lost)
+        control = await start_control()
+        with pytest.raises(BadParameter, match="address: no handshake with a node at"):
+            await control.ask(AdmitNode("n1", f"127.0.0.1:{port}"))
 
 
 async def test_a_node_that_joins_late_gets_the_missing_copies(
