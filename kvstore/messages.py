@@ -208,7 +208,8 @@ class Scan(Message, frozen=True, tag=18):
 
 class Scanned(Message, frozen=True, tag=19):
     """Keys in the order of the scan, and each one's item as the user gets it: all there are up to the last key, or to
-    the end of the range if `is_done`, but those of the parts with a fault."""
+    the end of the range if `is_done`, but those of the parts with a fault. No keys where items tell them
+    (`scan.items.TextItems`)."""
 
     keys: list[bytes]
     items: list[bytes]

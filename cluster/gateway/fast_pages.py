@@ -154,14 +154,14 @@ class FastPages:
             _hand_back(page)
             return
         self._links.answered(node)
-        if not isinstance(answer, Scanned) or answer.faults or len(answer.items) != len(answer.keys):
+        if not isinstance(answer, Scanned) or answer.faults or len(answer.items) != len(answer.keys or answer.items):
             # What is known of new leaders by now, the long way begins with.
             for entry in [fault.entry for _, fault in answer.faults] if isinstance(answer, Scanned) else ():
                 if entry is not None:
                     self._router.take_entry(entry)
             _hand_back(page)
             return
-        if not answer.is_done and len(answer.keys) < count:
+        if not answer.is_done and len(answer.items) < count:
             self._long_until_s = self._loop.time() + LARGE_S
         if page.caller is None:
             return

@@ -17,7 +17,7 @@ from operator import itemgetter
 import msgspec
 
 from kvstore.messages import Fault, Scan, Scanned
-from kvstore.scan.items import ItemForm
+from kvstore.scan.items import ItemForm, key_in, keys_of
 
 NO_LIMIT = 1 << 40
 
@@ -70,12 +70,13 @@ class _Source:
         self.held_bytes = 0
 
     def add(self, page: Scanned) -> None:
-        self.keys += page.keys
+        keys = keys_of(page)
+        self.keys += keys
         self.items += page.items
         self.held_bytes += sum(map(len, page.items))
         self.is_done = page.is_done
-        if page.keys:
-            self.covered = page.keys[-1]
+        if keys:
+            self.covered = keys[-1]
             self.rest = self.rest.after(self.covered)
 
     def take(self, count: int) -> list[tuple[bytes, bytes]]:
@@ -227,40 +228,59 @@ class FirstItems:
         limit: how many there are at most.
     """
 
-    __slots__ = ("_end_of", "_is_open", "_item_of", "_keys", "_limit", "_reverse")
+    __slots__ = ("_end_of", "_is_open", "_item_of", "_limit", "_order", "_reverse")
 
     def __init__(self, limit: int, reverse: bool) -> None:
         self._limit = limit
         self._reverse = reverse
-        self._keys: list[bytes] = []
-        self._item_of: dict[bytes, bytes] = {}
+        # The items themselves while all pages have none but those that tell their keys, else the keys.
+        self._order: list[bytes] = []
+        self._item_of: dict[bytes, bytes] | None = None
+        # Of each node that has more: the last one of `_order` that it gave.
         self._end_of: dict[str, bytes] = {}
         self._is_open = False
 
     def add(self, node: str, page: Scanned) -> None:
         """The first page of a node, or what follows the one before."""
-        keys = page.keys
+        if page.keys and self._item_of is None:
+            self._go_by_keys()
+        order = page.items
+        if self._item_of is not None:
+            order = keys_of(page)
+            self._item_of.update(zip(order, page.items, strict=True))
         if page.is_done:
             self._end_of.pop(node, None)
-        elif keys:
-            self._end_of[node] = keys[-1]
+        elif order:
+            self._end_of[node] = order[-1]
         else:
             self._is_open = True
-        self._item_of.update(zip(keys, page.items, strict=True))
-        self._keys += keys
-        self._keys.sort(reverse=self._reverse)
+        self._order += order
+        self._order.sort(reverse=self._reverse)
+
+    def _go_by_keys(self) -> None:
+        keys = [*map(key_in, self._order)]
+        self._item_of = dict(zip(keys, self._order, strict=True))
+        self._order = keys
+        self._end_of = {node: key_in(end) for node, end in self._end_of.items()}
 
     def take(self) -> tuple[list[bytes], bytes | None] | None:
         """The items, and the key of the last one if there are more; None where the pages do not reach that far."""
-        keys, ends, limit, item_of = self._keys, self._end_of.values(), self._limit, self._item_of
+        order, ends, limit = self._order, self._end_of.values(), self._limit
         if self._is_open:
             return None
-        if len(keys) <= limit:
-            return None if ends else ([item_of[key] for key in keys], None)
-        last_key = keys[limit - 1]
-        if ends and (last_key < max(ends) if self._reverse else last_key > min(ends)):
+        if len(order) <= limit:
+            return None if ends else (self._items(order), None)
+        last = order[limit - 1]
+        if ends and (last < max(ends) if self._reverse else last > min(ends)):
             return None
-        return [item_of[key] for key in keys[:limit]], last_key
+        return self._items(order[:limit]), self._key(last)
+
+    def _items(self, order: list[bytes]) -> list[bytes]:
+        item_of = self._item_of
+        return order if item_of is None else [item_of[key] for key in order]
+
+    def _key(self, last: bytes) -> bytes:
+        return key_in(last) if self._item_of is None else last
 
     def wanting(self) -> list[tuple[str, bytes, int]]:
         """Of each node whose pages do not reach that far: its last key, and how many further ones are enough for sure.
@@ -268,8 +288,8 @@ class FirstItems:
         if self._is_open:
             return []
         # One more tells whether this is the last page.
-        lacks = ((node, end, self._limit - self._keys.index(end)) for node, end in self._end_of.items())
-        return [(node, end, count) for node, end, count in lacks if count > 0]
+        lacks = ((node, end, self._limit - self._order.index(end)) for node, end in self._end_of.items())
+        return [(node, self._key(end), count) for node, end, count in lacks if count > 0]
 
 
 def _count_up_to(keys: list[bytes], bound: bytes | None, reverse: bool) -> int:

@@ -168,7 +168,7 @@ class Scanner:
             return False
         if page is None:
             return False
-        turns.metrics.scanned += len(page.keys)
+        turns.metrics.scanned += len(page.items)
         connection.answer(call, page)
         return True
 
@@ -227,7 +227,7 @@ class Scanner:
         else:
             answer = job.answer()
             if isinstance(answer, Scanned):
-                self._turns.metrics.scanned += len(answer.keys)
+                self._turns.metrics.scanned += len(answer.items)
             self._answer(job, answer)
 
     def _answer(self, job: _Job, answer: Scanned | Counted | Failed) -> None:

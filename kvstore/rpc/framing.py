@@ -46,22 +46,29 @@ class FrameDecoder:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take what arrived and yield each body that is complete."""
         buffer = self._buffer
-        buffer += data
+        # Most arrive whole, and need not be gathered.
+        stream: bytes | bytearray = data
+        if buffer:
+            buffer += data
+            stream = buffer
         start = 0
         try:
-            while len(buffer) - start >= HEAD_BYTES:
-                length, complement, checksum = _HEAD.unpack_from(buffer, start)
+            while len(stream) - start >= HEAD_BYTES:
+                length, complement, checksum = _HEAD.unpack_from(stream, start)
                 if length ^ complement != 0xFFFFFFFF:
                     raise FramingError("the head of a frame is damaged")
                 if length > FRAME_BYTES_MAX:
                     raise FramingError(f"frame of {length} bytes announced, at most {FRAME_BYTES_MAX} are allowed")
                 end = start + HEAD_BYTES + length
-                if len(buffer) < end:
+                if len(stream) < end:
                     break
-                body = bytes(memoryview(buffer)[start + HEAD_BYTES : end])
+                body = bytes(memoryview(stream)[start + HEAD_BYTES : end])
                 if xxhash.xxh3_64_intdigest(body) != checksum:
                     raise FramingError("frame with a wrong checksum")
                 yield body
                 start = end
         finally:
-            del buffer[:start]
+            if stream is buffer:
+                del buffer[:start]
+            else:
+                buffer += stream[start:]

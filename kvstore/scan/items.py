@@ -14,6 +14,7 @@ from operator import itemgetter
 
 import msgspec
 
+from kvstore.messages import Scanned
 from kvstore.scan.capture import CapturedPart
 from kvstore.storage.records import HEAD_BYTES, ROW_FORMAT, expiry_of, split_head, split_value
 from kvstore.versions import etag
@@ -52,6 +53,7 @@ class _TextItem(msgspec.Struct, gc=False):
 
 # The same where nothing in it is to be escaped, in two thirds of the time.
 PLAIN = b'{"key":"%b","value":"%b","etag":"%x.%x.%x","content_type":"%b"}'
+_KEY_AT = PLAIN.index(b"%b")
 
 _JSON = msgspec.json.Encoder()
 _MSGPACK = msgspec.msgpack.Encoder()
@@ -107,20 +109,29 @@ def items_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItems:
         return [encode_one(part.pid, part.time_ms, key, row) for key, row, part in zip(keys, rows, parts, strict=True)]
 
     def together(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[bytes | None]:
-        items = text_items(keys, rows, [part.pid for part in parts])
-        return one_by_one(keys, rows, parts) if items is None else [*items]
+        made = text_items(keys, rows, [part.pid for part in parts])
+        return one_by_one(keys, rows, parts) if made is None else [*made.items]
 
     return one_by_one if keys_only or form is not ItemForm.JSON else together
 
 
-def text_items(keys: Sequence[bytes], rows: Sequence[bytes], pids: Sequence[int]) -> list[bytes] | None:
+class TextItems(msgspec.Struct, frozen=True, gc=False):
+    """Items in JSON. Where they `tell_keys`, each is `PLAIN`, and they are in order where their keys are."""
+
+    items: list[bytes]
+    tell_keys: bool
+
+
+def text_items(keys: Sequence[bytes], rows: Sequence[bytes], pids: Sequence[int]) -> TextItems | None:
     """The items in JSON of these keys, each with its row and partition; None where one has a time to live, comes from
     another partition, is large or no text, or cannot be read."""
     fields = _fields_of(keys, rows, pids)
     if fields is None:
         return None
-    if _is_plain(b"".join((*keys, *map(_VALUE, fields), *set(map(_KIND, fields))))):
-        return [PLAIN % field for field in fields]
+    names = b"".join(keys)
+    if _is_plain(b"".join((names, *map(_VALUE, fields), *set(map(_KIND, fields))))):
+        # A quotation mark ends the key, and only these two come before it.
+        return TextItems([PLAIN % field for field in fields], b" " not in names and b"!" not in names)
     try:
         texts = [
             _TextItem(key.decode(), value.decode(), etag(*version), kind.decode())
@@ -130,7 +141,17 @@ def text_items(keys: Sequence[bytes], rows: Sequence[bytes], pids: Sequence[int]
         return None
     # No item has a line feed in it: within texts it is escaped.
     lines = _JSON.encode_lines(texts)
-    return lines.split(b"\n")[:-1] if len(lines) <= JSON_BYTES_MAX else None
+    return TextItems(lines.split(b"\n")[:-1], False) if len(lines) <= JSON_BYTES_MAX else None
+
+
+def key_in(item: bytes) -> bytes:
+    """The key of an item that is `PLAIN`."""
+    return item[_KEY_AT : item.index(b'"', _KEY_AT)]
+
+
+def keys_of(page: Scanned) -> list[bytes]:
+    """The keys of all items of a page."""
+    return page.keys or [*map(key_in, page.items)]
 
 
 # The key, the value, the partition, epoch and seq of its version, and the content type.

@@ -12,7 +12,6 @@ from heapq import heapify, heappop, heapreplace
 from kvstore.instant import Instant
 from kvstore.messages import Scan, Scanned
 from kvstore.partition import Partition
-from kvstore.replication.copy import Copy
 from kvstore.replication.overlay import Seen
 from kvstore.scan.items import ItemForm, text_items
 from kvstore.scan.page import PIECE_BYTES, PIECE_ROWS
@@ -21,6 +20,7 @@ from kvstore.storage.engine import DATA, Snapshot
 
 # The next key of a partition, its row, the partition, where it ends, and its further rows.
 _Head = tuple[bytes, bytes, int, bytes, Iterator[Pair]]
+_Heads = tuple[list[_Head], int]
 
 
 def is_small(asked: Scan) -> bool:
@@ -37,38 +37,18 @@ def page_at_once(partitions: Mapping[int, Partition], asked: Scan, view: Snapsho
         now: read after `view` was opened.
     """
     newer: list[Mapping[bytes, Seen]] = []
-    copies = _copies_to_look_at(partitions, asked.parts, now.mono_ms, newer)
-    found = None if copies is None else _first_rows(copies, asked, view)
+    heads = _first_rows(partitions, asked, view, now.mono_ms, newer)
+    found = None if heads is None else _merged(heads, asked.limit)
     if found is None:
         return None
     keys, rows, pids = found
     is_done = len(keys) < asked.limit
     if newer and _is_any_within(newer, asked.start, asked.end if is_done else keys[-1] + b"\x00"):
         return None
-    items = text_items(keys, rows, pids)
-    if items is None or sum(map(len, items)) >= asked.bytes_max:
+    made = text_items(keys, rows, pids)
+    if made is None or sum(map(len, made.items)) >= asked.bytes_max:
         return None
-    return Scanned(keys, items, is_done, [])
-
-
-def _copies_to_look_at(
-    partitions: Mapping[int, Partition],
-    parts: Sequence[tuple[int, int]],
-    mono_ms: int,
-    newer: list[Mapping[bytes, Seen]],
-) -> list[Copy] | None:
-    """The copies of the partitions, each led here by its map entry's version; None where one hides keys. Rows that no
-    view may have yet are added to `newer`."""
-    copies: list[Copy] = []
-    for pid, ver in parts:
-        partition = partitions.get(pid)
-        leader = None if partition is None else partition.leader
-        if partition is None or leader is None or not leader.serves_every_key(ver, mono_ms) or leader.txns.in_doubt:
-            return None
-        if leader.overlay.committed:
-            newer.append(leader.overlay.committed)
-        copies.append(partition.copy)
-    return copies
+    return Scanned([] if made.tell_keys else keys, made.items, is_done, [])
 
 
 def _is_any_within(newer: Sequence[Mapping[bytes, Seen]], start: bytes, end: bytes) -> bool:
@@ -77,12 +57,24 @@ def _is_any_within(newer: Sequence[Mapping[bytes, Seen]], start: bytes, end: byt
 
 
 def _first_rows(
-    copies: Sequence[Copy], asked: Scan, view: Snapshot
-) -> tuple[list[bytes], list[bytes], list[int]] | None:
-    """The first keys of all, the row and the partition of each; None where they are large."""
+    partitions: Mapping[int, Partition],
+    asked: Scan,
+    view: Snapshot,
+    mono_ms: int,
+    newer: list[Mapping[bytes, Seen]],
+) -> _Heads | None:
+    """The first row of each partition, and how many further bytes may be read; None where rows are large, or one hides
+    keys or is not led by its map entry's version. Rows that no view may have yet are added to `newer`."""
     heads: list[_Head] = []
     start, end, rows_at, left_bytes = asked.start, asked.end, view.rows, PIECE_BYTES
-    for (pid, _), copy in zip(asked.parts, copies, strict=True):
+    for pid, ver in asked.parts:
+        partition = partitions.get(pid)
+        leader = None if partition is None else partition.leader
+        if partition is None or leader is None or not leader.serves_every_key(ver, mono_ms) or leader.txns.in_doubt:
+            return None
+        if leader.overlay.committed:
+            newer.append(leader.overlay.committed)
+        copy = partition.copy
         bound = copy.prefix + end if end else copy.prefix_end
         further = rows_at(DATA, copy.prefix + start)
         for row_key, row in further:
@@ -92,11 +84,13 @@ def _first_rows(
             if row_key < bound:
                 heads.append((row_key[4:], row, pid, bound, further))
             break
+    return heads, left_bytes
+
+
+def _merged(first: _Heads, limit: int) -> tuple[list[bytes], list[bytes], list[int]] | None:
+    """The first keys of all, the row and the partition of each; None where they are large."""
+    heads, left_bytes = first
     heapify(heads)
-    return _merged(heads, asked.limit, left_bytes)
-
-
-def _merged(heads: list[_Head], limit: int, left_bytes: int) -> tuple[list[bytes], list[bytes], list[int]] | None:
     keys: list[bytes] = []
     rows: list[bytes] = []
     pids: list[int] = []

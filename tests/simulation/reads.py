@@ -18,7 +18,7 @@ from simulation.violation import Violation
 from simulation.world import World
 
 from kvstore.messages import Fault, ReadOne, ReadStale, Scan, Scanned, StaleResult
-from kvstore.scan.items import ItemForm
+from kvstore.scan.items import ItemForm, keys_of
 from kvstore.scan.page import ScanPage
 from kvstore.storage.records import carried, decode_value, encode_value
 
@@ -73,16 +73,17 @@ class Reads:
 
     def _check_page(self, page: ScanPage | Scanned, scan: Scan, keys: Sequence[bytes], asked_ms: float) -> None:
         """All of a page, and all that it does not have, was so at some moment since it was asked for."""
-        if page.keys != sorted(set(page.keys), reverse=scan.reverse):
-            raise Violation(f"a page is not in order: {page.keys}")
+        told = keys_of(page) if isinstance(page, Scanned) else page.keys
+        if told != sorted(set(told), reverse=scan.reverse):
+            raise Violation(f"a page is not in order: {told}")
         rows: dict[bytes, bytes | None] = {}
-        for key, item in zip(page.keys, map(ITEM[ItemForm(scan.form)], page.items), strict=True):
+        for key, item in zip(told, map(ITEM[ItemForm(scan.form)], page.items), strict=True):
             if item["key"] not in (key, key.decode()):
                 raise Violation(f"the item of {key!r} is of {item['key']!r}")
             origin, epoch, seq = (int(part, 16) for part in item["etag"].split("."))
             value = item["value"] if isinstance(item["value"], bytes) else item["value"].encode()
             rows[key] = carried(encode_value(epoch, seq, 0, item["content_type"], value), origin)
-        last = page.keys[-1] if page.keys else b""
+        last = told[-1] if told else b""
         for key in keys:
             if page.is_done or (key >= last if scan.reverse else key <= last):
                 self._check("scan", key, 0, rows.pop(key, None), asked_ms)

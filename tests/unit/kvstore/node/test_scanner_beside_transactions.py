@@ -26,6 +26,7 @@ from kvstore.instant import Instant
 from kvstore.messages import Body, Counted, CountKeys, ResolveTxns, Scan, Scanned
 from kvstore.node.scanner import Scanner
 from kvstore.replication.answers import LATER
+from kvstore.scan.items import keys_of
 from kvstore.storage.engine import Snapshot
 from kvstore.txn.transactions import ASK_WHEN_LEFT_MS, KEY_WAIT_MS
 
@@ -114,7 +115,7 @@ def values(answer: Any) -> list[tuple[bytes, bool]]:
     """The keys of a page, and whether each is new."""
     assert isinstance(answer, Scanned), answer
     assert not answer.faults
-    return [(key, b'"new"' in item) for key, item in zip(answer.keys, answer.items, strict=True)]
+    return [(key, b'"new"' in item) for key, item in zip(keys_of(answer), answer.items, strict=True)]
 
 
 async def test_a_page_waits_for_the_end_of_a_transaction_and_shows_what_it_left(
