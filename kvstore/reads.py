@@ -104,12 +104,13 @@ class Reads:
         try:
             row = leader.read(ticket, key, view, now, is_confirmed)
         except DamagedRow as error:
-            return self._stop(partition, error)
+            return self.stop(partition, error)
         if row is LATER:
             self.wait(partition)
         return row
 
-    def _stop(self, partition: Partition, error: DamagedRow) -> Fault:
+    def stop(self, partition: Partition, error: DamagedRow) -> Fault:
+        """Quarantine a copy that has a row which cannot be read; what follows leaves in the next turn."""
         partition.stop(error)
         self._dirty.add(partition)
         return QUARANTINED
@@ -125,7 +126,7 @@ class Reads:
         try:
             answer = partition.stale.read(ticket, asked, partition.copy, partition.leader, view, now)
         except DamagedRow as error:
-            return self._stop(partition, error)
+            return self.stop(partition, error)
         if answer is LATER:
             self.wait(partition)
         return answer

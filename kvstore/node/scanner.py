@@ -27,7 +27,7 @@ from kvstore.node.pending import PendingScan
 from kvstore.partitions import Partitions
 from kvstore.replication.answers import LATER
 from kvstore.rpc.connection import Connection
-from kvstore.scan.capture import Captured, CapturedPart, Within, capture
+from kvstore.scan.capture import Captured, CapturedPart, DamagedPart, Within, capture
 from kvstore.scan.count import KeyCount
 from kvstore.scan.page import ScanPage
 from kvstore.scan.page_at_once import is_small, page_at_once
@@ -213,11 +213,22 @@ class Scanner:
                 self._finish(job)
             else:
                 self._answer(job, Failed(OVERLOADED))
-        except Exception as error:  # Rows that cannot be read must not stop the scans of others.
+        except DamagedPart as error:
+            self._stop(error)
+            self._loop.call_soon(self._enqueue, job)
+        except Exception as error:  # It must not stop the scans of others.
             log.error("scan_failed", reason=repr(error))
             self._answer(job, Failed(BROKEN))
         self._jobs.popleft()
         job.reset()
+
+    def _stop(self, error: DamagedPart) -> None:
+        """Stop the copy; it leads no more when the job begins anew."""
+        partitions = self._turns.partitions
+        partition = partitions.by_pid.get(error.pid)
+        if partition is not None:
+            partitions.reads.stop(partition, error)
+            self._turns.schedule()
 
     def _finish(self, job: _Job) -> None:
         if job.overdue:

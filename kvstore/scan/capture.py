@@ -17,6 +17,7 @@ from kvstore.map_values import Transfer
 from kvstore.messages import Fault
 from kvstore.partition import Partition
 from kvstore.reads import find_leader
+from kvstore.storage.records import DamagedRow
 from kvstore.txn.fences import is_within
 
 
@@ -38,6 +39,14 @@ class CapturedPart(msgspec.Struct, frozen=True):
     def hides(self, start: bytes, end: bytes) -> bool:
         """Whether a hidden key is within; an empty `end` is none."""
         return any(is_within(key, start, end) for key in self.hidden)
+
+
+class DamagedPart(DamagedRow):
+    """A row of the partition `pid` cannot be read."""
+
+    def __init__(self, pid: int, error: DamagedRow) -> None:
+        super().__init__(str(error))
+        self.pid = pid
 
 
 # Of a partition, the keys from a first to an end (empty: no end).

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 
-from kvstore.scan.capture import CapturedPart, Within
+from kvstore.scan.capture import CapturedPart, DamagedPart, Within
 from kvstore.scan.page import OVERDUE_MAX, PIECE_BYTES
 from kvstore.storage.engine import Snapshot, Table
-from kvstore.storage.records import expiry_key, expiry_of
+from kvstore.storage.records import DamagedRow, expiry_key, expiry_of
 
 KEYS_MAX = 256 * 1024
 PIECE_KEYS = 2048
@@ -39,7 +39,7 @@ class KeyCount:
         self._steps = self._count(parts)
 
     def step(self) -> bool:
-        """Count the next piece; True when all is counted."""
+        """Count the next piece; True when all is counted. Raises DamagedPart."""
         return next(self._steps, None) is None
 
     def _count(self, parts: Sequence[tuple[CapturedPart, bytes]]) -> Iterator[bool]:
@@ -47,7 +47,10 @@ class KeyCount:
             if self._left <= 0 or len(self.overdue) >= OVERDUE_MAX:
                 return
             before, self._away = self._left, 0
-            next_start = yield from (self._all(part, start) if self._has_overdue(part) else self._keys(part, start))
+            try:
+                next_start = yield from (self._all(part, start) if self._has_overdue(part) else self._keys(part, start))
+            except DamagedRow as error:
+                raise DamagedPart(part.pid, error) from error
             count = before - self._left - self._away + self._newer(part, start, next_start)
             self.counts.append((part.pid, count, next_start))
             end = self._end if next_start is None else next_start

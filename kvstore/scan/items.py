@@ -15,8 +15,8 @@ from operator import itemgetter
 import msgspec
 
 from kvstore.messages import Scanned
-from kvstore.scan.capture import CapturedPart
-from kvstore.storage.records import HEAD_BYTES, ROW_FORMAT, expiry_of, split_head, split_value
+from kvstore.scan.capture import CapturedPart, DamagedPart
+from kvstore.storage.records import HEAD_BYTES, ROW_FORMAT, DamagedRow, expiry_of, split_head, split_value
 from kvstore.versions import etag
 
 # Escapes make a text up to six times as long, which no frame would hold; base64 makes it a third longer.
@@ -61,7 +61,7 @@ _MSGPACK = msgspec.msgpack.Encoder()
 # Of the partition's uid, its time, the key and its row: the item, or None where the key is overdue.
 EncodeItem = Callable[[int, int, bytes, bytes], bytes | None]
 
-# Of keys, the row and the partition of each: their items, with None for those that are overdue.
+# Of keys, the row and the partition of each: their items, with None for those that are overdue. Raises DamagedPart.
 EncodeItems = Callable[[Sequence[bytes], Sequence[bytes], Sequence[CapturedPart]], list[bytes | None]]
 
 
@@ -106,7 +106,13 @@ def items_encoder(form: ItemForm, keys_only: bool, now_ms: int) -> EncodeItems:
     encode_one = item_encoder(form, keys_only, now_ms)
 
     def one_by_one(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[bytes | None]:
-        return [encode_one(part.pid, part.time_ms, key, row) for key, row, part in zip(keys, rows, parts, strict=True)]
+        items: list[bytes | None] = []
+        for key, row, part in zip(keys, rows, parts, strict=True):
+            try:
+                items.append(encode_one(part.pid, part.time_ms, key, row))
+            except DamagedRow as error:
+                raise DamagedPart(part.pid, error) from error
+        return items
 
     def together(keys: Sequence[bytes], rows: Sequence[bytes], parts: Sequence[CapturedPart]) -> list[bytes | None]:
         made = text_items(keys, rows, [part.pid for part in parts])

@@ -63,7 +63,7 @@ class ScanPage:
         """Make the next piece; True when the page is made.
 
         Raises:
-            DamagedRow: a row cannot be read.
+            DamagedPart: a row cannot be read.
         """
         return next(self._steps, None) is None
 

@@ -14,6 +14,7 @@ from kvstore.node import scanner as scanner_module
 from kvstore.node.scanner import ACTIVE_MAX, WAITING_MAX, Scanner
 from kvstore.replication.overlay import Overlay
 from kvstore.scan.items import keys_of
+from kvstore.scan.page import ScanPage
 from kvstore.storage.engine import Batch, Table
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import copy_prefix, encode_value
@@ -132,10 +133,19 @@ async def test_a_scan_ends_with_the_connection_or_the_patience_of_who_asked(engi
     assert all(isinstance(body, Failed) for _, body in (*gone.answers, *late.answers))
 
 
-async def test_a_row_that_cannot_be_read_ends_one_scan_and_no_other(engine: Views, scanner: Scanner) -> None:
-    batch = Batch()
-    batch.put(Table.DATA, copy_prefix(1) + b"zz", b"\x09")
-    engine.commit(batch)
+class Broken(ScanPage):
+    """A page that cannot be made, unless it has an end."""
+
+    def step(self) -> bool:
+        if not self._asked.end:
+            raise RuntimeError("the engine fails")
+        return super().step()
+
+
+async def test_a_scan_that_fails_ends_and_no_other(
+    engine: Views, scanner: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanner_module, "ScanPage", Broken)
     asker: Any = Asker()
     scanner.ask(asker, 1, ALL, DEADLINE_MS)
     scanner.ask(asker, 2, Scan([(1, 1)], b"", b"zz", 1 << 20, 1 << 30, False, 0, True), DEADLINE_MS)
