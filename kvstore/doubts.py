@@ -66,7 +66,6 @@ class Doubts:
         self._waiting = waiting
         self._overdue = overdue
         self._heat = heat
-        self._damaged: list[Effect] = []
         self._wake_ms: int | None = None
         self._now = Instant(0, 0)
 
@@ -87,7 +86,7 @@ class Doubts:
         try:
             answer = self._ask(leader, ticket, asked, view, now, full)
         except DamagedRow as error:
-            self._damaged += partition.quarantine(str(error))
+            partition.stop(error)
             return NO_LEADER
         if leader.txns.has_waiting:
             self._waiting.add(partition)
@@ -130,8 +129,8 @@ class Doubts:
 
     @property
     def are_waiting(self) -> bool:
-        """Whether anybody waits for a lock, or for the end of a transaction, or a copy has just stopped itself."""
-        return bool(self._waiting or self._damaged)
+        """Whether anybody waits for a lock, or for the end of a transaction."""
+        return bool(self._waiting)
 
     def wait(self, partition: Partition) -> None:
         """Somebody does in this partition."""
@@ -165,7 +164,7 @@ class Doubts:
 
     def retry(self, view: Snapshot, now: Instant, full: bool) -> list[Effect]:
         """Go on with those who need not wait any more."""
-        effects, self._damaged = self._damaged, []
+        effects: list[Effect] = []
         asks: list[InDoubt] = []
         ends_ms = []
         for partition in sorted(self._waiting, key=by_number):
@@ -271,7 +270,7 @@ class Doubts:
         try:
             return leader.txns.primary.resolve(ask, view, now)
         except DamagedRow as error:
-            self._damaged += partition.quarantine(str(error))
+            partition.stop(error)
             return None
 
     def _resolve(self, outcomes: list[Resolved], view: Snapshot, now: Instant) -> None:
@@ -283,7 +282,7 @@ class Doubts:
             try:
                 found[1].txns.participant.resolve(outcome, view, now)
             except DamagedRow as error:
-                self._damaged += found[0].quarantine(str(error))
+                found[0].stop(error)
 
     def _finished(self, parts: list[InDoubt]) -> list[InDoubt]:
         finished = []

@@ -57,7 +57,7 @@ def test_at_the_start(story: Story, n1: StoryNode, kind: bytes) -> None:
 def test_when_a_coordinator_asks(story: Story, n1: StoryNode) -> None:
     damage(n1, ENDED)
     assert code(ask(n1, "t", OURS)) == "no_leader"
-    n1.retry()
+    n1.batch()
     assert n1.partition.is_quarantined
     assert "Ended" in n1.alarms[0]
     assert others_go_on(story, n1)
@@ -67,6 +67,7 @@ def test_when_a_coordinator_asks(story: Story, n1: StoryNode) -> None:
 def test_when_another_node_is_in_doubt(story: Story, n1: StoryNode) -> None:
     damage(n1, ENDED)
     n1.receive("n2", ResolveTxns([InDoubt(OURS, ELSEWHERE, 1, 1, True)]))
+    n1.batch()
     assert n1.partition.is_quarantined
     assert n1.alarms
     assert others_go_on(story, n1)
