@@ -2,11 +2,13 @@
 
 Guarantees: after `FAILURES_MAX` calls in a row without an answer, or when the link to the node is down, no call is
 allowed until a pause with jitter is over, and then one at a time, whose answer closes the breaker and whose failure
-begins a longer pause; a link that stands again allows that one call at once. Any answer counts, a refusal too. Leaves
-to others: the calls (`links`), what happens to an operation meanwhile (`dispatch`). Sans-IO.
+begins a longer pause. Any answer counts, a refusal too; that to the greeting of a link that stands again closes it on
+probation: one call without an answer opens it. Leaves to others: the calls (`links`), what happens to an operation
+meanwhile (`dispatch`). Sans-IO.
 
-    closed ──failures in a row, or link down──▶ open ──pause over, or link up──▶ half open ──answer──▶ closed
-                                                  ▲────────────no answer─────────────┘
+    closed ──failures in a row, or link down──▶ open ──pause over──▶ half open ──answer──▶ closed
+       ▲                                        │ ▲──────no answer──────┘
+       └──────────────link up───────────────────┘
 """
 
 from __future__ import annotations
@@ -79,8 +81,10 @@ class Breaker:
             self._open()
 
     def link_up(self) -> None:
-        """A connection to the node stands."""
-        self._next_s = self._since_s = self._clock()
+        """A connection to the node stands, which it has greeted. It may be long before there is a call."""
+        if self.state is not State.CLOSED:
+            self.succeeded()
+            self._failures = FAILURES_MAX - 1
 
     def _open(self) -> None:
         now_s = self._clock()

@@ -108,11 +108,25 @@ def test_failures_of_calls_that_left_before_do_not_lengthen_the_pause(breaker: B
     assert breaker.allows()
 
 
-def test_a_link_that_stands_again_allows_one_call_at_once(breaker: Breaker) -> None:
+def test_a_link_that_stands_again_closes_it_until_one_call_is_not_answered(breaker: Breaker, clock: Clock) -> None:
     breaker.link_down()
     breaker.link_up()
-    assert breaker.allows()
+    assert breaker.state is State.CLOSED, "it may be long before there is a call"
+    clock.now_s += 2 * LASTING_S
+    assert all(breaker.allows() for _ in range(3))
+    assert not breaker.is_lasting
+    breaker.failed()
+    assert breaker.state is State.OPEN
     assert not breaker.allows()
+    assert not breaker.is_lasting
+
+
+def test_an_answer_over_a_link_that_stands_again_begins_the_count_anew(breaker: Breaker) -> None:
+    breaker.link_down()
+    breaker.link_up()
+    breaker.succeeded()
+    fail(breaker, FAILURES_MAX - 1)
+    assert breaker.allows()
 
 
 def test_a_link_that_stands_for_the_first_time_changes_nothing(breaker: Breaker) -> None:
