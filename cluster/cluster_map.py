@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from cluster.directories import Directories
 from kvstore.map_values import Entry, KeyspaceInfo, Move, NodeInfo, Rebalance, Tenant
 from kvstore.messages import MapUpdate
 
@@ -113,7 +114,7 @@ class ClusterMap:
     entries: Mapping[int, Entry]
     moves: Mapping[int, Move] = field(default_factory=dict)
     rebalance: Rebalance = field(default_factory=Rebalance)
-    tenants: Mapping[tuple[str, bytes], Tenant] = field(default_factory=dict)
+    tenants: Directories = field(default_factory=Directories)
 
     @classmethod
     def empty(cls, cluster_id: bytes) -> ClusterMap:
@@ -133,7 +134,7 @@ class ClusterMap:
             entries,
             {**self.moves, **{move.pid: move for move in update.moves}},
             self.rebalance if update.rebalance is None else update.rebalance,
-            {**self.tenants, **_by_name(update.tenants)} if update.tenants else self.tenants,
+            self.tenants.with_tenants(update.tenants),
         )
 
     def with_entries(self, entries: Iterable[Entry]) -> ClusterMap:
@@ -173,7 +174,7 @@ class ClusterMap:
             list(self.keyspaces.values()),
             list(self.moves.values()),
             self.rebalance,
-            list(self.tenants.values()),
+            self.tenants.since(Directories()),
         )
 
     def since(self, before: ClusterMap) -> MapUpdate:
@@ -185,9 +186,7 @@ class ClusterMap:
             [one for one in self.keyspaces.values() if before.keyspaces.get(one.name) != one],
             [move for move in self.moves.values() if before.moves.get(move.pid) != move],
             self.rebalance if before.rebalance != self.rebalance else None,
-            []
-            if before.tenants is self.tenants
-            else [one for one in self.tenants.values() if one != before.tenant(one)],
+            self.tenants.since(before.tenants),
         )
 
     def changed(self, changes: Sequence[Change]) -> tuple[ClusterMap, tuple[bool, ...]]:
@@ -269,8 +268,7 @@ class _Draft:
         self._new_tenants: dict[tuple[str, bytes], Tenant] = {}
 
     def finished(self, map_ver: int) -> ClusterMap:
-        # There may be many thousands of tenants, so they are copied once, and only where one changes.
-        tenants = {**self._tenants, **self._new_tenants} if self._new_tenants else self._tenants
+        tenants = self._tenants.with_tenants(self._new_tenants.values())
         parts = self._nodes, self._keyspaces, self._entries, self._moves, self._rebalance, tenants
         return ClusterMap(self._cluster_id, map_ver, *parts)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.advice.growth import grown_bounds, limit_for
 from cluster.advice.sample import Sample
+from cluster.directories import Directories
 from cluster.partitioning import Partitioner
 from cluster.partitioning.of_keyspace import partitioner_of
 from cluster.placement import Member
@@ -69,7 +70,7 @@ def _candidate(
     label: str,
     cluster: Cluster,
     partitions: int,
-    tenants: Mapping[tuple[str, bytes], Tenant] | None = None,
+    tenants: Directories | None = None,
     node_zones: Sequence[str] = ("default",),
     **fields: Any,
 ) -> Candidate:
@@ -77,7 +78,7 @@ def _candidate(
     strategy, _, _ = label.partition(",")
     keyspace = KeyspaceInfo(NAME, strategy, tuple(range(1, partitions + 1)), replicas, 1, **fields)
     members = [Member(f"n{number + 1}", node_zones[number % len(node_zones)]) for number in range(cluster.nodes + 1)]
-    return Candidate(label, keyspace, partitioner_of(keyspace, tenants or {}), members)
+    return Candidate(label, keyspace, partitioner_of(keyspace, tenants or Directories()), members)
 
 
 def _ranges(label: str, cluster: Cluster, bounds: Sequence[bytes]) -> Candidate:
@@ -100,8 +101,8 @@ def _directory(sample: Sample, cluster: Cluster) -> Candidate:
             heapq.heapreplace(least, (held + 1, known, pid))
             tenants[tenant] = pid
         keys[tenants[tenant]] += 1
-    records = {(NAME, name): Tenant(NAME, name, pid) for name, pid in tenants.items()}
-    return _candidate("directory", cluster, cluster.partitions, records)
+    directories = Directories().with_tenants(Tenant(NAME, *home) for home in tenants.items())
+    return _candidate("directory", cluster, cluster.partitions, directories)
 
 
 def _geo(sample: Sample, cluster: Cluster) -> Candidate:

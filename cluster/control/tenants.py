@@ -29,8 +29,8 @@ class Tenants:
     def __init__(self, proposals: Proposals) -> None:
         self._proposals = proposals
         self._asked: dict[int, ResolveTenant] = {}
-        self._assigning: dict[_Name, tuple[int, list[tuple[int, ResolveTenant]]]] = {}
-        self._counted: tuple[Mapping[_Name, Tenant], Counter[int]] = ({}, Counter())
+        self._assigning: dict[_Name, list[tuple[int, ResolveTenant]]] = {}
+        self._coming = Counter[int]()
 
     def ask(self, ask: int, request: ResolveTenant, cluster: ClusterMap) -> list[Effect]:
         """Somebody asks. What is known can be told at once: who goes by what has changed since is turned away by the
@@ -60,26 +60,25 @@ class Tenants:
             return [Reply(ask, TenantResolved(pid))]
         name = request.keyspace, request.tenant
         if name in self._assigning:
-            self._assigning[name][1].append((ask, request))
+            self._assigning[name].append((ask, request))
             return []
         chosen = self._least_loaded(keyspace, cluster, status)
-        self._assigning[name] = chosen, [(ask, request)]
+        self._assigning[name] = [(ask, request)]
+        self._coming[chosen] += 1
 
         def settled(_: Sequence[object], after: ClusterMap) -> list[Effect]:
-            waiting = self._assigning.pop(name)[1]
+            waiting = self._assigning.pop(name)
+            self._coming[chosen] -= 1
             return [effect for ask, request in waiting for effect in self._resolve(ask, request, after, status)]
 
         change = PutTenant(Tenant(*name, chosen), cluster.tenants.get(name))
         return [self._proposals.propose([change], settled)]
 
     def _least_loaded(self, keyspace: KeyspaceInfo, cluster: ClusterMap, status: Status) -> int:
-        counted, tenants = self._counted
-        if counted is not cluster.tenants:
-            tenants = Counter(tenant.pid for tenant in cluster.tenants.values())
-            self._counted = cluster.tenants, tenants
-        coming = Counter(pid for pid, _ in self._assigning.values())
-        fewest = min(tenants[pid] + coming[pid] for pid in keyspace.pids)
-        least = [pid for pid in keyspace.pids if tenants[pid] + coming[pid] == fewest]
+        counts, coming = cluster.tenants.of(keyspace.name).counts, self._coming
+        tenants = {pid: counts.get(pid, 0) + coming.get(pid, 0) for pid in keyspace.pids}
+        fewest = min(tenants.values())
+        least = [pid for pid, count in tenants.items() if count == fewest]
         return min(least, key=lambda pid: _keys(pid, cluster, status))
 
 

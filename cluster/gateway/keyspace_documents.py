@@ -110,19 +110,13 @@ def described(
     if keyspace.default_ttl_ms:
         told["default_ttl"] = keyspace.default_ttl_ms / 1000
     if keyspace.strategy == "directory":
-        told["tenants"] = len(tenants_of(keyspace, cluster))
+        told["tenants"] = cluster.tenants.of(keyspace.name).count_within(keyspace.pids)
     if keyspace.strategy == "geo":
         told["regions"] = {name.decode("utf-8", "backslashreplace"): zone for name, zone in keyspace.regions}
         told["default_zone"] = keyspace.default_zone
     if is_whole:
         told["placement"] = _placement(keyspace, cluster.entries)
     return told
-
-
-def tenants_of(keyspace: KeyspaceInfo, cluster: ClusterMap) -> dict[bytes, int]:
-    """The partition of each tenant; what is left of a former keyspace of that name does not count."""
-    pids = set(keyspace.pids)
-    return {one.name: one.pid for one in cluster.tenants.values() if one.keyspace == keyspace.name and one.pid in pids}
 
 
 def tenant_document(name: bytes, pid: int, entries: Mapping[int, Entry]) -> dict[str, object]:

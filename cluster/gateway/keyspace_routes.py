@@ -31,13 +31,7 @@ from cluster.gateway.conditions import parse_query, parse_raw_query
 from cluster.gateway.documents import check_no_body, decoded_json
 from cluster.gateway.http_request import Request
 from cluster.gateway.item_fields import text_or_b64
-from cluster.gateway.keyspace_documents import (
-    KeyspaceBody,
-    creation_of,
-    described,
-    tenant_document,
-    tenants_of,
-)
+from cluster.gateway.keyspace_documents import KeyspaceBody, creation_of, described, tenant_document
 from cluster.gateway.router import Router
 from kvstore.errors import BadKey, BadParameter, Conflict, KeyTooLong, MethodNotAllowed, NotFound
 from kvstore.keys import KEY_BYTES_MAX, decode_key
@@ -118,14 +112,13 @@ class KeyspaceRoutes:
         limit, first = _limit(given.get("limit")), given.get("from", b"")
         if len(first) > KEY_BYTES_MAX:
             raise BadParameter(f"from has at most {KEY_BYTES_MAX} bytes")
-        tenants = tenants_of(self._with_directory(keyspace), self._router.map)
-        found = sorted(name for name in tenants if name >= first)
+        pids = self._with_directory(keyspace).pids
+        homes = self._router.map.tenants.of(keyspace).homes
+        found = sorted((name, pid) for name, pid in homes.items() if name >= first and pid in pids)
         entries = self._router.map.entries
-        told: dict[str, object] = {
-            "tenants": [tenant_document(name, tenants[name], entries) for name in found[:limit]],
-        }
+        told: dict[str, object] = {"tenants": [tenant_document(name, pid, entries) for name, pid in found[:limit]]}
         if len(found) > limit:
-            told |= text_or_b64("next", found[limit])
+            told |= text_or_b64("next", found[limit][0])
         return json_answer(200, _JSON.encode(told))
 
     async def tenant(self, request: Request, keyspace: str, raw_name: str, query: str) -> Answer:

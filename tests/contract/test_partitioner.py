@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cluster.directories import Directories, Directory
 from cluster.partitioning import Partitioner
 from cluster.partitioning.directory import DirectoryPartitioner
 from cluster.partitioning.of_keyspace import partitioner_of
@@ -37,19 +38,22 @@ PIECES = st.sampled_from([b"a", b"b", b"c", b"/", b"{", b"}", b"{a}", b"{b/c}", 
 KEYS = st.one_of(st.lists(PIECES, min_size=1, max_size=8).map(b"".join), st.binary(min_size=1, max_size=480))
 
 
-class AnyTenant(dict[bytes, int]):
+class EveryTenant(dict[bytes, int]):
     """Every tenant has a partition."""
 
-    def get(self, name: bytes, default: Any = None) -> int:  # type: ignore[override]
+    def __missing__(self, name: bytes) -> int:
         return 20 + sum(name) % 3
+
+    def get(self, name: bytes, default: Any = None) -> int:  # type: ignore[override]
+        return self[name]
 
 
 @pytest.fixture(params=sorted(KEYSPACES))
 def partitioner(request: pytest.FixtureRequest) -> Partitioner:
     keyspace = KEYSPACES[request.param]
     if keyspace.strategy == "directory":
-        return DirectoryPartitioner(keyspace.pids, AnyTenant())
-    return partitioner_of(keyspace, {})
+        return DirectoryPartitioner(keyspace.pids, Directory(cast(Any, EveryTenant())))
+    return partitioner_of(keyspace, Directories())
 
 
 @pytest.fixture
@@ -111,7 +115,7 @@ for name, keyspace in sorted(KEYSPACES.items()):
     print(name, [partitioner_of(keyspace, TENANTS).locate(key) for key in SOME_KEYS])
 """
 SOME_KEYS = [b"%s/key-%d" % (tenant, number) for tenant in (b"a", b"b", b"c") for number in range(20)]
-TENANTS = {("k", name): Tenant("k", name, 20 + place) for place, name in enumerate((b"a", b"b", b"c"))}
+TENANTS = Directories().with_tenants(Tenant("k", name, 20 + place) for place, name in enumerate((b"a", b"b", b"c")))
 
 
 def test_a_key_has_the_same_partition_in_every_process() -> None:
@@ -132,5 +136,5 @@ def test_a_key_has_the_same_partition_in_every_process() -> None:
 
 def test_partitioners_that_follow_tenants_agree_on_what_a_tenant_is() -> None:
     assert tenant_of(b"x{a/b}") == b"a"
-    geo = partitioner_of(KEYSPACES["geo"], {})
+    geo = partitioner_of(KEYSPACES["geo"], Directories())
     assert {geo.locate(b"x%d{b/%d}" % (n, n)) for n in range(100)} == {3, 4, 5, 6}

@@ -70,6 +70,7 @@ def test_many_that_come_at_once_are_shared_out_evenly_too(world: World) -> None:
     asks = [world.ask(ResolveTenant("shops", b"t%d" % number, assign=True)) for number in range(6)]
     world.release()
     assert Counter(world.answer(ask).pid for ask in asks) == dict.fromkeys(PIDS, 2)
+    assert {assigned(world, name) for name in (b"a", b"b", b"c")} == {*PIDS}
 
 
 def test_who_asks_for_one_tenant_at_once_gets_one_answer(world: World) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from cluster.directories import Directories, Directory
 from cluster.partitioning import UnknownTenant
 from cluster.partitioning.directory import DirectoryPartitioner
 from cluster.partitioning.geo import GeoPartitioner
 from cluster.partitioning.of_keyspace import partitioner_of
 from kvstore.map_values import KeyspaceInfo, Tenant
 
-DIRECTORY = DirectoryPartitioner((1, 2, 3), {b"acme": 2, b"bolt": 3})
+DIRECTORY = DirectoryPartitioner((1, 2, 3), Directory().with_homes({b"acme": 2, b"bolt": 3}))
 GEO = GeoPartitioner({"eu": (1, 2), "us": (3, 4)}, {b"de": "eu", b"fr": "eu", b"ny": "us"}, "us")
 
 
@@ -53,18 +54,16 @@ def test_regions_of_a_zone_without_partitions_are_refused() -> None:
     with pytest.raises(ValueError, match="zone"):
         GeoPartitioner({"eu": (1,)}, {b"de": "mars"}, "eu")
     with pytest.raises(ValueError, match="at least one"):
-        DirectoryPartitioner((), {})
+        DirectoryPartitioner((), Directory())
 
 
 def test_tenants_of_a_former_or_another_keyspace_do_not_count() -> None:
     keyspace = KeyspaceInfo("k", "directory", (4, 5), 2, 1)
-    tenants = {
-        ("k", b"old"): Tenant("k", b"old", 2),
-        ("k", b"new"): Tenant("k", b"new", 5),
-        ("other", b"b"): Tenant("other", b"b", 4),
-    }
-    partitioner = partitioner_of(keyspace, tenants)
+    tenants = Tenant("k", b"old", 2), Tenant("k", b"new", 5), Tenant("other", b"b", 4)
+    partitioner = partitioner_of(keyspace, Directories().with_tenants(tenants))
     assert partitioner.locate(b"new/1") == 5
     for key in (b"old/1", b"b/1"):
         with pytest.raises(UnknownTenant):
             partitioner.locate(key)
+    assert partitioner.pids_within(b"{old}/", b"{old}0") == (4, 5)
+    assert "directory: one of 1 tenants that have a partition" in partitioner.explain(b"new/1")
