@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Protocol, overload
 
 import msgspec
@@ -112,9 +113,8 @@ class KeyspaceRoutes:
         limit, first = _limit(given.get("limit")), given.get("from", b"")
         if len(first) > KEY_BYTES_MAX:
             raise BadParameter(f"from has at most {KEY_BYTES_MAX} bytes")
-        pids = self._with_directory(keyspace).pids
-        homes = self._router.map.tenants.of(keyspace).homes
-        found = sorted((name, pid) for name, pid in homes.items() if name >= first and pid in pids)
+        self._with_directory(keyspace)
+        found = list(islice(self._router.tenants_from(keyspace, first), limit + 1))
         entries = self._router.map.entries
         told: dict[str, object] = {"tenants": [tenant_document(name, pid, entries) for name, pid in found[:limit]]}
         if len(found) > limit:

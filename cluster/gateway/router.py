@@ -8,15 +8,16 @@ operations of a batch on one key keep their order. Leaves to others: sending any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from cluster.cluster_map import ClusterMap
 from cluster.gateway.operations import Change, Operation
+from cluster.gateway.tenant_names import TenantNames
 from cluster.partitioning import Partitioner, UnknownTenant
 from cluster.partitioning.of_keyspace import partitioner_of
 from kvstore.errors import NoLeader, NotFound
 from kvstore.keys import key_hash
-from kvstore.map_values import Entry, KeyspaceInfo
+from kvstore.map_values import Entry, KeyspaceInfo, Tenant
 from kvstore.messages import MapUpdate
 
 
@@ -39,14 +40,24 @@ class Router:
         self._locators: dict[str, tuple[Callable[[bytes], int], int]] = {}
         self._keyspaces: dict[str, KeyspaceInfo] = {}
         self._by_leader: dict[str, tuple[ClusterMap, dict[str, list[tuple[int, int]]]]] = {}
+        # Of each keyspace with a directory, what its listing walks: as many as the map has, in order.
+        self._tenant_names: dict[str, TenantNames] = {}
 
     def take(self, update: MapUpdate) -> None:
         """News from control."""
-        self.map = self.map.updated(update)
+        before, self.map = self.map, self.map.updated(update)
+        self._list_new(update.tenants, before)
         resettled = {tenant.keyspace for tenant in update.tenants}
         for name, keyspace in self.map.keyspaces.items():
             if self._keyspaces.get(name) != keyspace or name in resettled:
                 self._rebuild(keyspace)
+
+    def _list_new(self, tenants: Sequence[Tenant], before: ClusterMap) -> None:
+        """Have those of these tenants in the listings that are in the map and were not before."""
+        listed = {(tenant.keyspace, tenant.name) for tenant in tenants if tenant.keyspace in self._tenant_names}
+        for keyspace, name in listed:
+            if name in self.map.tenants.of(keyspace).homes and name not in before.tenants.of(keyspace).homes:
+                self._tenant_names[keyspace].add(name)
 
     def _rebuild(self, keyspace: KeyspaceInfo) -> None:
         self._keyspaces[keyspace.name] = keyspace
@@ -54,10 +65,13 @@ class Router:
         if keyspace.is_deleted:
             self._partitioners.pop(keyspace.name, None)
             self._locators.pop(keyspace.name, None)
+            self._tenant_names.pop(keyspace.name, None)
         else:
             partitioner = partitioner_of(keyspace, self.map.tenants)
             self._partitioners[keyspace.name] = partitioner
             self._locators[keyspace.name] = partitioner.locate, keyspace.layout
+            if keyspace.strategy == "directory" and keyspace.name not in self._tenant_names:
+                self._tenant_names[keyspace.name] = TenantNames(self.map.tenants.of(keyspace.name).homes)
 
     def take_entry(self, entry: Entry) -> None:
         """News from a node that was asked and does not lead."""
@@ -88,6 +102,13 @@ class Router:
         such keyspace."""
         known = self._locators.get(keyspace)
         return None if known is None else known[0]
+
+    def tenants_from(self, keyspace: str, first: bytes) -> Iterator[tuple[bytes, int]]:
+        """The tenants of a keyspace with a directory whose names are not below `first`, by name, each with its
+        partition. To be read in the same turn of the loop."""
+        homes = self.map.tenants.of(keyspace).homes
+        pids = frozenset(self._keyspaces[keyspace].pids)
+        return ((name, homes[name]) for name in self._tenant_names[keyspace].onwards(first) if homes[name] in pids)
 
     def is_placed(self, keyspace: str) -> bool:
         """Whether all of a keyspace's partitions have entries."""

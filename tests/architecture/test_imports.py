@@ -91,6 +91,7 @@ SANS_IO = (
     "cluster.gateway.ids",
     "cluster.gateway.router",
     "cluster.gateway.scan_merge",
+    "cluster.gateway.tenant_names",
     "cluster.partitioning.directory",
     "cluster.partitioning.geo",
     "cluster.partitioning.hash",

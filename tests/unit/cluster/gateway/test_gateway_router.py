@@ -132,6 +132,30 @@ def test_a_tenant_without_a_partition_is_named_until_news_come_of_it() -> None:
     assert [one.pid for one in router.entries_within("k", b"acme/", b"acme0")] == [1, 2]
 
 
+def test_tenants_are_listed_by_name_as_news_come_of_them() -> None:
+    router = Router(b"c" * 8)
+    bolt, dent = Tenant("k", b"bolt", 1), Tenant("k", b"dent", 2)
+    router.take(MapUpdate(1, [], [], [KeyspaceInfo("k", "directory", (1, 2), 2, 1)], tenants=[dent, bolt]))
+    assert list(router.tenants_from("k", b"")) == [(b"bolt", 1), (b"dent", 2)]
+    cora = Tenant("k", b"cora", 1)
+    router.take(MapUpdate(2, [], [], tenants=[cora, Tenant("l", b"acme", 9), Tenant("k", b"bolt", 2), cora]))
+    router.take(MapUpdate(1, [], [], tenants=[Tenant("k", b"late", 1)]))
+    router.take(MapUpdate(3, [], [], tenants=[cora]))
+    assert list(router.tenants_from("k", b"bolt")) == [(b"bolt", 2), (b"cora", 1), (b"dent", 2)]
+    assert list(router.tenants_from("k", b"bolt0")) == [(b"cora", 1), (b"dent", 2)]
+
+
+def test_tenants_of_a_former_keyspace_are_not_listed() -> None:
+    router = Router(b"c" * 8)
+    acme, bolt = Tenant("k", b"acme", 1), Tenant("k", b"bolt", 2)
+    router.take(MapUpdate(1, [], [], [KeyspaceInfo("k", "directory", (1,), 2, 1)], tenants=[acme]))
+    router.take(MapUpdate(2, [], [], [KeyspaceInfo("k", "directory", (), 2, 1)]))
+    router.take(MapUpdate(3, [], [], [KeyspaceInfo("k", "directory", (2,), 2, 1)], tenants=[bolt]))
+    assert list(router.tenants_from("k", b"")) == [(b"bolt", 2)]
+    router.take(MapUpdate(4, [], [], tenants=[Tenant("k", b"acme", 2)]))
+    assert list(router.tenants_from("k", b"")) == [(b"acme", 2), (b"bolt", 2)]
+
+
 def test_a_deleted_keyspace_is_not_found_and_a_new_one_of_its_name_is_another() -> None:
     router = Router(b"c" * 8)
     router.take(MapUpdate(1, [], [entry(1)], [KeyspaceInfo("k", "consistent", (1,), 2, 1)]))
