@@ -54,3 +54,33 @@ def test_no_more_logs_are_looked_at_than_allowed_and_each_in_its_turn(
         advance(story)
         assert len(looked_at) == 2 * turn
     assert sorted(looked_at) == list(range(1, 7))
+
+
+def test_rows_of_several_logs_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(pids=(1, 2, 3, 4))
+    asked: list[int] = []
+
+    def drop(_partition: object, _view: object, _now: object, _retention: object, rows_max: int) -> int:
+        asked.append(rows_max)
+        return 3
+
+    monkeypatch.setattr(truncation, "ROWS_MAX", 5)
+    monkeypatch.setattr("kvstore.partition.Partition.truncate_log", drop)
+    advance(story)
+    assert asked == [5, 2]
+    advance(story)
+    assert asked == [5, 2, 5, 2], "the log whose rows were not all dropped comes first"
+
+
+def test_a_copy_that_stopped_keeps_its_rows(story: Story) -> None:
+    story.n1.perform(story.n1.partition.quarantine("it is damaged"))
+    assert advance(story) == 0
+
+
+def test_a_copy_that_is_gone_meanwhile_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truncation, "LOGS_MAX", 1)
+    story = Story(pids=(1, 2))
+    assert advance(story) == 0
+    del story.n1.partitions.by_pid[1]
+    truncating = story.n1.partitions.truncation
+    assert truncating.advance(story.n1.engine.snapshot(), story.now, ALL) == []

@@ -75,3 +75,10 @@ def test_at_the_end_of_time_windows_are_empty() -> None:
     store = Store()
     assert store.first(1, TIME_END_MS - 3) == IdWindow(1, TIME_END_MS - 3, TIME_END_MS)
     assert store.next(1, 0) == store.first(1, 2 * TIME_END_MS) == IdWindow(1, TIME_END_MS, TIME_END_MS)
+
+
+def test_the_first_window_of_a_process_lies_behind_the_last_of_them_whoever_has_it() -> None:
+    store = Store()
+    store.next(1, 0)
+    store.next(2, WINDOW_MS // 2)
+    assert store.first(3, 0) == window(3, WINDOW_MS // 2 + WINDOW_MS)

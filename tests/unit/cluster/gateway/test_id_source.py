@@ -156,3 +156,11 @@ async def test_where_time_is_used_up_asking_ends(source: IdSource, control: Cont
     with pytest.raises(NoLeader, match="do not fit"):
         await source.draw(4097)
     assert len(control.asked) == WINDOWS_MAX
+
+
+async def test_who_closes_waits_for_no_window(source: IdSource, control: Control) -> None:
+    control.answers.clear()
+    with pytest.raises(NoLeader):
+        await source.draw(1)
+    await source.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -8,6 +8,7 @@ import pytest
 from cluster.txn.names import Names
 from cluster.txn.parts import smallest_key
 from cluster.txn.transaction import Transaction, parse_txn_id, txn_id
+from kvstore.errors import NotFound
 from kvstore.messages import SCOPE_BYTES, OpKind, TxnIf, TxnOp
 
 
@@ -68,3 +69,9 @@ def test_the_smallest_key_is_looked_for_everywhere(where: str) -> None:
 def test_a_name_can_be_read_back_from_its_id(token: str) -> None:
     name = Names(1).first(putting(b"a", token=token), 5, b"a")
     assert parse_txn_id(txn_id(name)) == name
+
+
+@pytest.mark.parametrize("size", [SCOPE_BYTES - 1, SCOPE_BYTES + 1, 2 * SCOPE_BYTES - 1, 2 * SCOPE_BYTES + 1])
+def test_no_transaction_has_a_token_of_another_size(size: int) -> None:
+    with pytest.raises(NotFound):
+        parse_txn_id(f"5-{bytes(size).hex()}-1")

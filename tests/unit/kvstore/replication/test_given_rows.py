@@ -45,8 +45,9 @@ def test_what_can_be_read_passes_and_no_shorter_row_does(position: bytes, row: b
 
 @pytest.mark.parametrize("position", [b"", b"\x02", b"\x09", PREPARED, EXPIRED + b"x"])
 def test_a_row_that_no_copy_has_there_does_not_pass(position: bytes) -> None:
-    with pytest.raises(DamagedRow):
-        check_row(position, b"\xc1")
+    for row in (b"\xc1", NUMBER):
+        with pytest.raises(DamagedRow):
+            check_row(position, row)
 
 
 def test_who_fills_another_stops_at_such_a_row_and_the_one_that_is_filled_does_not() -> None:

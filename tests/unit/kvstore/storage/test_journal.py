@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +79,15 @@ def test_every_damaged_byte_is_found_and_emptying_ends_it() -> None:
     save(engine, journal, empty=True)
     assert not journal.is_damaged
     assert dict(Journal().load(engine.snapshot())) == {}
+
+
+def test_its_size_is_what_stands_in_it() -> None:
+    engine, journal = MemoryEngine(), Journal()
+    sizes = [0]
+    for number in range(1, 4):
+        save(engine, journal, (1, bytes(100 * number)))
+        sizes.append(journal.size_bytes)
+    grown = [after - before for before, after in itertools.pairwise(sizes)]
+    assert [size // 100 for size in grown] == [1, 2, 3]
+    save(engine, journal, (1, bytes(500)), empty=True)
+    assert journal.size_bytes // 100 == 5
