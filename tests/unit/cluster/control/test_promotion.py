@@ -23,7 +23,7 @@ from cluster.control.events import (
 )
 from cluster.control.map_store import Outcome
 from cluster.control.messages import ClusterStatus, ClusterView, ForcePromote, ForcePromoted
-from cluster.control.promotion import Promotion, outcome, plan_promotion
+from cluster.control.promotion import Promotion, outcome, plan_promotion, still_allowed
 from cluster.control.settings import ControlSettings
 from cluster.control.view import NodeStatus
 from kvstore.candidate import PASSED_ON
@@ -291,3 +291,13 @@ def test_the_node_that_was_given_up_deletes_its_copy_when_it_is_back_though_copi
     report = NodeReport([CopyReport(1, 2, False, 1, 1, 3)])
     (drop,) = of_kind(world.send(Reported(former, connection, report)), DropOrphans)
     assert drop.entries == (world.stored.entries[1],)
+
+
+def test_one_whose_outcome_is_open_is_asked_for_again_as_it_was_while_no_in_sync_copy_is_there(story: Story) -> None:
+    asked = story.plan("a").changes
+    cluster = ClusterMap(b"cluster1", 9, {}, {}, story.entries)
+    status = {name: story.status(name) for name in "abcd"}
+    assert still_allowed(asked, cluster, status, story.connected) == asked
+    (taken_back,) = still_allowed(asked, cluster, {**status, "a": story.status("a")}, {*story.connected, "a"})
+    assert isinstance(taken_back, PutEntry)
+    assert taken_back.entry == msgspec.structs.replace(story.entries[1], ver=asked[0].entry.ver)

@@ -16,7 +16,7 @@ from unit.cluster.control.reshaping_world import (
 )
 
 from cluster.cluster_map import PutEntry, PutNode, Reshape
-from cluster.control.events import AskSplit, Effect, PlannerChosen, Propose
+from cluster.control.events import AskCopies, AskSplit, Effect, PlannerChosen, Propose
 from cluster.control.keyspace_messages import MoveTenant, TenantMoving
 from cluster.control.map_store import Outcome
 from cluster.control.messages import NodeChanged, RebalanceStatus, RemoveNode, SetRebalance
@@ -350,3 +350,28 @@ def test_what_is_on_its_way_is_shown_until_both_partitions_are_done_with_it() ->
     assert (shown.state, shown.tenant) == ("copying", "acme")
     world.run()
     assert not world.ask_for(RebalanceStatus()).transfers
+
+
+def test_a_split_whose_copies_nobody_makes_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = range_world()
+    world.point_of = middle
+    world.size_of = lambda pid: 3000 * owned(world, pid) // 0x10000
+    react, lost = world._react, list[Effect]()
+
+    def lose(effect: Effect) -> None:
+        is_lost = isinstance(effect, AskCopies) and max(effect.pids) > FIRST_PID
+        lost.append(effect) if is_lost else react(effect)
+
+    monkeypatch.setattr(world, "_react", lose)
+    world.until(lambda: bool(lost))
+    monkeypatch.undo()
+    world.run()
+    assert len(world.keyspace.pids) == 4
+
+
+def test_a_partition_that_has_keys_is_never_taken_away() -> None:
+    world = range_world(b"m")
+    world.size_of = lambda pid: 200
+    pass_s(world, 2 * RETIRE_S)
+    assert len(world.keyspace.pids) == 2
+    assert all(entry.replicas and entry.leader for entry in world.stored.entries.values())

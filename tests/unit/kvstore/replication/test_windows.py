@@ -45,6 +45,13 @@ def test_any_step_of_the_floor_forgets_exactly_what_is_below(numbers: list[int],
     assert sorted(window.outcomes) == [number for number in sorted(numbers) if number >= floor]
 
 
+@pytest.mark.parametrize("numbers", [[9], [9, 10, 11], list(range(20))])
+def test_the_outcome_at_the_floor_stays_however_far_the_floor_has_come(numbers: list[int]) -> None:
+    window = Window(0, 0, {number: (1, number, 0) for number in numbers})
+    window.raise_floor(9)
+    assert min(window.outcomes) == window.floor == 9
+
+
 def test_an_incarnation_that_was_silent_for_long_is_dropped_and_known_as_dropped() -> None:
     windows = taken(numbered(1, origin=3), time_ms=1000)
     windows.take(numbered(1, origin=2), 1, 2, 2000)
