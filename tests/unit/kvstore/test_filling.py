@@ -113,6 +113,19 @@ def test_nothing_is_asked_for_while_the_store_is_full() -> None:
     assert node.ask() == [("a", 1)]
 
 
+def test_while_moves_are_paused_only_copies_that_none_of_them_brings_are_filled() -> None:
+    node = Empty({1: "a", 2: "b"})
+    copy = node.partitions[1].copy
+    assert copy.entry is not None
+    copy.adopt(msgspec.structs.replace(copy.entry, moving=copy.name.rid))
+    node.filling.steer(Rebalance(is_paused=True))
+    for _ in range(3):
+        assert node.ask() == [("b", 2)]
+        node.answer(2)
+    node.filling.steer(Rebalance())
+    assert node.ask() == [("a", 1)]
+
+
 def begun(count: int) -> tuple[Empty, Partition]:
     """A node with so many copies that have begun anew, all led by one other, and one that is to."""
     node = Empty(dict.fromkeys(range(1, count + 1), "a"))

@@ -10,11 +10,12 @@ import pytest
 from unit.cluster.control.moving_world import PARTITIONS, SETTINGS, MovingWorld
 from unit.cluster.control.world import of_kind
 
-from cluster.control.events import Asked, HangUp, Refuse, RetireNode
+from cluster.cluster_map import PutKeyspace
+from cluster.control.events import Asked, HangUp, Loaded, Refuse, RetireNode
 from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, NodeChanged, RemoveNode
 from cluster.control.standing import AWAY_S, removal
 from kvstore.errors import BadParameter, Conflict, NotFound, Overloaded
-from kvstore.map_values import Standing
+from kvstore.map_values import KeyspaceInfo, Standing
 
 
 def of_three() -> MovingWorld:
@@ -100,6 +101,16 @@ def test_nobody_is_removed_where_copies_would_fall_below_what_is_asked_for() -> 
     refusal = world.ask_for(RemoveNode("n2"))
     assert isinstance(refusal, Conflict)
     assert "1 nodes would be left, for 2 copies" in refusal.detail
+
+
+def test_the_keyspace_of_which_most_copies_are_asked_for_decides_whether_a_node_may_go() -> None:
+    world = of_four()
+    more = KeyspaceInfo("more", "consistent", (PARTITIONS + 1,), 4, 1)
+    world.stored, _ = world.stored.changed([PutKeyspace(more, None)])
+    world.send(Loaded(world.stored))
+    refusal = world.ask_for(RemoveNode("n4"))
+    assert isinstance(refusal, Conflict)
+    assert "3 nodes would be left, for 4 copies" in refusal.detail
 
 
 def asked_together(world: MovingWorld, *requests: RemoveNode) -> list[Any]:

@@ -164,6 +164,17 @@ def test_a_log_row_without_records_is_refused() -> None:
         decode_log_row(row)
 
 
+@pytest.mark.parametrize("body", [b"\xc1", b"", b"\x91\x01", b"\x91\x94\x01\xc4\x01k\xc4\x01v\xa1\xff"])
+def test_records_that_no_leader_writes_are_found_although_the_checksum_is_right(body: bytes) -> None:
+    with pytest.raises(DamagedRow):
+        msgspec.structs.replace(LOG_HEAD, body=memoryview(body)).records()
+
+
+def test_a_log_row_with_other_than_the_announced_number_of_records_is_found() -> None:
+    with pytest.raises(DamagedRow, match="1 records, 2 announced"):
+        msgspec.structs.replace(LOG_HEAD, count=2).records()
+
+
 @given(st.integers(0, 2**32 - 1), st.lists(NUMBERS, min_size=2, max_size=2))
 def test_log_keys_sort_by_seq_inside_their_copy(copy: int, seqs: list[int]) -> None:
     keys = [seq_key(copy_prefix(copy), seq) for seq in seqs]

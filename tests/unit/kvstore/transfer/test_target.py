@@ -5,11 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 from unit.kvstore.transfer.carrying import SOURCE, TARGET, Carrying
+from unit.kvstore.txn.coordinating import named, part, prepare, put, transact
 
 from kvstore.map_values import TransferState
 from kvstore.messages import KeysPiece, PullKeys
+from kvstore.replication.answers import ELSEWHERE
+from kvstore.replication.backfill import read_chunk
+from kvstore.replication.copy_rows import encode_row
 from kvstore.storage.engine import Usage
 from kvstore.transfer import pieces as pieces_read
+from kvstore.transfer.records import PROGRESS
 
 
 @pytest.fixture
@@ -98,3 +103,25 @@ def test_it_begins_anew_where_the_source_was_promoted_by_force_meanwhile(story: 
     assert any(one is not None and one.clears for one in seen)
     story.go_on()
     assert story.state(SOURCE) is TransferState.HANDED
+
+
+def test_a_copy_that_is_filled_meanwhile_gets_how_far_it_has_come(story: Carrying) -> None:
+    story.go_on()
+    story.settle(apply=True)
+    copy, view = story.of(TARGET).copy, story.n2.engine.snapshot()
+    _, rows, is_done = read_chunk(copy.prefix, b"", 1 << 20, view)
+    assert is_done
+    assert rows[-1] == (PROGRESS, encode_row(copy.progress))
+    assert read_chunk(copy.prefix, PROGRESS, 1 << 20, view)[1] == []
+
+
+@pytest.mark.parametrize(("key", "is_served"), [(b"x1", False), (b"b", True)])
+def test_nothing_of_a_transaction_is_done_to_keys_that_are_not_served(
+    story: Carrying, key: bytes, is_served: bool
+) -> None:
+    asked, own = part(put(key)), named("t", primary=TARGET)
+    answers = [
+        prepare(story.n2, "prepare", named("p", primary=SOURCE), asked, TARGET),
+        transact(story.n2, "transact", own, asked, pid=TARGET),
+    ]
+    assert [one != ELSEWHERE for one in answers] == [is_served, is_served]
