@@ -12,6 +12,7 @@ from unit.kvstore.test_partition import damage
 from kvstore.map_values import Entry, Rid
 from kvstore.messages import CopyReport, NodeReport, ReadOne, WriteOne
 from kvstore.node_state import load_node_state
+from kvstore.partitions import SWEPT_TOKENS_MIN
 from kvstore.replication.answers import LATER
 from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE
 from kvstore.replication.retention import Retention
@@ -300,3 +301,21 @@ def test_what_leaves_in_a_turn_is_in_the_order_of_the_copies(n1: StoryNode) -> N
         partition.stream = lambda *_, pid=pid: streamed.append(pid) or []  # type: ignore[func-returns-value,method-assign]
     n1.partitions.stream(n1.engine.snapshot(), n1._story.now)
     assert streamed == pids
+
+
+def test_what_all_copies_forget_with_one_batch_is_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(nodes=1, pids=(1, 2, 3, 4))
+    story.lead()
+    asked: list[int] = []
+
+    def sweep(_partition: object, _batch: object, _view: object, tokens_max: int) -> int:
+        asked.append(tokens_max)
+        return SWEPT_TOKENS_MIN
+
+    monkeypatch.setattr("kvstore.partition.Partition.sweep", sweep)
+    for pid in story.entries:
+        story.n1.write(f"w{pid}", WriteOne(pid, story.entries[pid].ver, b"k", b"v"))
+    story.n1.batch()
+    assert asked[0] >= SWEPT_TOKENS_MIN
+    assert asked[1:] == list(range(asked[0] - SWEPT_TOKENS_MIN, 0, -SWEPT_TOKENS_MIN))
+    assert len(asked) < len(story.entries)

@@ -156,3 +156,14 @@ def test_only_the_leader_of_the_entry_asked_by_answers(story: Story, n1: StoryNo
     n1.on_entry(msgspec.structs.replace(story.entry, ver=story.entry.ver + 1))
     fault = n1.partitions.reads.quorum("r", ReadOne(PID, story.entry.ver, b"k"), n1.engine.snapshot(), story.now)
     assert code(fault) == "wrong_leader"
+
+
+def test_nothing_waits_and_nobody_is_asked_once_all_are_answered(story: Story, n1: StoryNode) -> None:
+    n1.read_quorum("r", b"k")
+    assert n1.partitions.reads.are_waiting
+    story.settle()
+    assert "r" in n1.replies
+    assert not n1.partitions.reads.are_waiting
+    story.pass_ms(10 * ASK_AGAIN_MS)
+    n1.retry()
+    assert not n1.sent

@@ -134,6 +134,19 @@ def test_who_is_to_lead_after_a_switch_stays_the_same_while_the_source_still_lea
     assert world.stored.entries[1] == switched
 
 
+def test_a_move_whose_target_is_away_for_good_before_it_began_is_given_up() -> None:
+    world = MovingWorld("n1", "n2", "n3", settings=replace(SETTINGS, manual_rebalance=True))
+    world.add("n4")
+    world.stop("n4")
+    source = world.stored.entries[1].replicas[0].node
+    start = StartMoves(Rebalance(world.stored.rebalance.ver + 1, 2), (Move(1, 1, source, "n4"),))
+    world.stored, _ = world.stored.changed([start])
+    world.send(Loaded(world.stored))
+    world.until(lambda: not world.stored.moves[1].is_active)
+    assert world.stored.moves[1].state is MoveState.ABORTED
+    assert not any(entry.adding or entry.holds("n4") for entry in world.stored.entries.values())
+
+
 def test_a_move_is_not_over_before_its_source_has_deleted_the_copy() -> None:
     world = MovingWorld("n1", "n2", "n3")
     world.add("n4")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from kvstore.map_values import Entry, Rid
-from kvstore.replication.copy import Copy
+from kvstore.messages import BeginBackfill, Chunk
+from kvstore.replication.copy import Copy, begin_backfill
 from kvstore.replication.copy_loading import load_copy, load_name
 from kvstore.replication.copy_rows import ENTRY, NAME, PROMISE, STATE, CopyName
 from kvstore.replication.log import Held
+from kvstore.replication.outcomes import DATA_POSITION
 from kvstore.storage.engine import Batch, Table
 from kvstore.storage.journal import Journal
 from kvstore.storage.memory import MemoryEngine
@@ -19,6 +21,7 @@ from kvstore.storage.records import (
     decode_log_row,
     decode_value,
     encode_log_row,
+    encode_value,
     seq_key,
     split_expiry_key,
 )
@@ -292,3 +295,19 @@ def test_rows_that_are_applied_are_no_longer_held(copy: Copy, engine: MemoryEngi
     copy.commit(2)
     save(copy, engine)
     assert [held.head.first_seq for held in copy.log.held_after(0)] == [3]
+
+
+def test_a_chunk_that_comes_before_the_news_of_what_is_committed_says_that_it_is(engine: MemoryEngine) -> None:
+    former = Copy(NUMBER - 1, NAMED)
+    copy = begin_backfill(NUMBER, former, BeginBackfill(3, NAMED.rid, 1, 4, 7, [(1, 1)], 1000))
+    copy.promise(1)
+    append(copy, put(b"a"))
+    append(copy, put(b"z"))
+    save(copy, engine)
+    assert (copy.commit_seq, copy.applied_seq) == (4, 4)
+    row = encode_value(1, 5, 0, "", b"value")
+    copy.take_chunk(Chunk(3, NAMED.rid, 1, b"", DATA_POSITION + b"k", 6, [(DATA_POSITION + b"a", row)], False, 1000))
+    save(copy, engine)
+    assert (copy.commit_seq, copy.applied_seq) == (6, 6)
+    back = loaded(engine)
+    assert (back.commit_seq, back.applied_seq, back.log.end) == (6, 6, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from unit.kvstore.story import Story, StoryNode, code, plain
 
@@ -151,3 +152,21 @@ def test_the_time_of_a_partition_never_goes_back_over_a_restart_with_a_slow_cloc
     assert n1.read("r2", b"k") is None
     expiry_ms = decode_value(n1.rows(Table.DATA)[b"new"]).expiry_ms
     assert expiry_ms > story.now.wall_ms + 50_000
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_no_read_waits_any_more_when_its_key_has_ended_or_leadership_is_over(
+    story: Story, n1: StoryNode, is_cut: bool
+) -> None:
+    n1.put("w", b"k", b"v", ttl_ms=1000)
+    story.settle()
+    story.pass_ms(1000)
+    assert n1.read("r", b"k") is LATER
+    n1.batch()
+    assert n1.partitions.reads.are_waiting
+    if is_cut:
+        n1.on_entry(msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, epoch=9, leader=story.n2.rid))
+    story.settle()
+    n1.retry()
+    assert code(n1.replies["r"]) == "no_leader" if is_cut else n1.replies["r"] is None
+    assert not n1.partitions.reads.are_waiting

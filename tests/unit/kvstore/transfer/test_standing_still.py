@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET
 from unit.kvstore.story import code
 from unit.kvstore.transfer.carrying import SOURCE, TARGET, Carrying
 
@@ -210,3 +211,13 @@ def test_one_that_stands_still_tells_nobody_what_is_committed(story: Carrying) -
     story.n1.batch()
     (pong,) = [send.body for send in story.n1.sent if isinstance(send.body, Pong)]
     assert [pid for pid, _, _ in pong.commits] == []
+
+
+def test_the_word_of_another_transfers_target_hands_nothing_over(story: Carrying) -> None:
+    frozen(story)
+    leader = story.leader(SOURCE)
+    last = story.of(SOURCE).copy.commit_seq
+    for transfer in (99, 1):
+        story.n1.receive("n2", PullKeys(transfer, SOURCE, b"", last, True, True, 0))
+        story.n1.carry()
+        assert (leader.wanted_transfer is UNSET) == (transfer == 99)
