@@ -239,3 +239,32 @@ def test_a_copy_that_begins_to_join_stops_when_it_is_to_be_given_up(story: Story
     story.entry = msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, removing=(n2.rid,))
     n1.on_entry(story.entry)
     assert role(story) is Role.LEARNER
+
+
+def test_nothing_of_it_is_written_any_more_although_it_had_something_to_write(story: Story) -> None:
+    n2 = story.n2
+    prefix = n2.partition.copy.prefix
+    story.n1.put("w2", b"k2", b"v")
+    story.n1.batch()
+    story.deliver(story.n1)
+    assert n2.partition.needs_batch
+    without_n2(story)
+    drop(story, n2)
+    sweep(n2)
+    view = n2.engine.snapshot()
+    assert not [table for table in Table if view.keys(table, prefix, prefix + b"\xff" * 500, 1)]
+    assert not n2.partitions.needs_batch
+
+
+def test_its_rows_go_although_nothing_else_is_written(story: Story) -> None:
+    n2, prefix = story.n2, story.n2.partition.copy.prefix
+    story.beat()
+    assert not n2.partitions.needs_batch
+    without_n2(story)
+    drop(story, n2)
+    for _ in range(10):
+        if n2.partitions.needs_batch:
+            n2.batch()
+        n2.tick()
+    view = n2.engine.snapshot()
+    assert not [table for table in Table if view.keys(table, prefix, prefix + b"\xff" * 500, 1)]

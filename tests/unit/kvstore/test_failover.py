@@ -287,3 +287,15 @@ def test_an_ack_of_a_former_epoch_counts_for_nothing(story: Story, n1: StoryNode
     n2.batch()
     n2.receive("n1", Acked(PID, n1.rid, 1, 99, 0, False))
     assert "w2" not in n2.replies
+
+
+def test_whoever_leads_by_a_newer_entry_gets_the_whole_grace(story: Story, n1: StoryNode) -> None:
+    n2 = story.n2
+    alone(story, n2, GRACE_MS - TICK_MS)
+    assert not n2.asks
+    entry = story.entry
+    n2.on_entry(msgspec.structs.replace(entry, ver=entry.ver + 1))
+    alone(story, n2, GRACE_MS - TICK_MS)
+    assert not n2.asks
+    alone(story, n2, ALL_GRACE_MS)
+    assert n2.asks

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unit.kvstore.story import Story, StoryNode
+from unit.kvstore.story import ALL_GRACE_MS, Story, StoryNode, alone
 
+from kvstore.instant import Instant
 from kvstore.replication.answers import LATER
 from kvstore.replication.outcomes_at_end import Known, OutcomesAtEnd
+from kvstore.replication.windows import KEEP_MS
 from kvstore.storage.records import Record, RecordType
 
 SCOPE, ASKED = b"scope...........", b"fingerprint....."
@@ -62,3 +64,20 @@ def test_an_outcome_that_changed_nothing_raises_the_floor_as_any_write_does(stor
     window = n1.partition.copy.outcomes.windows.get(4)
     assert window is not None
     assert (window.floor, sorted(window.outcomes)) == (9, [9])
+
+
+def test_the_logs_end_drops_who_is_silent_when_what_is_applied_does_for_a_new_leader_too(
+    story: Story, n1: StoryNode
+) -> None:
+    n1.put("w", b"k", origin=4, number=1, floor=1)
+    story.settle(apply=True)
+    story.now = Instant(story.now.mono_ms, story.now.wall_ms + KEEP_MS)
+    n1.put("later", b"k", origin=5, number=1, floor=1)
+    story.settle()
+    windows = n1.leader.outcomes.windows
+    assert (windows.get(4), windows.expired_upto) == (None, 4)
+    n2 = story.n2
+    alone(story, n2, ALL_GRACE_MS)
+    story.land(n2)
+    windows = n2.leader.outcomes.windows
+    assert (windows.get(4), windows.expired_upto) == (None, 4)

@@ -114,3 +114,13 @@ def test_the_kind_of_an_outcome_is_what_the_record_did() -> None:
 def test_a_damaged_window_is_found() -> None:
     with pytest.raises(DamagedRow):
         decode_window(b"\xff")
+
+
+def test_a_clone_knows_as_well_who_was_dropped_and_goes_on_by_itself() -> None:
+    windows = taken(numbered(1, origin=3), numbered(1, origin=2), time_ms=1000)
+    windows.pass_to(1000 + KEEP_MS)
+    windows.take(numbered(5, origin=7), 1, 3, 2000 + KEEP_MS)
+    twin = windows.clone()
+    assert (twin.expired_upto, set(twin)) == (3, {7})
+    twin.take(numbered(6, origin=7, floor=6), 1, 4, 3000 + KEEP_MS)
+    assert sorted(window_of(windows, 7).outcomes) == [5]

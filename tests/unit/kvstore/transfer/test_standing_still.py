@@ -213,11 +213,29 @@ def test_one_that_stands_still_tells_nobody_what_is_committed(story: Carrying) -
     assert [pid for pid, _, _ in pong.commits] == []
 
 
-def test_the_word_of_another_transfers_target_hands_nothing_over(story: Carrying) -> None:
+def said(story: Carrying, since: int, transfer: int = 1) -> PullKeys:
+    """The target's word that all up to there is committed."""
+    return PullKeys(transfer, SOURCE, b"", since, True, True, 0)
+
+
+def test_only_the_word_of_its_own_target_of_the_very_last_piece_hands_keys_over(story: Carrying) -> None:
     frozen(story)
     leader = story.leader(SOURCE)
     last = story.of(SOURCE).copy.commit_seq
-    for transfer in (99, 1):
-        story.n1.receive("n2", PullKeys(transfer, SOURCE, b"", last, True, True, 0))
+    for word in (said(story, last, transfer=99), said(story, last - 1), said(story, last)):
+        assert leader.wanted_transfer is UNSET
+        story.n1.receive("n2", word)
         story.n1.carry()
-        assert (leader.wanted_transfer is UNSET) == (transfer == 99)
+    assert leader.wanted_transfer is not UNSET
+
+
+def test_a_word_that_came_before_it_went_on_does_not_hand_over_what_is_written_afterwards(story: Carrying) -> None:
+    frozen(story)
+    leader = story.leader(SOURCE)
+    source, _ = story.n1.partitions.transfers._sources[SOURCE]
+    source.on_pull(said(story, story.of(SOURCE).copy.commit_seq))
+    story.pass_ms(FROZEN_MS)
+    for _ in range(2):
+        source.advance(*view_of(story), story.n1.partitions.filling)
+        assert leader.frozen_ms is None
+        assert leader.wanted_transfer is UNSET

@@ -8,7 +8,7 @@ from unit.kvstore.transfer.carrying import SOURCE, TARGET, Carrying
 from unit.kvstore.txn.coordinating import named, part, prepare, put, transact
 
 from kvstore.map_values import TransferState
-from kvstore.messages import KeysPiece, PullKeys
+from kvstore.messages import KeysPiece, PullKeys, ReadOne, ReadStale, StaleResult
 from kvstore.replication.answers import ELSEWHERE
 from kvstore.replication.backfill import read_chunk
 from kvstore.replication.copy_rows import encode_row
@@ -125,3 +125,29 @@ def test_nothing_of_a_transaction_is_done_to_keys_that_are_not_served(
         transact(story.n2, "transact", own, asked, pid=TARGET),
     ]
     assert [one != ELSEWHERE for one in answers] == [is_served, is_served]
+
+
+def test_how_far_it_has_come_outlives_a_restart(story: Carrying) -> None:
+    story.go_on()
+    story.settle(apply=True)
+    has = story.of(TARGET).copy.progress
+    assert has is not None
+    assert has.is_copied
+    for node in (story.n1, story.n2):
+        story.restart(node)
+        assert story.of(TARGET, node).copy.progress == has
+
+
+def test_a_copy_that_may_be_behind_hides_what_is_on_its_way_and_nothing_else(story: Carrying) -> None:
+    story.go_on()
+    story.settle(apply=True)
+    story.beat()
+    story.settle(apply=True)
+
+    def stale(key: bytes) -> object:
+        entry = story.entries[TARGET]
+        asked = ReadStale(ReadOne(TARGET, entry.ver, key), None, entry.layout)
+        return story.n1.partitions.reads.stale("r", asked, story.n1.engine.snapshot(), story.now)
+
+    assert isinstance(stale(b"b"), StaleResult)
+    assert stale(b"x1") == ELSEWHERE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from unit.kvstore.story import PID, Story, StoryNode, code
-from unit.kvstore.txn.coordinating import ELSEWHERE, delete, get, named, part, prepare, transact
+from unit.kvstore.txn.coordinating import ELSEWHERE, delete, get, named, part, prepare, put, transact
 
 from kvstore.messages import TxnBranch, TxnResult, Vote
 from kvstore.replication.answers import LATER
@@ -50,3 +50,11 @@ def test_what_others_read_counts_where_the_decision_holds_it(n1: StoryNode, is_c
 
 def test_deletes_pass(n1: StoryNode) -> None:
     assert transact(n1, "d", OWN, part(delete(b"large"))) is LATER
+
+
+def test_whatever_puts_something_is_refused(n1: StoryNode) -> None:
+    end = n1.leader.next_seq
+    for asked in (part(put(b"k")), part(delete(b"large"), otherwise=[put(b"k")])):
+        assert code(prepare(n1, "p", named("p"), asked)) == "storage_full"
+        assert code(transact(n1, "t", OWN, asked)) == "storage_full"
+    assert n1.leader.next_seq == end

@@ -19,7 +19,7 @@ from unit.kvstore.txn.coordinating import (
     wall_passes,
 )
 
-from kvstore.messages import Done, FinishTxn, Resolved, Transacted, TxnIf
+from kvstore.messages import Done, FinishTxn, ForceFinish, Resolved, Transacted, TxnIf
 from kvstore.replication.answers import LATER
 from kvstore.storage.engine import Table
 from kvstore.storage.records import RecordType
@@ -293,3 +293,25 @@ def test_a_leader_that_hands_over_prepares_nothing(story: Story, n1: StoryNode) 
     n1.leader.is_passing_on = True
     assert code(prepare(n1, "p", TXN, part(put(b"k")))) == "no_leader"
     assert code(transact(n1, "t", named("v", primary=PID), part(put(b"k")), elsewhere())) == "no_leader"
+
+
+def test_an_abort_by_one_who_never_heard_the_vote_gives_the_locks_up(story: Story, n1: StoryNode) -> None:
+    prepared(story, n1, TXN, part(put(b"k")))
+    n1.call("f", FinishTxn(PID, n1.partition.ver, TXN, 0, 0, False, False))
+    story.settle()
+    assert n1.replies["f"] == Done()
+    assert kinds(n1) == [RecordType.PREPARE, RecordType.FINISH]
+    assert not n1.leader.txns.locks
+
+
+@pytest.mark.parametrize(("commits", "value"), [(True, b"new"), (False, b"old")])
+def test_what_an_operator_decides_is_done_once(story: Story, n1: StoryNode, commits: bool, value: bytes) -> None:
+    prepared(story, n1, TXN, part(put(b"k")))
+    for ticket in ("first", "second"):
+        assert n1.call(ticket, ForceFinish(PID, n1.partition.ver, TXN, commits, True)) is LATER
+    story.settle()
+    assert n1.replies["first"] == n1.replies["second"] == Done()
+    assert kinds(n1) == [RecordType.PREPARE, RecordType.FINISH]
+    story.beat()
+    assert n1.call("late", ForceFinish(PID, n1.partition.ver, TXN, not commits, True)) == Done()
+    assert n1.read("r", b"k") == value
