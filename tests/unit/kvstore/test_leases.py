@@ -41,3 +41,45 @@ def test_a_ping_that_is_not_answered_is_forgotten() -> None:
     n1.leader.followers.drop_lease(story.now)
     leases.on_pong("n2", Pong(ping.body.number, []))
     assert dict(iter(n1.leader.followers))["n2"].granted_ms == NEVER_MS
+
+
+def test_a_pong_that_refuses_grants_nothing_for_what_it_refuses() -> None:
+    story = Story(pids=(1, 2))
+    n1 = story.lead()
+    story.beat()
+    leases = Leases(n1.partitions.by_pid, boot=1)
+    leaders = [partition.leader for partition in n1.partitions if partition.leader is not None]
+    for leader in leaders:
+        leader.followers.drop_lease(story.now)
+    (ping,) = leases.pings(story.now)
+    assert isinstance(ping.body, Ping)
+    refused, *granted = [pid for pid, _, _ in ping.body.leads]
+    leases.on_pong("n2", Pong(ping.body.number, [refused]))
+    for partition in n1.partitions:
+        if partition.leader is not None:
+            peers = dict(iter(partition.leader.followers))
+            assert (peers["n2"].granted_ms == story.now.mono_ms) == (partition.pid in granted)
+            assert (peers["n2"].granted_ms == NEVER_MS) == (partition.pid == refused)
+
+
+def test_a_pong_of_another_node_or_to_no_ping_grants_nothing() -> None:
+    story = Story()
+    n1 = story.lead()
+    leases = Leases({PID: n1.partition}, boot=1)
+    (ping,) = leases.pings(story.now)
+    assert isinstance(ping.body, Ping)
+    n1.leader.followers.drop_lease(story.now)
+    leases.on_pong("n3", Pong(ping.body.number, []))
+    leases.on_pong("n2", Pong(ping.body.number + 1, []))
+    assert dict(iter(n1.leader.followers))["n2"].granted_ms == NEVER_MS
+
+
+def test_a_copy_that_is_gone_when_the_pong_comes_is_no_harm() -> None:
+    story = Story()
+    n1 = story.lead()
+    leads = {PID: n1.partition}
+    leases = Leases(leads, boot=1)
+    (ping,) = leases.pings(story.now)
+    assert isinstance(ping.body, Ping)
+    del leads[PID]
+    leases.on_pong("n2", Pong(ping.body.number, [], [(PID, 1, 0)]))

@@ -7,7 +7,7 @@ from unit.kvstore.story import PID, Story, StoryNode, code, plain
 
 from kvstore.confirmations import ASK_AGAIN_MS, WAIT_MS_MAX
 from kvstore.messages import Confirm, Confirmed, ReadOne
-from kvstore.replication.answers import LATER
+from kvstore.replication.answers import ELSEWHERE, LATER
 from kvstore.replication.peer import LEASE_MS
 
 FOR_EVER_MS = 100 * LEASE_MS
@@ -167,3 +167,13 @@ def test_nothing_waits_and_nobody_is_asked_once_all_are_answered(story: Story, n
     story.pass_ms(10 * ASK_AGAIN_MS)
     n1.retry()
     assert not n1.sent
+
+
+def test_a_read_is_not_answered_when_keys_came_or_went_while_it_waited(story: Story, n1: StoryNode) -> None:
+    assert n1.read_quorum("r", b"k") is LATER
+    n1.on_entry(msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, layout=story.entry.layout + 1))
+    story.settle()
+    assert n1.replies["r"] == ELSEWHERE
+    assert n1.read_quorum("next", b"k") is LATER
+    story.settle()
+    assert plain(n1.replies["next"]) == b"v"
