@@ -9,6 +9,7 @@ from unit.kvstore.story import PID, Story, StoryNode, version
 from kvstore.candidate import ASK_AGAIN_MS
 from kvstore.map_values import Rid
 from kvstore.messages import Acked, Append
+from kvstore.replication.answers import LATER
 from kvstore.replication.peer import SILENCE_MS, START_GRACE_MS, Role
 from kvstore.replication.retention import Retention
 
@@ -279,3 +280,17 @@ def test_one_that_lacks_rows_which_are_not_kept_does_not_begin_to_join(story: St
     for _ in range(10):
         story.beat()
     assert role(n1) is Role.MEMBER
+
+
+def test_an_answer_tells_how_many_copies_have_it_when_it_leaves() -> None:
+    story = Story(nodes=3)
+    n1, n2 = story.lead(), story.n2
+    assert n1.put("w", b"k") is LATER
+    n1.batch()
+    story.deliver(n1)
+    n2.batch()
+    story.deliver(n2)
+    assert "w" not in n1.replies
+    n1.on_entry(msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, in_sync=(n1.rid, n2.rid)))
+    n1.batch()
+    assert n1.replies["w"].copies == 2

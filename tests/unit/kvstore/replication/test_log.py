@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvstore.replication.log import Held, Log, common_end
+from kvstore.replication.log import Change, Held, Log, common_end, slices
 from kvstore.storage.engine import Batch, Table
 from kvstore.storage.memory import MemoryEngine
 from kvstore.storage.records import Record, RecordType, copy_prefix, decode_log_row, encode_log_row, seq_key
@@ -189,3 +189,18 @@ def test_two_logs_part_where_their_epoch_vectors_say(history: list[tuple[int, in
         equal += 1
     assert common_end(vector(mine), len(mine), vector(theirs), len(theirs)) == equal
     assert common_end(vector(theirs), len(theirs), vector(mine), len(mine)) == equal
+
+
+def test_a_queue_is_cut_into_rows_of_bounded_size_and_behind_a_verify_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvstore.replication.log.ROW_BYTES_MAX", 10)
+
+    def sizes(*records: Record) -> list[list[int]]:
+        changes: list[Change] = [(seq, record, None) for seq, record in enumerate(records, 1)]
+        return [[len(record.value) for _, record, _ in part] for part in slices(changes)]
+
+    def puts(*lengths: int) -> list[Record]:
+        return [Record(RecordType.PUT, b"k", bytes(length)) for length in lengths]
+
+    assert sizes(*puts(4, 6, 1, 9, 1, 30, 2)) == [[4, 6], [1, 9], [1], [30], [2]]
+    assert sizes(*puts(9), Record(RecordType.VERIFY, value=b"v"), *puts(9, 1, 1)) == [[9, 1], [9, 1], [1]]
+    assert sizes() == []

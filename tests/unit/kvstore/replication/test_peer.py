@@ -283,3 +283,21 @@ def test_a_learner_that_does_not_begin_anew_is_told_so_again_soon_and_then_now_a
         learner.ask_vector(ENTRY, now)
     learner.take_vector(EpochVector(PID, N2, 2, [(1, 1), (2, 4)], 6, backfilling=True), copy, now)
     assert not learner.has_to_begin
+
+
+@pytest.mark.parametrize("what", ["is_alive", "is_backfilling"])
+def test_one_that_is_silent_or_lacks_data_neither_begins_to_join_nor_has_joined(copy: Copy, what: str) -> None:
+    peer = streaming(Peer(N2, Role.LEARNER, START), copy)
+    peer.granted_ms = START.mono_ms
+
+    def turn() -> None:
+        setattr(peer, what, not getattr(peer, what))
+
+    assert peer.is_near(copy, START)
+    turn()
+    assert not peer.is_near(copy, START)
+    turn()
+    peer.begin_join(copy)
+    assert peer.has_joined
+    turn()
+    assert not peer.has_joined

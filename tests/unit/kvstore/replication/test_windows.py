@@ -124,3 +124,11 @@ def test_a_clone_knows_as_well_who_was_dropped_and_goes_on_by_itself() -> None:
     assert (twin.expired_upto, set(twin)) == (3, {7})
     twin.take(numbered(6, origin=7, floor=6), 1, 4, 3000 + KEEP_MS)
     assert sorted(window_of(windows, 7).outcomes) == [5]
+
+
+def test_a_window_that_was_taken_over_is_dropped_when_its_own_time_is_over() -> None:
+    windows = taken(numbered(1, origin=9), time_ms=5000)
+    windows.pass_to(5000)
+    windows.put(3, Window(1000, 0, {1: (1, 1, 0)}))
+    windows.pass_to(1000 + KEEP_MS)
+    assert (set(windows), windows.expired_upto) == ({9}, 3)
