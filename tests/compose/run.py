@@ -47,6 +47,7 @@ class Composed:
         self._environment = environment | {
             "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_PROFILES": profile,
+            "KVSTORE_EXTRA_NODES": "0",
             "KVSTORE_IMAGE": self.images[0],
             "KVSTORE_ETCD_IMAGE": self.images[1],
             "KVSTORE_PORT": ports[0],
@@ -68,6 +69,20 @@ class Composed:
         """The id of a service's only container, running or not."""
         return self.compose("ps", "--quiet", service).strip()
 
+    def up(self, extra_nodes: int, *arguments: str) -> None:
+        """What `up -d` does from now on, with so many nodes more."""
+        self._environment["KVSTORE_EXTRA_NODES"] = str(extra_nodes)
+        self.compose("up", "--detach", *arguments)
+
+    def extra_nodes(self) -> dict[str, str]:
+        """The container of each further node, by the node's id."""
+        containers = self.compose("ps", "--quiet", "node").split()
+        return {self.docker("exec", one, "cat", "node-id").strip(): one for one in containers}
+
+    def kvstore(self, *arguments: str) -> str:
+        """One command of the command line, in a gateway's container."""
+        return self.compose("exec", "-T", self.gateway, "kvstore", *arguments)
+
     def ask(self, method: str, path: str, body: bytes | None = None, port: int = 0) -> Answer:
         """One request through a published port, the first one if not said otherwise."""
         return ask(f"{self._urls[port]}{path}", method, body)
@@ -78,7 +93,7 @@ class Composed:
 
     def wait_nodes(self, nodes: int) -> None:
         """Wait until so many nodes are up and every partition has its leader and copies."""
-        self.compose("exec", "-T", self.gateway, "kvstore", "wait", "--nodes", str(nodes), "--healthy")
+        self.kvstore("wait", "--nodes", str(nodes), "--healthy")
         wait_until(lambda: self._is_healthy(self.gateway) and self._is_healthy(self._node), 60)
 
     def _is_healthy(self, service: str) -> bool:
@@ -124,13 +139,68 @@ def steps(composed: Composed) -> list[tuple[str, Callable[[], object]]]:
         ("n1 is back, at another address", return_at_another_address),
         ("everything is there", composed.check_all),
         ("and can be written", composed.put_all),
-        ("two more nodes join", lambda: composed.compose("up", "--detach", "--scale", "node=2")),
-        ("five nodes are up", lambda: composed.wait_nodes(5)),
-        ("those two leave, with their volumes", lambda: composed.compose("rm", "--stop", "--force", "-v", "node")),
+        *_steps_with_more_nodes(composed),
         ("down", lambda: composed.compose("down")),
         ("up again, on the same volumes", lambda: composed.compose("up", "--detach")),
         ("every partition has a leader again", lambda: composed.wait_nodes(3)),
         ("everything is still there", composed.check_all),
+    ]
+
+
+def _steps_with_more_nodes(composed: Composed) -> list[tuple[str, Callable[[], object]]]:
+    """Two nodes come, and stay whatever `up` is for; one leaves in order, the other's container is taken away."""
+    volumes: dict[str, str] = {}
+
+    def is_kept(*arguments: str) -> None:
+        before = composed.extra_nodes()
+        composed.up(2, *arguments)
+        composed.wait_nodes(5)
+        _expect(composed.extra_nodes().keys() == before.keys(), f"other nodes than {before.keys()}")
+        composed.check_all()
+
+    def leave_in_order() -> None:
+        node, container = sorted(composed.extra_nodes().items())[0]
+        composed.kvstore("nodes", "remove", node)
+        composed.docker("rm", "--force", "--volumes", container)
+        composed.up(1)
+        composed.wait_nodes(4)
+
+    def taken_away() -> None:
+        ((node, container),) = composed.extra_nodes().items()
+        of_data = '{{range .Mounts}}{{if eq .Destination "/data"}}{{.Name}}{{end}}{{end}}'
+        volumes[node] = composed.docker("inspect", "--format", of_data, container).strip()
+        composed.up(0)
+        wait_until(lambda: composed.states()[node] == "down")
+
+    def back_from_its_volume() -> None:
+        ((node, volume),) = volumes.items()
+        _expect(volume in composed.docker("volume", "ls", "-qf", "dangling=true"), "its volume is gone")
+        named = composed.docker(
+            *("run", "--rm", "--volume", f"{volume}:/data", "--entrypoint", "cat", composed.images[0], "node-id")
+        )
+        _expect(named.strip() == node, f"the volume of {node} is that of {named}")
+        composed.docker(
+            *("run", "--detach", "--name", node, "--network", f"{composed.project}_default"),
+            *("--volume", f"{volume}:/data", "--env", f"KVSTORE_GATEWAY=http://{composed.gateway}:8000"),
+            *(composed.images[0], "node", "--insecure-bind", "--id", node, "--advertise", f"{node}:7000"),
+        )
+        try:
+            composed.wait_nodes(4)
+            composed.check_all()
+            composed.kvstore("nodes", "remove", node)
+        finally:
+            composed.docker("rm", "--force", node)
+            composed.docker("volume", "rm", volume)
+
+    return [
+        ("two more nodes join", lambda: composed.up(2)),
+        ("five nodes are up", lambda: composed.wait_nodes(5)),
+        ("they stay when up is run again", is_kept),
+        ("and when their containers are made anew", lambda: is_kept("--force-recreate", "--no-deps", "node")),
+        ("one of them leaves in order", leave_in_order),
+        ("the other's container is taken away", taken_away),
+        ("it is started again on its volume, and leaves in order", back_from_its_volume),
+        ("everything is there", composed.check_all),
     ]
 
 

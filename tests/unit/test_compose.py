@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,25 @@ def test_a_node_says_the_name_under_which_it_is_found() -> None:
         assert (environment["KVSTORE_ID"], environment["KVSTORE_ADVERTISE"]) == (name, f"{name}:7000")
 
 
-def test_further_nodes_are_none_unless_asked_for() -> None:
-    assert SERVICES["node"]["scale"] == 0
+def test_further_nodes_are_as_many_as_a_variable_says_so_that_every_up_means_the_same() -> None:
+    assert SERVICES["node"]["scale"] == "${KVSTORE_EXTRA_NODES:-0}"
+
+
+def test_a_further_node_keeps_the_name_of_its_first_container_on_its_volume(tmp_path: Path) -> None:
+    programs, data = tmp_path / "bin", tmp_path / "data"
+    for folder in (programs, data):
+        folder.mkdir()
+    for name, says in (("kvstore", '"$*"'), ("hostname", '"${1:-$FIRST}"')):
+        (programs / name).write_text(f"#!/bin/sh\necho {says}\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    (script,) = SERVICES["node"]["command"]
+    started = ["sh", "-c", script.replace("$$", "$")]
+    for container in ("first", "made-anew"):
+        environment = {"PATH": f"{programs}:{os.environ['PATH']}", "FIRST": container}
+        said = subprocess.run(
+            started, cwd=data, env=environment, text=True, capture_output=True, timeout=20, check=True
+        )
+        assert said.stdout == "node --insecure-bind --id first --advertise -i:7000\n"
 
 
 @pytest.mark.parametrize(
@@ -58,9 +77,9 @@ def test_a_profile_runs_what_it_says_and_whatever_that_depends_on(profile: str, 
     assert not {other for name in chosen for other in SERVICES[name].get("depends_on", ())} - chosen
 
 
-def test_without_a_word_it_is_one_gateway() -> None:
+def test_without_a_word_it_is_one_gateway_and_three_nodes() -> None:
     lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["COMPOSE_PROFILES=single"]
+    assert [line for line in lines if not line.startswith("#")] == ["COMPOSE_PROFILES=single", "KVSTORE_EXTRA_NODES=0"]
 
 
 def test_both_gateways_know_every_member_of_etcd_and_every_node_knows_both_gateways() -> None:
