@@ -96,6 +96,10 @@ def test_both_gateways_know_every_member_of_etcd_and_every_node_knows_both_gatew
         assert f"--name {name} --advertise-client-urls http://{name}:2379" in SERVICES[name]["command"]
 
 
+def test_whatever_holds_data_comes_back_after_a_reboot_which_ends_it_with_exit_code_0() -> None:
+    assert {SERVICES[name]["restart"] for name in (*STORES, "node", "gateway1", "gateway2")} == {"unless-stopped"}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_files_that_are_mounted_exist(service: str) -> None:
     sources = [volume.partition(":")[0] for volume in SERVICES[service].get("volumes", [])]
