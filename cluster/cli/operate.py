@@ -14,7 +14,8 @@ from rich.table import Table
 
 from cluster.cli.console import plain_console
 from cluster.cli.exits import ExitCode, complain
-from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
+from cluster.cli.gateways import answering
+from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, GatewaysOption, TimeoutOption
 from kvstore.client import SyncClient
 from kvstore.client.client import DEFAULT_GATEWAY
 from kvstore.errors import KvError
@@ -59,26 +60,26 @@ def wait(
     healthy: Annotated[
         bool, typer.Option("--healthy", envvar="KVSTORE_HEALTHY", help="Until the state is healthy.")
     ] = False,
-    gateway: GatewayOption = DEFAULT_GATEWAY,
+    gateways: GatewaysOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = 60.0,
 ) -> ExitCode:
     """Wait until every partition has a reachable leader, and for what the options ask."""
     deadline = time.monotonic() + timeout
-    with SyncClient(gateway, timeout_s=min(timeout, 5.0)) as client:
-        while missing := _missing(client, nodes, healthy):
-            if time.monotonic() + POLL_S > deadline:
-                complain(f"after {timeout:g} s: {missing}")
-                return ExitCode.UNAVAILABLE
-            time.sleep(POLL_S)
+    while missing := _missing(gateways, min(timeout, 5.0), nodes, healthy):
+        if time.monotonic() + POLL_S > deadline:
+            complain(f"after {timeout:g} s: {missing}")
+            return ExitCode.UNAVAILABLE
+        time.sleep(POLL_S)
     return ExitCode.DONE
 
 
-def _missing(client: SyncClient, nodes: int, healthy: bool) -> str:
+def _missing(gateways: str, timeout_s: float, nodes: int, healthy: bool) -> str:
     try:
-        readiness = client.ready()
-        if not readiness.ready:
-            return f"not ready: {readiness.reason}"
-        view = client.status()
+        with SyncClient(answering(gateways), timeout_s=timeout_s) as client:
+            readiness = client.ready()
+            if not readiness.ready:
+                return f"not ready: {readiness.reason}"
+            view = client.status()
     except KvError as error:
         return error.detail
     up = sum(node["state"] == "up" for node in view["nodes"])

@@ -6,11 +6,12 @@ command has (that command).
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from kvstore.client.urls import base_url
+from cluster.cli.gateways import addresses_of, answering
 
 DEFAULT_TIMEOUT_S = 10.0
 # A year. What is infinite fits no clock.
@@ -18,23 +19,32 @@ TIMEOUT_S_MAX = 365 * 86_400.0
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 
 
-def _check_gateway(value: str) -> str:
+def _check_gateways(value: str) -> str:
     try:
-        return base_url(value)
+        return ",".join(addresses_of(value))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
 
-GatewayOption = Annotated[
-    str,
-    typer.Option(
+def _choose_gateway(value: str) -> str:
+    return answering(_check_gateways(value))
+
+
+def _gateway_option(callback: Callable[[str], str]) -> Any:
+    return typer.Option(
         "--gateway",
         envvar="KVSTORE_GATEWAY",
-        metavar="URL",
-        callback=_check_gateway,
-        help="The gateway to ask.",
-    ),
-]
+        metavar="URL[,URL]",
+        callback=callback,
+        help="The gateway to ask; of several the first that answers.",
+    )
+
+
+# The command gets the one to ask.
+GatewayOption = Annotated[str, _gateway_option(_choose_gateway)]
+
+# The command gets all of them, and chooses itself (`gateways`).
+GatewaysOption = Annotated[str, _gateway_option(_check_gateways)]
 
 TimeoutOption = Annotated[
     float,
