@@ -18,7 +18,7 @@ from cluster.advice.candidates import Cluster, candidates
 from cluster.advice.figures import Figures, Scan, figures_of
 from cluster.advice.sample import Sample
 from cluster.advice.verdict import advice, word_of
-from cluster.cli.console import plain_console
+from cluster.cli.console import plain_console, plain_table
 from kvstore.client.items import key_of_line, text_or_base64
 from kvstore.errors import BadKey, KeyTooLong, OperatorError
 from kvstore.keys import check_key
@@ -144,11 +144,9 @@ def _print(found: Sequence[Figures], sample: Sample, cluster: Cluster, scans: Se
 
 
 def _table(found: Sequence[Figures]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("strategy", no_wrap=True)
     scans = (f"scan {number}" for number in range(1, len(found[0].touched) + 1))
-    for name in ("parts", "fullest partition", "fullest node", "moves", "at a time", *scans):
-        table.add_column(name, justify="right")
+    figures = ("parts", "fullest partition", "fullest node", "moves", "at a time")
+    table = plain_table(("strategy", *figures, *scans), texts=("strategy",))
     for one in found:
         table.add_row(
             one.label,

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cluster.cli.console import plain_console
+from cluster.cli.console import plain_console, plain_table
 from cluster.cli.exits import ExitCode, complain
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from kvstore.client import SyncClient
@@ -74,15 +74,9 @@ def _foremost(view: dict[str, Any]) -> list[dict[str, Any]]:
     return ranked[:SHOWN_PARTITIONS]
 
 
-def _table(*columns: str, left: Sequence[str] = ("node", "leader", "key")) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
-    return table
-
-
 def _nodes(nodes: Sequence[dict[str, Any]]) -> Table:
-    table = _table("node", "leads", "copies", "keys", "bytes", "reads/s", "writes/s", "of keys", "of load", "even")
+    numbers_of = ("leads", "copies", "keys", "bytes", "reads/s", "writes/s", "of keys", "of load", "even")
+    table = plain_table(("node", *numbers_of))
     for one in nodes:
         numbers = (one[name] for name in ("leads", "copies", "keys", "bytes", "reads_per_second", "writes_per_second"))
         shares = (one[name] for name in ("keys_share", "load_share", "even_share"))
@@ -91,14 +85,14 @@ def _nodes(nodes: Sequence[dict[str, Any]]) -> Table:
 
 
 def _partitions(partitions: Sequence[dict[str, Any]]) -> Table:
-    table = _table("partition", "leader", "keys", "bytes", "reads/s", "writes/s")
+    table = plain_table(("partition", "leader", "keys", "bytes", "reads/s", "writes/s"))
     for one in partitions:
         table.add_row(*("-" if value is None else str(value) for value in one.values()))
     return table
 
 
 def _keys(keys: Sequence[dict[str, Any]]) -> Table:
-    table = _table("ops/s, at least", "partition", "key")
+    table = plain_table(("ops/s, at least", "partition", "key"), texts=("key",))
     for one in keys:
         name = one["key"] if "key" in one else repr(base64.b64decode(one["key_b64"]))
         table.add_row(str(one["operations_per_second"]), str(one["partition"]), _printable(name))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from cluster.cli.console import plain_console
+from cluster.cli.console import plain_console, plain_table
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from cluster.cli.ranges import shown_key
 from kvstore.client import SyncClient
@@ -189,9 +189,7 @@ def _region(text: str) -> tuple[str, str]:
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="left" if column in {"name", "strategy"} else "right")
+    table = plain_table([column.replace("_", " ") for column in columns], texts=("name", "strategy"))
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
     return table

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cluster.cli.console import plain_console
+from cluster.cli.console import plain_console, plain_table
 from cluster.cli.exits import ExitCode, complain
 from cluster.cli.gateways import answering
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, GatewaysOption, TimeoutOption
@@ -46,12 +46,10 @@ def status(
 
 
 def _nodes_table(nodes: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("node", "state", "address", "zone", "weight", "leads", "follows", "keys", "bytes"):
-        table.add_column(name, justify="right" if name in {"weight", "leads", "follows", "keys", "bytes"} else "left")
+    columns = ("state", "address", "zone", "weight", "leads", "follows", "keys", "bytes")
+    table = plain_table(("node", *columns), texts=("node", "state", "address", "zone"))
     for node in nodes:
-        columns = ("id", "state", "address", "zone", "weight", "leads", "follows", "keys", "bytes")
-        table.add_row(*(str(node[column]) for column in columns))
+        table.add_row(*(str(node[column]) for column in ("id", *columns)))
     return table
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from cluster.cli.console import plain_console
+from cluster.cli.console import plain_console, plain_table
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from kvstore.client import SyncClient
 from kvstore.client.client import DEFAULT_GATEWAY
@@ -163,10 +163,8 @@ def _rate(view: dict[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        is_text = any(isinstance(row[name], str) for row in rows)
-        table.add_column(name.replace("_", " "), justify="left" if is_text else "right")
+    texts = {name for name in columns if any(isinstance(row[name], str) for row in rows)}
+    table = plain_table([name.replace("_", " ") for name in columns], texts)
     for row in rows:
         table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
     return table

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from cluster.cli.console import plain_console
+from cluster.cli.console import plain_console, plain_table
 from cluster.cli.exits import ExitCode, complain
 from cluster.cli.keys import document_of
 from cluster.cli.options import GatewayOption, KeyspaceOption, TimeoutOption
@@ -116,9 +116,7 @@ def _tell_missing(answer: dict[str, Any]) -> ExitCode:
 
 
 def _table(prepared: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("transaction", "partition", "age s", "keys"):
-        table.add_column(name, justify="right" if name in {"partition", "age s"} else "left", overflow="fold")
+    table = plain_table(("transaction", "partition", "age s", "keys"), texts=("transaction", "keys"))
     for one in prepared:
         keys = ", ".join(json.dumps(key["key"]) if "key" in key else f"base64 {key['key_b64']}" for key in one["keys"])
         table.add_row(one["txn"], str(one["partition"]), f"{one['age_s']:.1f}", keys)

@@ -87,9 +87,13 @@ class Composed:
         """One request through a published port, the first one if not said otherwise."""
         return ask(f"{self._urls[port]}{path}", method, body)
 
+    def of_nodes(self, field: str) -> dict[str, str]:
+        """That field of each node."""
+        return {node["id"]: node[field] for node in json.loads(self.ask("GET", "/v1/cluster").body)["nodes"]}
+
     def states(self) -> dict[str, str]:
         """The state of each node."""
-        return {node["id"]: node["state"] for node in json.loads(self.ask("GET", "/v1/cluster").body)["nodes"]}
+        return self.of_nodes("state")
 
     def wait_nodes(self, nodes: int) -> None:
         """Wait until so many nodes are up and every partition has its leader and copies."""
@@ -185,6 +189,8 @@ def _steps_with_more_nodes(composed: Composed) -> list[tuple[str, Callable[[], o
             *(composed.images[0], "node", "--insecure-bind", "--id", node, "--advertise", f"{node}:7000"),
         )
         try:
+            # Where it has the address of its last container again, it is there at once and then dialled by its name.
+            wait_until(lambda: composed.of_nodes("address")[node] == f"{node}:7000")
             composed.wait_nodes(4)
             composed.check_all()
             composed.kvstore("nodes", "remove", node)
