@@ -54,7 +54,9 @@ def _nodes_table(nodes: list[dict[str, Any]]) -> Table:
 
 
 def wait(
-    nodes: Annotated[int, typer.Option("--nodes", envvar="KVSTORE_NODES", min=0, help="Until N nodes are up.")] = 0,
+    nodes: Annotated[
+        int, typer.Option("--nodes", envvar="KVSTORE_NODES", min=0, help="Until N nodes are there, drained ones too.")
+    ] = 0,
     healthy: Annotated[
         bool, typer.Option("--healthy", envvar="KVSTORE_HEALTHY", help="Until the state is healthy.")
     ] = False,
@@ -80,7 +82,7 @@ def _missing(gateways: str, timeout_s: float, nodes: int, healthy: bool) -> str:
             view = client.status()
     except KvError as error:
         return error.detail
-    up = sum(node["state"] == "up" for node in view["nodes"])
+    up = sum(node["state"] != "down" for node in view["nodes"])
     if up < nodes:
         return f"{up} of {nodes} nodes are up"
     return f"the state is {view['state']}" if healthy and view["state"] != "healthy" else ""

@@ -124,6 +124,16 @@ def test_wait_ends_with_what_is_missing(
     assert capsys.readouterr().err == f"kvstore: after 1 s: {missing}\n"
 
 
+def test_wait_counts_a_drained_node_that_is_there_and_none_that_is_down(
+    gateway: type[ShellGateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [{**VIEW["nodes"][0], "id": state, "state": state} for state in ("up", "draining", "down")]
+    gateway.answers["GET"] = (200, json.dumps({**VIEW, "nodes": nodes}).encode())
+    assert run(["wait", "--nodes", "2", "--timeout", "5"]) == 0
+    assert run(["wait", "--nodes", "3", "--timeout", "0.5"]) == 3
+    assert capsys.readouterr().err == "kvstore: after 0.5 s: 2 of 3 nodes are up\n"
+
+
 def test_wait_is_done_when_what_it_waits_for_is_there(gateway: type[ShellGateway]) -> None:
     gateway.answers["GET"] = (200, json.dumps({**VIEW, "state": "healthy"}).encode())
     assert run(["wait", "--nodes", "1", "--healthy", "--timeout", "5"]) == 0
