@@ -58,7 +58,8 @@ def wait(
         int, typer.Option("--nodes", envvar="KVSTORE_NODES", min=0, help="Until N nodes are there, drained ones too.")
     ] = 0,
     healthy: Annotated[
-        bool, typer.Option("--healthy", envvar="KVSTORE_HEALTHY", help="Until the state is healthy.")
+        bool,
+        typer.Option("--healthy", envvar="KVSTORE_HEALTHY", help="Until the state is healthy, and no move is to come."),
     ] = False,
     gateways: GatewaysOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = 60.0,
@@ -80,9 +81,29 @@ def _missing(gateways: str, timeout_s: float, nodes: int, healthy: bool) -> str:
             if not readiness.ready:
                 return f"not ready: {readiness.reason}"
             view = client.status()
+            up = sum(node["state"] != "down" for node in view["nodes"])
+            if up < nodes:
+                return f"{up} of {nodes} nodes are up"
+            return _unrest(client, view) if healthy else ""
     except KvError as error:
         return error.detail
-    up = sum(node["state"] != "down" for node in view["nodes"])
-    if up < nodes:
-        return f"{up} of {nodes} nodes are up"
-    return f"the state is {view['state']}" if healthy and view["state"] != "healthy" else ""
+
+
+def _unrest(client: SyncClient, view: dict[str, Any]) -> str:
+    """Why the cluster is not healthy, or will not stay so: a node that has just joined holds nothing until, seconds
+    later, control plans moves to it, and meanwhile nothing is amiss."""
+    if view["state"] == "healthy":
+        if moves := _moves_to_come(client, view["nodes"]):
+            return f"copies that are about to move: {moves}"
+        # A plan has no moves that began since the first look.
+        view = client.status()
+    return "" if view["state"] == "healthy" else f"the state is {view['state']}"
+
+
+def _moves_to_come(client: SyncClient, nodes: list[dict[str, Any]]) -> int:
+    """How many moves control will begin by itself, as things are."""
+    steered = client.operate("GET", "rebalance")
+    if steered["manual"] or steered["state"] == "paused":
+        return 0
+    up = {node["id"] for node in nodes if node["state"] == "up"}
+    return sum(move["to"] in up for move in client.operate("POST", "plan", {})["moves"])

@@ -290,7 +290,7 @@ class TransferView(ControlMessage, frozen=True):
 
 class RebalanceView(ControlMessage, frozen=True):
     """The body of `GET /v1/cluster/rebalance`. `state`: `paused`, `running` (moves go on or wait) or `idle`; the sums
-    are over the moves that are not over."""
+    are over the moves that are not over. `manual`: nothing moves by itself."""
 
     state: str
     max_bytes_per_second: int
@@ -302,6 +302,7 @@ class RebalanceView(ControlMessage, frozen=True):
     eta_s: float | None = None
     moves: tuple[MoveView, ...] = ()
     transfers: tuple[TransferView, ...] = ()
+    manual: bool = False
 
 
 class PlannedMove(ControlMessage, frozen=True):

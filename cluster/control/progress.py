@@ -19,9 +19,14 @@ WINDOW_S = 10.0
 
 
 class Progress:
-    """Remembers for each move that goes on what its target had in the last seconds."""
+    """Remembers for each move that goes on what its target had in the last seconds.
 
-    def __init__(self) -> None:
+    Args:
+        is_manual: shown, as `Rebalancing` keeps to it.
+    """
+
+    def __init__(self, is_manual: bool) -> None:
+        self._is_manual = is_manual
         self._seen: dict[int, deque[tuple[float, int]]] = {}
 
     def tick(self, scene: Scene, now_s: float) -> None:
@@ -54,6 +59,7 @@ class Progress:
             eta_s=_eta_s(size_bytes - done, rate),
             moves=moves,
             transfers=_transfers(scene.cluster),
+            manual=self._is_manual,
         )
 
     def _move_view(self, move: Move, scene: Scene) -> MoveView:

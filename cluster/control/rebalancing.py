@@ -48,7 +48,7 @@ class Rebalancing:
         self._proposals = proposals
         self._is_manual = is_manual
         self._mover = Mover(at_once)
-        self._progress = Progress()
+        self._progress = Progress(is_manual)
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._members: tuple[Member, ...] | None = None
         self._planned_for: tuple[Member, ...] | None = None

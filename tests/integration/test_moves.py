@@ -231,3 +231,15 @@ def test_a_node_that_stands_still_when_it_is_given_up_ends_once_it_goes_on(start
     assert node.wait() == 0
     assert node.complaints == ["kvstore: node n3 was removed from its cluster and ends"]
     assert is_even(cluster, 2)
+
+
+@pytest.mark.parametrize("environment", [{}, {"KVSTORE_MANUAL_REBALANCE": "true"}], ids=["by_itself", "manual"])
+def test_wait_until_healthy_waits_for_moves_that_are_about_to_be_planned(
+    start_cluster: Start, environment: dict[str, str]
+) -> None:
+    cluster = started(start_cluster, "n1", "n2", "n3", **environment)
+    cluster.start_node("n4")
+    waited = kvstore("wait", "--nodes", "4", "--healthy", "--timeout", "60", KVSTORE_GATEWAY=cluster.url)
+    assert waited.returncode == 0, waited.stderr
+    assert is_healthy(cluster)
+    assert bool(copies(cluster)["n4"]) == (not environment)

@@ -134,9 +134,45 @@ def test_wait_counts_a_drained_node_that_is_there_and_none_that_is_down(
     assert capsys.readouterr().err == "kvstore: after 0.5 s: 2 of 3 nodes are up\n"
 
 
-def test_wait_is_done_when_what_it_waits_for_is_there(gateway: type[ShellGateway]) -> None:
-    gateway.answers["GET"] = (200, json.dumps({**VIEW, "state": "healthy"}).encode())
+HEALTHY = {**VIEW, "state": "healthy"}
+TO_N1, TO_N2 = ({"partition": 9, "from": "n3", "to": to} for to in ("n1", "n2"))
+
+
+def lay_down(
+    gateway: type[ShellGateway], moves: list[dict[str, Any]], manual: bool = False, state: str = "idle"
+) -> None:
+    gateway.answers |= {
+        "GET": (200, json.dumps(HEALTHY).encode()),
+        "GET /v1/cluster/rebalance": (200, json.dumps({"state": state, "manual": manual}).encode()),
+        "POST /v1/cluster/plan": (200, json.dumps({"moves": moves}).encode()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("moves", "manual", "state"),
+    [
+        ([], False, "idle"),
+        ([TO_N2], False, "idle"),
+        ([TO_N1], True, "idle"),
+        ([TO_N1], False, "paused"),
+    ],
+    ids=["no_move", "to_a_node_that_is_away", "manual", "paused"],
+)
+def test_wait_is_done_when_what_it_waits_for_is_there_and_stays(
+    gateway: type[ShellGateway], moves: list[dict[str, Any]], manual: bool, state: str
+) -> None:
+    lay_down(gateway, moves, manual, state)
     assert run(["wait", "--nodes", "1", "--healthy", "--timeout", "5"]) == 0
+    assert not [body for method, _, body, _ in gateway.asked if method == "POST" and json.loads(body)]
+
+
+def test_wait_for_healthy_goes_on_while_copies_are_about_to_move(
+    gateway: type[ShellGateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_down(gateway, [TO_N1, TO_N2])
+    assert run(["wait", "--nodes", "1", "--timeout", "5"]) == 0
+    assert run(["wait", "--nodes", "1", "--healthy", "--timeout", "0.5"]) == 3
+    assert capsys.readouterr().err == "kvstore: after 0.5 s: copies that are about to move: 1\n"
 
 
 def test_import_counts_and_names_what_it_skipped(
