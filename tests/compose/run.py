@@ -55,11 +55,10 @@ class Composed:
         }
         self._command = _compose_command()
 
-    def compose(self, *arguments: str, timeout_s: float = STEP_S_MAX) -> str:
+    def compose(self, *arguments: str, timeout_s: float = STEP_S_MAX, stdin: str | None = None) -> str:
         """One command of Compose."""
-        return run(
-            (*self._command, "--file", str(ROOT / "docker-compose.yml"), *arguments), timeout_s, self._environment
-        )
+        command = (*self._command, "--file", str(ROOT / "docker-compose.yml"), *arguments)
+        return run(command, timeout_s, self._environment, stdin)
 
     def docker(self, *arguments: str) -> str:
         """One command of the engine."""
@@ -79,9 +78,9 @@ class Composed:
         containers = self.compose("ps", "--quiet", "node").split()
         return {self.docker("exec", one, "cat", "node-id").strip(): one for one in containers}
 
-    def kvstore(self, *arguments: str) -> str:
-        """One command of the command line, in a gateway's container."""
-        return self.compose("exec", "-T", self.gateway, "kvstore", *arguments)
+    def kvstore(self, *arguments: str, service: str = "", stdin: str | None = None) -> str:
+        """One command of the command line, in a container of that service, a gateway's if not said otherwise."""
+        return self.compose("exec", "-T", service or self.gateway, "kvstore", *arguments, stdin=stdin)
 
     def ask(self, method: str, path: str, body: bytes | None = None, port: int = 0) -> Answer:
         """One request through a published port, the first one if not said otherwise."""
@@ -97,7 +96,7 @@ class Composed:
 
     def wait_nodes(self, nodes: int) -> None:
         """Wait until so many nodes are up and every partition has its leader and copies."""
-        self.kvstore("wait", "--nodes", str(nodes), "--healthy")
+        self.kvstore("wait", "--nodes", str(nodes), "--healthy", "--timeout", f"{STEP_S_MAX - 5:g}")
         wait_until(lambda: self._is_healthy(self.gateway) and self._is_healthy(self._node), 60)
 
     def _is_healthy(self, service: str) -> bool:
@@ -109,6 +108,12 @@ class Composed:
         for number in range(KEYS):
             answer = self.ask("PUT", f"/v1/kv/k{number}", b"value %d" % number, port)
             _expect(answer.status in (201, 204) and answer.headers["x-kv-copies"] == "2", f"PUT: {answer.status}")
+
+    def out_and_in(self) -> None:
+        """What an export writes, import takes."""
+        items = self.kvstore("export", "-")
+        said = self.kvstore("import", "-", stdin=items)
+        _expect(f"imported {KEYS} records" in said, f"import: {said}")
 
     def check_all(self, port: int = 0) -> None:
         """Every key is there."""
@@ -144,6 +149,7 @@ def steps(composed: Composed) -> list[tuple[str, Callable[[], object]]]:
         ("everything is there", composed.check_all),
         ("and can be written", composed.put_all),
         *_steps_with_more_nodes(composed),
+        ("an export, and an import of it", composed.out_and_in),
         ("down", lambda: composed.compose("down")),
         ("up again, on the same volumes", lambda: composed.compose("up", "--detach")),
         ("every partition has a leader again", lambda: composed.wait_nodes(3)),
@@ -219,6 +225,7 @@ def ha_steps(composed: Composed) -> list[tuple[str, Callable[[], object]]]:
         ("get through the other", lambda: composed.check_all(port=1)),
         ("kill -9 of gateway1 and etcd1", lambda: composed.compose("kill", "-s", "KILL", "gateway1", "etcd1")),
         ("put through the gateway that is left", lambda: composed.put_all(port=1)),
+        ("a node's container asks the one that is there", lambda: composed.kvstore("status", service="node2")),
         ("kill -9 of node1", lambda: composed.compose("kill", "-s", "KILL", "node1")),
         ("everything is there, wherever it was led", lambda: wait_until(lambda: _holds(composed, port=1), 60)),
         ("all are up again", lambda: composed.compose("up", "--detach")),
