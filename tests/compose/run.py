@@ -184,24 +184,26 @@ def _steps_with_more_nodes(composed: Composed) -> list[tuple[str, Callable[[], o
 
     def back_from_its_volume() -> None:
         ((node, volume),) = volumes.items()
+        # An address may not begin with a digit, as the node's id may.
+        name = f"node-{node}"
         _expect(volume in composed.docker("volume", "ls", "-qf", "dangling=true"), "its volume is gone")
         named = composed.docker(
             *("run", "--rm", "--volume", f"{volume}:/data", "--entrypoint", "cat", composed.images[0], "node-id")
         )
         _expect(named.strip() == node, f"the volume of {node} is that of {named}")
         composed.docker(
-            *("run", "--detach", "--name", node, "--network", f"{composed.project}_default"),
+            *("run", "--detach", "--name", name, "--network", f"{composed.project}_default"),
             *("--volume", f"{volume}:/data", "--env", f"KVSTORE_GATEWAY=http://{composed.gateway}:8000"),
-            *(composed.images[0], "node", "--insecure-bind", "--id", node, "--advertise", f"{node}:7000"),
+            *(composed.images[0], "node", "--insecure-bind", "--id", node, "--advertise", f"{name}:7000"),
         )
         try:
             # Where it has the address of its last container again, it is there at once and then dialled by its name.
-            wait_until(lambda: composed.of_nodes("address")[node] == f"{node}:7000")
+            wait_until(lambda: composed.of_nodes("address")[node] == f"{name}:7000")
             composed.wait_nodes(4)
             composed.check_all()
             composed.kvstore("nodes", "remove", node)
         finally:
-            composed.docker("rm", "--force", node)
+            composed.docker("rm", "--force", name)
             composed.docker("volume", "rm", volume)
 
     return [
