@@ -2,9 +2,9 @@
 
 Guarantees: `handle` alone changes its state, and the same events give the same effects; nobody is told of a change
 before the map store said that it landed; every compare-and-set of a node gets one answer, which comes before any news
-of the same entries; any other proposal whose outcome is unknown is repeated until it is known. With several controls
-on one store each is right by itself, for all they do is guarded; only one should plan. Leaves to others: everything
-outside (`server`). Sans-IO. PROTOCOL "Cluster map".
+of the same entries; any other proposal whose outcome is unknown is repeated until it is known, or nobody waits for it
+any more. With several controls on one store each is right by itself, for all they do is guarded; only one should plan.
+Leaves to others: everything outside (`server`). Sans-IO. PROTOCOL "Cluster map".
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from cluster.control.events import (
     Stored,
     Tell,
     Ticked,
+    Withdrawn,
 )
 from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, MoveTenant, ResolveTenant
 from cluster.control.keyspaces import Keyspaces
@@ -150,10 +151,8 @@ class Controller:
             case Looked(ask):
                 resolved = self._tenants.looked(ask, self.map, self._members.status())
                 return [*self._keyspaces.looked(ask, self.map), *resolved]
-            case GivenUp(ask):
-                self._keyspaces.forget(ask)
-                self._tenants.forget(ask)
-                return []
+            case GivenUp() | Withdrawn():
+                return self._forget(event)
             case Asked(ask):
                 return [Reply(ask, readiness(self.map, self._members.status(), self._settings.initial_nodes))]
             case Connected():
@@ -185,6 +184,15 @@ class Controller:
                 return self._reshaping.allocated(keyspace, first, self._scene())
             case PidsAllocated():
                 return self._keyspaces.allocated(event, self.map)
+
+    def _forget(self, event: GivenUp | Withdrawn) -> list[Effect]:
+        """Nobody waits for something any more."""
+        if isinstance(event, Withdrawn):
+            self._proposals.withdraw(event.proposal)
+        else:
+            self._keyspaces.forget(event.ask)
+            self._tenants.forget(event.ask)
+        return []
 
     def _tick(self, now_s: float) -> list[Effect]:
         self._gone = self._absences.tick(self.map, self._members.up(), now_s) | dead_nodes(self.map)
@@ -306,8 +314,11 @@ class Controller:
             promotion = plan_promotion(request, self.map, self._members.status(), self._members.reached())
         except KvError as error:
             return [Refuse(ask, error)]
-        propose = self._proposals.propose
-        return [propose(promotion.changes, lambda *_: self._tell_promoted(ask, promotion), self._still_allowed)]
+
+        def settled(*_: object) -> list[Effect]:
+            return self._tell_promoted(ask, promotion)
+
+        return [self._proposals.propose(promotion.changes, settled, self._still_allowed, ask)]
 
     def _still_allowed(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
         return still_allowed(changes, self.map, self._members.status(), self._members.reached())

@@ -149,6 +149,13 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Nobody waits any more for what this proposal would change; it is not handed to the store (again)."""
+
+    proposal: int
+
+
+@dataclass(frozen=True, slots=True)
 class SplitTold:
     """A leader says at which key its partition is to be split, None where that would not help, for the `reason`."""
 
@@ -202,6 +209,7 @@ Event = (
     | PidsAllocated
     | Looked
     | GivenUp
+    | Withdrawn
     | Drawn
     | Compared
     | SplitTold
@@ -288,10 +296,12 @@ class AnswerCas:
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Propose changes to the map store; proposals may share a transaction, in their order."""
+    """Propose changes to the map store; proposals may share a transaction, in their order. One for the question `ask`
+    is proposed only while somebody waits for its answer, and else `Withdrawn`."""
 
     proposal: int
     changes: tuple[Change, ...]
+    ask: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class Keyspaces:
             made = Note("keyspace_created", fields | {"partitions": len(keyspace.pids)})
             return [made, Reply(ask, KeyspaceCreated(keyspace, True))]
 
-        return [self._proposals.propose([PutKeyspace(keyspace, known)], settled)]
+        return [self._proposals.propose([PutKeyspace(keyspace, known)], settled, ask=ask)]
 
     def _delete(self, ask: int, request: DeleteKeyspace, cluster: ClusterMap) -> list[Effect]:
         known = cluster.keyspaces.get(request.name)
@@ -124,7 +124,7 @@ class Keyspaces:
                 return self._delete(ask, request, after)
             return [Note("keyspace_deleted", {"keyspace": request.name}), Reply(ask, KeyspaceDeleted())]
 
-        return [self._proposals.propose([_deletion(known, cluster)], settled)]
+        return [self._proposals.propose([_deletion(known, cluster)], settled, ask=ask)]
 
 
 def _answer_by(request: CreateKeyspace, ask: int, cluster: ClusterMap) -> Reply | Refuse | None:

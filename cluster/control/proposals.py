@@ -1,7 +1,8 @@
 """What control proposed to the map store and has no answer to yet.
 
 Guarantees: whoever proposed is told once, when the proposal has met the store, whichever way; one whose outcome is
-unknown is proposed again until it is known, unless it is a node's, which asks again by itself. What an earlier attempt
+unknown is proposed again until it is known, unless it is a node's, which asks again by itself, or nobody waits for the
+answer to the question that it is for, who then is told nothing. What an earlier attempt
 has left in the map counts as landed, though the guard of a later one no longer holds. Leaves to others: what to propose
 (`controller` and its parts), and what to do about a change that landed and was changed again before that was known; the
 store. Sans-IO.
@@ -20,11 +21,17 @@ Settled = Callable[[Sequence[Outcome], ClusterMap], list[Effect]]
 Again = Callable[[tuple[Change, ...]], tuple[Change, ...]]
 
 
+def _same(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    return changes
+
+
 @dataclass(frozen=True, slots=True)
 class _Proposal:
     changes: tuple[Change, ...]
     settled: Settled
     again: Again | None
+    # Of repetitions.
+    ask: int | None
     is_repeated: bool = False
 
     def judge(self, outcomes: Sequence[Outcome], cluster: ClusterMap) -> Sequence[Outcome]:
@@ -45,23 +52,31 @@ class Proposals:
         self._unsettled: list[int] = []
         self._next = 1
 
-    def propose(self, changes: Sequence[Change], settled: Settled, again: Again | None = lambda same: same) -> Propose:
+    def propose(
+        self, changes: Sequence[Change], settled: Settled, again: Again | None = _same, ask: int | None = None
+    ) -> Propose:
         """Propose changes.
 
         Args:
             settled: called with their outcomes and the map that they met; returns what follows.
             again: what to propose, at the same guards, where the outcome of what it is given is unknown; None where an
-                unknown outcome is an outcome.
+                unknown outcome is an outcome. Where it is another than what there was it sees to what may land late by
+                itself, and is repeated whoever waits.
+            ask: the question that is answered when it has met the store, if it is for one alone.
         """
         number = self._next
         self._next += 1
-        self._open[number] = _Proposal(tuple(changes), settled, again)
-        return Propose(number, tuple(changes))
+        self._open[number] = _Proposal(tuple(changes), settled, again, ask if again is _same else None)
+        return Propose(number, tuple(changes), ask)
 
     def repeat(self) -> list[Effect]:
         """Propose again what has an unknown outcome."""
         unsettled, self._unsettled = self._unsettled, []
-        return [Propose(number, self._changes_again(number)) for number in unsettled]
+        return [Propose(number, self._changes_again(number), self._open[number].ask) for number in unsettled]
+
+    def withdraw(self, number: int) -> None:
+        """Nobody waits for it, and it is proposed no more."""
+        del self._open[number]
 
     def _changes_again(self, number: int) -> tuple[Change, ...]:
         proposal = self._open[number]

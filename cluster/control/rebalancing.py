@@ -101,7 +101,7 @@ class Rebalancing:
                 return Refuse(ask, Conflict("moves were changed at the same time: make the plan again"))
             return Reply(ask, self._progress.view(after))
 
-        return self._propose_for(scene, [start], answer)
+        return self._propose_for(ask, scene, [start], answer)
 
     def _set(self, ask: int, request: SetRebalance, scene: Scene) -> Propose:
         stands = scene.cluster.rebalance
@@ -118,7 +118,7 @@ class Rebalancing:
                 return self._set(ask, request, after)
             return Reply(ask, self._progress.view(after))
 
-        return self._propose_for(scene, [PutRebalance(changed)], answer)
+        return self._propose_for(ask, scene, [PutRebalance(changed)], answer)
 
     def _abort(self, ask: int, number: int, scene: Scene) -> Propose:
         move = next((one for one in scene.cluster.active_moves if one.id == number), None)
@@ -138,17 +138,17 @@ class Rebalancing:
             return Reply(ask, self._progress.view(after))
 
         change = StartMoves(paused, (), (PutMove(aborting, move, entry.ver),))
-        return self._propose_for(scene, [change], answer)
+        return self._propose_for(ask, scene, [change], answer)
 
     def _propose_for(
-        self, scene: Scene, changes: Sequence[Change], answer: Callable[[Sequence[Outcome], Scene], Effect]
+        self, ask: int, scene: Scene, changes: Sequence[Change], answer: Callable[[Sequence[Outcome], Scene], Effect]
     ) -> Propose:
         """Propose, and answer with what the map then says."""
 
         def settled(outcomes: Sequence[Outcome], cluster: ClusterMap) -> list[Effect]:
             return [answer(outcomes, Scene(cluster, scene.hosts, scene.status, scene.gone))]
 
-        return self._proposals.propose(changes, settled)
+        return self._proposals.propose(changes, settled, ask=ask)
 
     def moves(self, scene: Scene) -> tuple[MoveView, ...]:
         """What is shown of the moves that are not over."""

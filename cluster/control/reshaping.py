@@ -86,7 +86,7 @@ class Reshaping:
                 return [Refuse(ask, Conflict("the partitions changed at the same time: ask again"))]
             return [Reply(ask, TenantMoving(target.pid, transfer.id))]
 
-        return [self._proposals.propose([change], settled)]
+        return [self._proposals.propose([change], settled, ask=ask)]
 
     def _tenants_way(self, request: MoveTenant, scene: Scene) -> tuple[Entry, Entry]:
         cluster = scene.cluster

@@ -1,12 +1,13 @@
 """The process side of control: carries out what the controller decides, inside one event loop.
 
 Guarantees: events are taken one at a time, in order, and the effects of one are carried out before the next is taken;
-proposals that wait while a transaction runs share the next one, and questions the next look at the store, which is not
-asked for those who have stopped waiting; what other gateways change in a shared map store is
-seen within `LOOK_S` and what that takes; a store that does not answer is waited for, and a change that it refuses harms
-no other; what makes control unable to go on
-is raised by `wait_failed`, and until then by nothing else; a change that may be in the store when control ends is told
-as one whose outcome is unknown. Leaves to others: every decision (`controller`), HTTP.
+proposals that wait while a transaction runs share the next one, and questions the next look at the store; it is not
+asked for those who have stopped waiting, nor is proposed to it what only they wanted; what other gateways change in a
+shared map store is seen within `LOOK_S` and what that takes; a store that does not answer is waited for, but nothing
+that somebody asks for is begun while it is known to be silent, and a change that it refuses harms no other; what makes
+control unable to go on is raised by `wait_failed`, and until then by nothing else; a change that may be in the store
+when control ends, or the time for its answer, is told as one whose outcome is unknown. Leaves to others: every decision
+(`controller`), who waits for what (`asks`), HTTP.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import assert_never
 import structlog
 
 from cluster.cluster_map import Change, ClusterMap
+from cluster.control.asks import Asks
 from cluster.control.controller import Controller
 from cluster.control.events import (
     AllocatePids,
@@ -53,13 +55,14 @@ from cluster.control.events import (
     Stored,
     Tell,
     Ticked,
+    Withdrawn,
 )
 from cluster.control.interface import Control
 from cluster.control.map_store import MapStore, Outcome, StoreRefused, StoreUnavailable
-from cluster.control.messages import Answer, ChangeRequest, DrawIdWindow, Incarnation, Request
+from cluster.control.messages import Answer, DrawIdWindow, Incarnation, Request
 from cluster.control.node_link import NodeLink
 from cluster.control.settings import ControlSettings
-from kvstore.errors import OperatorError, OutcomeUnknown, ShuttingDown
+from kvstore.errors import OperatorError, ShuttingDown
 from kvstore.messages import MapUpdate
 from kvstore.rpc.client import Identity
 
@@ -80,9 +83,10 @@ class ControlServer(Control):
     Args:
         store: an open map store; the server closes it.
         settings: how nodes are admitted and partitions placed.
+        timeout_s: how long who asks waits for an answer at most; None for as long as it takes.
     """
 
-    def __init__(self, store: MapStore, settings: ControlSettings) -> None:
+    def __init__(self, store: MapStore, settings: ControlSettings, timeout_s: float | None = None) -> None:
         self._store = store
         self._controller = Controller(settings)
         self._events: deque[Event] = deque()
@@ -91,11 +95,7 @@ class ControlServer(Control):
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._links: dict[str, NodeLink] = {}
         self._numbers = itertools.count(1)
-        self._asks: dict[int, asyncio.Future[Answer]] = {}
-        # Changes that are asked for, and how many proposals there had been before.
-        self._changing: dict[int, int] = {}
-        self._proposed = 0
-        self._ask_numbers = itertools.count(1)
+        self._asks = Asks(timeout_s)
         self._subscribers: list[Callable[[MapUpdate], None]] = []
         self._waiting: list[Propose | AllocatePids | Draw | LookAtStore] = []
         self._has_waiting = asyncio.Event()
@@ -135,7 +135,7 @@ class ControlServer(Control):
         if self._is_closed:
             return
         self._is_closed = True
-        self._give_up_asks()
+        self._asks.give_up()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -152,17 +152,14 @@ class ControlServer(Control):
     async def carry_out(self, request: Request) -> Answer:
         if self._is_closed or self._failed.done():
             raise ShuttingDown("the gateway is stopping")
-        number = next(self._ask_numbers)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asks[number] = future
-        if isinstance(request, ChangeRequest):
-            self._changing[number] = self._proposed
+        number = self._asks.begin(request)
         try:
             self._emit(Asked(number, request))
-            return await future
+            if self._is_store_silent and any(one.ask == number for one in self._waiting):
+                self._asks.refuse_unhanded(number)
+            return await self._asks.answered(number)
         finally:
-            del self._asks[number]
-            self._changing.pop(number, None)
+            self._asks.end(number)
 
     def subscribe(self, callback: Callable[[MapUpdate], None]) -> Callable[[], None]:
         callback(self._controller.map.full_update())
@@ -189,13 +186,12 @@ class ControlServer(Control):
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Propose() | AllocatePids() | Draw() | LookAtStore():
-                self._proposed += isinstance(effect, Propose)
                 self._waiting.append(effect)
                 self._has_waiting.set()
             case Reply(ask, answer):
-                self._settle(ask, lambda future: future.set_result(answer))
+                self._asks.reply(ask, answer)
             case Refuse(ask, error):
-                self._settle(ask, lambda future: future.set_exception(error))
+                self._asks.refuse(ask, error)
             case Publish(update):
                 for callback in list(self._subscribers):
                     callback(update)
@@ -245,11 +241,6 @@ class ControlServer(Control):
         if link is not None:
             self._spawn(link.close())
 
-    def _settle(self, ask: int, settle: Callable[[asyncio.Future[Answer]], None]) -> None:
-        future = self._asks.get(ask)
-        if future is not None and not future.done():
-            settle(future)
-
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
@@ -264,14 +255,7 @@ class ControlServer(Control):
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
-        self._give_up_asks()
-
-    def _give_up_asks(self) -> None:
-        for number, future in self._asks.items():
-            if not future.done():
-                may_be_done = self._changing.get(number, self._proposed) < self._proposed
-                kind = OutcomeUnknown if may_be_done else ShuttingDown
-                future.set_exception(kind("the gateway is stopping"))
+        self._asks.give_up()
 
     # ---- tasks --------------------------------------------------------------------------------------------------
 
@@ -295,8 +279,9 @@ class ControlServer(Control):
     async def _carry_to_store(self) -> None:
         """Propose, look up, allocate and draw all that waits, and that somebody still waits for."""
         waiting, self._waiting = self._waiting, []
-        proposals = [one for one in waiting if isinstance(one, Propose)]
+        proposals = [one for one in waiting if isinstance(one, Propose) and self._is_awaited(one)]
         if proposals:
+            self._asks.hand_over(proposals)
             await self._apply(proposals)
         others = [one for one in waiting if not isinstance(one, Propose) and self._is_awaited(one)]
         looks = [one for one in others if isinstance(one, LookAtStore)]
@@ -314,10 +299,10 @@ class ControlServer(Control):
             self._waiting += [*looks, *handed_out]
             raise
 
-    def _is_awaited(self, effect: AllocatePids | Draw | LookAtStore) -> bool:
-        if effect.ask is None or effect.ask in self._asks or isinstance(effect, AllocatePids):
+    def _is_awaited(self, effect: Propose | AllocatePids | Draw | LookAtStore) -> bool:
+        if effect.ask is None or self._asks.is_awaited(effect.ask):
             return True
-        self._emit(GivenUp(effect.ask))
+        self._emit(Withdrawn(effect.proposal) if isinstance(effect, Propose) else GivenUp(effect.ask))
         return False
 
     async def _hand_out(self, effect: AllocatePids | Draw) -> PidsAllocated | Drawn:

@@ -136,7 +136,7 @@ class Standings:
             info = wanted.node
             return [Reply(ask, NodeChanged(info.id, info.zone, info.weight, info.standing.value))]
 
-        return [self._proposals.propose([wanted], settled)]
+        return [self._proposals.propose([wanted], settled, ask=ask)]
 
     def tick(self, cluster: ClusterMap, hosts: Hosts, now_s: float) -> list[Effect]:
         """Tell those that are there that they are members no more, and give up those that are not."""

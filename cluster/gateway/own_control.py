@@ -20,7 +20,7 @@ from kvstore.crash_point import CrashPoint
 
 def own_control(settings: GatewaySettings) -> ControlServer:
     """Raises OperatorError: the data directory cannot be used."""
-    return ControlServer(_map_store(settings), _control_settings(settings))
+    return ControlServer(_map_store(settings), _control_settings(settings), settings.request_timeout_s)
 
 
 def _map_store(settings: GatewaySettings) -> MapStore:

@@ -171,3 +171,46 @@ def test_reads_and_writes_go_on_while_etcd_stands_still(start_pair: Callable[[in
         pair.put_patiently(number % 2, f"k{number}")
     pair.start_node("n2").wait_ready()
     pair.wait_healthy(0, 1)
+
+
+REQUEST_S = 5.0
+CHANGES = [
+    ("PUT", "/v1/keyspaces/new", b'{"strategy":"hash","partitions":2}'),
+    ("DELETE", "/v1/keyspaces/old?confirm=old", None),
+    ("PATCH", "/v1/cluster/nodes/n1", b'{"draining":true}'),
+    ("POST", "/v1/cluster/rebalance/pause", None),
+]
+
+
+def test_changes_of_the_cluster_are_answered_in_time_without_etcd_and_not_made_when_nobody_waits_any_more(
+    start_pair: Callable[[int], Pair], three: Etcd
+) -> None:
+    pair = start_pair(2)
+    pair.wait_healthy(0, 1)
+    url = pair.urls[0]
+    assert ask(f"{url}/v1/keyspaces/old", "PUT", b'{"strategy":"hash","partitions":2}').status == 201
+
+    def answered(method: str, path: str, body: bytes | None) -> tuple[int, float]:
+        start_s = time.monotonic()
+        answer = ask(url + path, method, body, {"Content-Type": "application/json"} if body else {})
+        return answer.status, time.monotonic() - start_s
+
+    three.pause()
+    first = answered(*CHANGES[0])
+    assert first[0] in (503, 504)
+    assert first[1] < REQUEST_S + 1
+    for member in range(3):
+        three.kill(member)
+    wait_until(lambda: answered(*CHANGES[1])[0] == 503)
+    for change in CHANGES:
+        status, took_s = answered(*change)
+        assert (status, took_s < 1) == (503, True), change
+    for member in range(3):
+        three.start(member)
+    three.wait_healthy()
+    wait_until(lambda: answered("PUT", "/v1/keyspaces/other", b'{"strategy":"hash","partitions":2}')[0] in (200, 201))
+    names = ask(f"{url}/v1/keyspaces", "GET").body
+    assert b'"old"' in names
+    assert b'"new"' not in names or first[0] == 504
+    assert b'"state":"draining"' not in ask(f"{url}/v1/cluster", "GET").body
+    assert b'"state":"paused"' not in ask(f"{url}/v1/cluster/rebalance", "GET").body

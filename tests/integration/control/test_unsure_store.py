@@ -11,12 +11,13 @@ from integration.control.fake_node import FakeNode
 
 from cluster.cluster_map import Change, ClusterMap, PlaceKeyspace
 from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, ResolveTenant
-from cluster.control.map_store import Applied, StoreRefused, StoreUnavailable
+from cluster.control.map_store import Applied, Outcome, StoreRefused, StoreUnavailable
 from cluster.control.map_store.memory import MemoryMapStore
-from cluster.control.messages import AdmitNode, ClusterStatus, Readiness
+from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, Readiness, RemoveNode, Request, SetRebalance
 from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
-from kvstore.errors import Conflict, NotFound, OutcomeUnknown, ShuttingDown
+from kvstore.errors import Conflict, NoLeader, NotFound, OutcomeUnknown, ShuttingDown
+from kvstore.messages import MapUpdate
 
 WAIT_S_MAX = 20.0
 
@@ -112,7 +113,9 @@ class Slow(MemoryMapStore):
 CREATE = CreateKeyspace("k", "consistent", 4, 1, 1)
 
 
-@pytest.mark.parametrize("request_", [CREATE, DeleteKeyspace("k")], ids=["create", "delete"])
+@pytest.mark.parametrize(
+    "request_", [CreateKeyspace("new", "consistent", 4, 1, 1), DeleteKeyspace("k")], ids=["create", "delete"]
+)
 async def test_a_change_that_the_store_may_have_when_it_fails_is_of_unknown_outcome(
     closing: AsyncExitStack, request_: CreateKeyspace | DeleteKeyspace
 ) -> None:
@@ -120,8 +123,7 @@ async def test_a_change_that_the_store_may_have_when_it_fails_is_of_unknown_outc
     control = ControlServer(store, ControlSettings())
     closing.push_async_callback(control.close)
     await control.start()
-    if isinstance(request_, DeleteKeyspace):
-        await control.ask(CREATE)
+    await control.ask(CREATE)
     store.is_dying = True
     with pytest.raises(OutcomeUnknown):
         await control.carry_out(request_)
@@ -170,3 +172,119 @@ async def test_a_change_that_the_store_refuses_harms_no_other(closing: AsyncExit
         while {entry.keyspace for entry in node.map.entries.values()} != {"default", "small"}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert (await control.ask(ClusterStatus())).nodes
+
+
+ANSWER_S = 0.5
+
+
+class Away(Silent):
+    """While it is silent nothing that it is given lands, and it takes its time to say that it does not know; `given`
+    counts."""
+
+    silence_s = 0.0
+    given = 0
+
+    async def load(self) -> ClusterMap:
+        if self.is_silent:
+            await asyncio.sleep(self.silence_s)
+        return await super().load()
+
+    async def apply(self, changes: Sequence[Change]) -> Applied:
+        self.given += 1
+        if not self.is_silent:
+            return await super().apply(changes)
+        await asyncio.sleep(self.silence_s)
+        return Applied((Outcome.UNKNOWN,) * len(changes), MapUpdate(0, [], []))
+
+
+@pytest.fixture
+async def away(closing: AsyncExitStack) -> tuple[Away, ControlServer]:
+    """A store, and control with a keyspace `k` and a node `n1` on it."""
+    store = Away(b"c" * 8)
+    control = ControlServer(store, ControlSettings(replicas=1), timeout_s=ANSWER_S)
+    closing.push_async_callback(control.close)
+    node = await FakeNode("n1").listen()
+    closing.push_async_callback(node.close)
+    await control.start()
+    await control.ask(AdmitNode(node.node, node.address))
+    await control.ask(CREATE)
+    async with asyncio.timeout(WAIT_S_MAX):
+        while not (await control.ask(Readiness())).ready:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return store, control
+
+
+async def taken_s(control: ControlServer, request: Request, kind: type[Exception]) -> float:
+    """How long it takes until the request is refused in that way."""
+    start_s = asyncio.get_running_loop().time()
+    with pytest.raises(kind):
+        await asyncio.wait_for(control.carry_out(request), WAIT_S_MAX)
+    return asyncio.get_running_loop().time() - start_s
+
+
+CHANGES: list[Request] = [
+    CreateKeyspace("new", "consistent", 4, 1, 1),
+    DeleteKeyspace("k"),
+    ChangeNode("n1", draining=True),
+    SetRebalance(paused=True),
+]
+
+
+async def shown(control: ControlServer) -> object:
+    """What the changes would change."""
+    seen = control._controller.map
+    return sorted(name for name, one in seen.keyspaces.items() if one.pids), seen.nodes["n1"].standing, seen.rebalance
+
+
+@pytest.mark.parametrize("request_", CHANGES, ids=lambda one: type(one).__name__)
+async def test_a_store_that_is_known_to_be_silent_is_given_no_change_and_who_asks_is_told_at_once(
+    away: tuple[Away, ControlServer], request_: Request
+) -> None:
+    store, control = away
+    before = await shown(control)
+    store.is_silent = True
+    await asyncio.sleep(0.6)
+    assert await taken_s(control, request_, NoLeader) < ANSWER_S / 2
+    given, store.is_silent = store.given, False
+    await asyncio.sleep(1)
+    assert (store.given, await shown(control)) == (given, before), "nobody waits for it any more"
+    assert not control._controller._proposals._open
+    await control.ask(request_)
+    assert await shown(control) != before
+
+
+async def test_a_question_that_a_silent_store_is_not_needed_for_is_answered(away: tuple[Away, ControlServer]) -> None:
+    store, control = away
+    store.is_silent = True
+    await asyncio.sleep(0.6)
+    await taken_s(control, RemoveNode("n9"), NotFound)
+    assert (await control.ask(ClusterStatus())).nodes[0].state == "up"
+
+
+async def test_what_is_asked_of_a_store_that_has_just_become_silent_is_answered_in_time_and_not_done_later(
+    away: tuple[Away, ControlServer],
+) -> None:
+    store, control = away
+    before = await shown(control)
+    store.is_silent, store.silence_s = True, 3 * ANSWER_S
+    made, deleted = CHANGES[:2]
+    took = await asyncio.gather(taken_s(control, made, NoLeader), taken_s(control, deleted, NoLeader))
+    assert max(took) < 2 * ANSWER_S
+    store.is_silent = False
+    await asyncio.sleep(4 * ANSWER_S)
+    assert await shown(control) == before
+
+
+async def test_a_change_that_a_silent_store_was_given_is_of_unknown_outcome_and_not_given_again_when_nobody_waits(
+    away: tuple[Away, ControlServer],
+) -> None:
+    store, control = away
+    before = await shown(control)
+    await asyncio.sleep(0)
+    store.is_silent, store.silence_s = True, 0.05
+    assert await taken_s(control, SetRebalance(paused=True), OutcomeUnknown) < 2 * ANSWER_S
+    await asyncio.sleep(1)
+    store.is_silent = False
+    await asyncio.sleep(1)
+    assert await shown(control) == before
+    assert not control._controller._proposals._open

@@ -86,3 +86,19 @@ def test_what_was_changed_again_meanwhile_is_a_conflict(store: Store) -> None:
     store.told.clear()
     store.meet(*store.proposals.repeat())
     assert [*store.told] == [(CONFLICT,)]
+
+
+def test_one_for_a_question_says_so_each_time_and_may_be_withdrawn(store: Store) -> None:
+    proposed = store.proposals.propose(CHANGES, lambda *_: [], ask=7)
+    store.meet(proposed, is_heard=False)
+    (again,) = store.proposals.repeat()
+    assert [one.ask for one in (proposed, again) if isinstance(one, Propose)] == [7, 7]
+    store.proposals.withdraw(proposed.proposal)
+    assert store.proposals.repeat() == []
+
+
+def test_one_that_is_changed_for_its_repetition_is_repeated_whoever_waits(store: Store) -> None:
+    proposed = store.proposals.propose(CHANGES, lambda *_: [], lambda _: (), ask=7)
+    store.proposals.settle(Stored(((proposed.proposal, (UNKNOWN,)),), MapUpdate(0, [], [])), store.cluster)
+    assert store.proposals.repeat() == [Propose(proposed.proposal, ())]
+    assert proposed.ask == 7
