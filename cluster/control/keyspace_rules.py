@@ -108,6 +108,7 @@ def record_of(request: CreateKeyspace, first_pid: int) -> KeyspaceInfo:
         zones=tuple((zone, request.partitions) for zone in _zones(request)),
         regions=tuple(sorted(request.regions)),
         default_zone=request.default_zone,
+        least_partitions=partition_count(request) if request.strategy == "range" else 1,
     )
 
 
@@ -118,7 +119,12 @@ def is_same(request: CreateKeyspace, keyspace: KeyspaceInfo) -> bool:
     if not is_shape_alike and not (keyspace.strategy == "range" and keyspace.layout):
         return False
     return keyspace == msgspec.structs.replace(
-        asked, pids=keyspace.pids, bounds=keyspace.bounds, layout=keyspace.layout
+        asked,
+        pids=keyspace.pids,
+        bounds=keyspace.bounds,
+        layout=keyspace.layout,
+        # Earlier versions wrote 1 for all.
+        least_partitions=keyspace.least_partitions,
     )
 
 

@@ -39,7 +39,11 @@ def made(world: World, request: CreateKeyspace = PLAIN) -> KeyspaceInfo:
 def test_a_keyspace_is_made_with_partitions_of_its_own_and_placed(world: World) -> None:
     answer = world.answer(world.ask(RANGES))
     keyspace = KeyspaceInfo(
-        *("logs", "range", (9, 10, 11), 2, 1), default_ttl_ms=5000, max_value_bytes=100, bounds=(b"g", b"p")
+        *("logs", "range", (9, 10, 11), 2, 1),
+        default_ttl_ms=5000,
+        max_value_bytes=100,
+        bounds=(b"g", b"p"),
+        least_partitions=3,
     )
     assert answer == KeyspaceCreated(keyspace, True)
     assert world.stored.keyspaces["logs"] == keyspace
@@ -78,6 +82,12 @@ def test_ranges_that_were_split_since_are_the_same_that_were_asked_for(world: Wo
     split = msgspec.structs.replace(keyspace, layout=1, pids=(9, 20, 10, 11), bounds=(b"c", b"g", b"p"))
     world.stored = replace(world.stored, keyspaces={**world.stored.keyspaces, "logs": split})
     assert world.answer(world.ask(RANGES)) == KeyspaceCreated(split, False)
+
+
+def test_ranges_that_were_made_before_merges_knew_an_end_are_the_same_that_are_asked_for(world: World) -> None:
+    older = msgspec.structs.replace(made(world, RANGES), least_partitions=1)
+    world.stored = replace(world.stored, keyspaces={**world.stored.keyspaces, "logs": older})
+    assert world.answer(world.ask(RANGES)) == KeyspaceCreated(older, False)
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

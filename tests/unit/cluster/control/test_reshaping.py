@@ -17,7 +17,8 @@ from unit.cluster.control.reshaping_world import (
 
 from cluster.cluster_map import PutEntry, PutNode, Reshape
 from cluster.control.events import AskCopies, AskSplit, Effect, PlannerChosen, Propose
-from cluster.control.keyspace_messages import MoveTenant, TenantMoving
+from cluster.control.keyspace_messages import CreateKeyspace, MoveTenant, TenantMoving
+from cluster.control.keyspace_rules import record_of
 from cluster.control.map_store import Outcome
 from cluster.control.messages import NodeChanged, RebalanceStatus, RemoveNode, SetRebalance
 from cluster.control.reshaping import CALM_S, FUTILE_S, HOT_S, LEADERLESS_S, RETIRE_S
@@ -251,6 +252,20 @@ def test_a_partition_without_keys_stays_while_it_has_open_transactions() -> None
 
 def test_what_was_split_on_creation_stays_so() -> None:
     world = range_world(b"g", b"p", least=2)
+    pass_s(world, 3 * RESHAPING.merge_after_s)
+    assert len(world.keyspace.pids) == 2
+
+
+def test_what_is_made_with_splits_keeps_as_many_partitions_while_it_is_empty_and_as_it_shrinks() -> None:
+    request = CreateKeyspace("k", "range", replicas=2, bounds=(b"m",))
+    world = ReshapingWorld(record_of(request, FIRST_PID))
+    pass_s(world, 3 * RESHAPING.merge_after_s)
+    assert world.ranges == [(b"", b"m"), (b"m", b"")]
+    world.point_of = middle
+    world.size_of = lambda pid: 3000 * owned(world, pid) // 0x10000
+    world.until(lambda: len(world.keyspace.pids) == 4)
+    world.size_of = lambda pid: 0
+    world.until(lambda: len(world.keyspace.pids) == 2)
     pass_s(world, 3 * RESHAPING.merge_after_s)
     assert len(world.keyspace.pids) == 2
 
