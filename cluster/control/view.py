@@ -39,16 +39,18 @@ def is_led(entry: Entry, status: Mapping[str, NodeStatus]) -> bool:
 
 
 def readiness(cluster: ClusterMap, status: Mapping[str, NodeStatus], initial_nodes: int) -> Ready:
-    """Whether every partition is led; `initial_nodes` only words the reason before the first placement."""
+    """Whether every partition that has keys, or may have, is led; `initial_nodes` only words the reason before the
+    first placement. The reason counts as `cluster_view` does, with those whose keys went to others and that are kept
+    yet."""
     pids = [pid for keyspace in cluster.keyspaces.values() for pid in keyspace.pids]
     if not pids or any(pid not in cluster.entries for pid in pids):
         up = sum(one.is_up for one in status.values())
         return Ready(False, f"partitions are not placed yet: {up} of {initial_nodes} nodes have joined")
     leaderless = [pid for pid in pids if not is_led(cluster.entries[pid], status)]
     if leaderless:
-        return Ready(
-            False, f"{len(leaderless)} of {len(pids)} partitions have no leader, partition {leaderless[0]} first"
-        )
+        living = cluster.living.values()
+        count = sum(not is_led(entry, status) for entry in living)
+        return Ready(False, f"{count} of {len(living)} partitions have no leader, partition {leaderless[0]} first")
     return Ready(True, "")
 
 
