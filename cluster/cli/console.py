@@ -1,4 +1,4 @@
-"""Where commands print tables and sentences.
+"""Where commands print tables, sentences and progress.
 
 Guarantees: text stands as it came, so that brackets and colons of keys, addresses and tenants are no markup and no
 emoji, and whole: what is too wide for a terminal is folded, ids of nodes last, and lines in a pipe or a file are as
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Iterable
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 # Of what is no terminal.
@@ -35,3 +36,9 @@ def plain_table(columns: Iterable[str], texts: Collection[str] = NODES) -> Table
     for name in columns:
         table.add_column(name, justify="left" if name in texts else "right", overflow="fold", no_wrap=name in NODES)
     return table
+
+
+def progress_of(console: Console) -> Progress:
+    """Bars with a share, and after it the field `told` of their tasks."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+    return Progress(*columns, TextColumn("{task.fields[told]}", markup=False), console=console)

@@ -11,10 +11,10 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import TaskID
 from rich.table import Table
 
-from cluster.cli.console import plain_console, plain_table
+from cluster.cli.console import plain_console, plain_table, progress_of
 from cluster.cli.options import DEFAULT_TIMEOUT_S, GatewayOption, TimeoutOption
 from kvstore.client import SyncClient
 from kvstore.client.client import DEFAULT_GATEWAY
@@ -126,9 +126,7 @@ def rebalance(
 
 def _watch(client: SyncClient, view: dict[str, Any]) -> None:
     """A bar for all moves and one for each that has begun, until none is left."""
-    console = plain_console()
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
-    with Progress(*columns, TextColumn("{task.fields[told]}"), console=console) as progress:
+    with progress_of(plain_console()) as progress:
         everything = progress.add_task("all moves", total=None, told="")
         bars: dict[int, TaskID] = {}
         seen: dict[int, int] = {}

@@ -76,7 +76,8 @@ class RemoveNode(ControlMessage, frozen=True, tag=True):
     that is done.
 
     `force`: it is dead, and not waited for. Refused with NotFound, or Conflict where copies would fall below what is
-    asked for, or the node is connected (with `force`), or away (without).
+    asked for, or the node is connected (with `force`), or away (without), or has a copy in sync of a partition of which
+    none is on another node that is connected (with).
     """
 
     id: str

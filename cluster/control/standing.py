@@ -25,6 +25,7 @@ from kvstore.map_values import NodeInfo, Standing
 
 AWAY_S = 10.0
 TELL_AGAIN_S = 2.0
+NAMED_MAX = 5
 
 
 def removal(request: RemoveNode, cluster: ClusterMap, connected: Collection[str]) -> PutNode:
@@ -41,14 +42,7 @@ def removal(request: RemoveNode, cluster: ClusterMap, connected: Collection[str]
         raise Conflict(f"node {request.id} is away: start it again, or say with force that it is dead")
     _check_left(info, cluster)
     if request.force:
-        sole = next(
-            (pid for pid, entry in sorted(cluster.entries.items()) if _is_alone(request.id, pid, cluster)), None
-        )
-        if sole is not None:
-            raise Conflict(
-                f"node {request.id} has the last in-sync copy of partition {sole}: start it again, or promote another "
-                "copy by force"
-            )
+        _check_not_alone(request.id, cluster, connected)
     standing = Standing.DEAD if request.force else Standing.LEAVING
     beside = tuple(one for one in cluster.nodes.values() if one.id != info.id and one.standing is not Standing.REMOVED)
     return PutNode(msgspec.structs.replace(info, standing=standing), info, beside)
@@ -71,10 +65,30 @@ def _check_left(leaves: NodeInfo, cluster: ClusterMap) -> None:
             )
 
 
-def _is_alone(node: str, pid: int, cluster: ClusterMap) -> bool:
-    """Whether that node has a copy in sync, and all others in sync are on nodes that are dead."""
-    in_sync = {rid.node for rid in cluster.entries[pid].in_sync}
-    return node in in_sync and in_sync <= dead_nodes(cluster) | {node}
+def _check_not_alone(node: str, cluster: ClusterMap, connected: Collection[str]) -> None:
+    """Check that of every partition that it has a copy in sync of another one in sync is on a connected node that is
+    not dead: else nothing could take its place, and its removal would never end."""
+    alive = frozenset(connected) - dead_nodes(cluster)
+    alone = [
+        entry
+        for _, entry in sorted(cluster.entries.items())
+        if node in (held := {rid.node for rid in entry.in_sync}) and held.isdisjoint(alive)
+    ]
+    if not alone:
+        return
+    others = sorted({rid.node for entry in alone for rid in entry.in_sync} - dead_nodes(cluster) - {node})
+    again = f"start it again, or {' and '.join(others)}," if others else "start it again,"
+    raise Conflict(
+        f"node {node} has the last in-sync copy of {_named([entry.pid for entry in alone])}: {again} or promote other "
+        f"copies by force (kvstore force-promote --all-of {node})"
+    )
+
+
+def _named(pids: Sequence[int]) -> str:
+    """Some partitions, the first few by name."""
+    told = ", ".join(map(str, pids[:NAMED_MAX]))
+    more = f" and {len(pids) - NAMED_MAX} more" if len(pids) > NAMED_MAX else ""
+    return f"{'partition' if len(pids) == 1 else 'partitions'} {told}{more}"
 
 
 def change(request: ChangeNode, cluster: ClusterMap) -> PutNode:

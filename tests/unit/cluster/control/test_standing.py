@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import ceil
 from typing import Any
@@ -154,15 +155,28 @@ def test_a_removal_meets_what_another_gateway_removed_meanwhile() -> None:
 
 
 @pytest.mark.parametrize("is_together", [False, True])
-def test_of_two_dead_nodes_with_all_copies_in_sync_of_a_partition_one_is_kept(is_together: bool) -> None:
+def test_of_two_dead_nodes_with_all_copies_in_sync_of_a_partition_both_are_kept(is_together: bool) -> None:
     world = of_four()
     world.stop("n3")
     world.stop("n4")
     both = (RemoveNode("n3", force=True), RemoveNode("n4", force=True))
-    given_up, refusal = asked_together(world, *both) if is_together else map(world.ask_for, both)
-    assert given_up == NodeChanged("n3", "default", 1.0, "dead")
-    assert "last in-sync copy" in refusal.detail
-    assert those(world, Standing.DEAD) == {"n3"}
+    for refusal in asked_together(world, *both) if is_together else map(world.ask_for, both):
+        assert isinstance(refusal, Conflict)
+        assert "last in-sync copy" in refusal.detail
+    assert not those(world, Standing.DEAD)
+
+
+def test_one_is_given_up_once_another_with_a_copy_in_sync_is_back() -> None:
+    world = of_four()
+    world.stop("n3")
+    world.stop("n4")
+    pids = [pid for pid, one in world.stored.entries.items() if {rid.node for rid in one.in_sync} <= {"n3", "n4"}]
+    refusal = world.ask_for(RemoveNode("n3", force=True))
+    assert re.search(rf"of partitions? {pids[0]}\b", refusal.detail), (pids, refusal.detail)
+    assert "start it again, or n4, or promote" in refusal.detail
+    world.start("n4")
+    assert isinstance(world.ask_for(RemoveNode("n3", force=True)), NodeChanged)
+    world.until(lambda: world.stored.nodes["n3"].standing is Standing.REMOVED)
 
 
 def test_one_that_leaves_is_still_there_for_a_partition_whose_other_copy_is_dead() -> None:

@@ -144,3 +144,10 @@ def test_one_is_given_up_although_others_that_are_dead_had_all_copies_of_a_parti
     assert (
         removal(RemoveNode("a", force=True), replace(cluster, keyspaces=keyspaces), ()).node.standing is Standing.DEAD
     )
+
+
+def test_what_is_told_of_the_partitions_that_need_a_node_is_short() -> None:
+    entries = {pid: msgspec.structs.replace(FREE, pid=pid, in_sync=(X,)) for pid in range(1, 9)}
+    cluster = replace(cluster_of(FREE, standing=Standing.MEMBER), entries=entries)
+    with pytest.raises(Conflict, match=r"of partitions 1, 2, 3, 4, 5 and 3 more: start it again, or promote"):
+        removal(RemoveNode("x", force=True), cluster, ())

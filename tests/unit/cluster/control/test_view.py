@@ -42,7 +42,9 @@ def test_a_leader_that_is_away_or_not_serving_at_its_epoch_makes_it_unavailable(
     assert cluster_view(CLUSTER, bad).state == "unavailable"
 
 
-def test_partitions_are_counted_alike_while_one_that_was_merged_away_has_copies_and_that_one_is_not_waited_for() -> None:
+def test_partitions_are_counted_alike_while_one_that_was_merged_away_has_copies_and_that_one_is_not_waited_for() -> (
+    None
+):
     merged = ClusterMap(b"cluster1", 9, NODES, {"default": msgspec.structs.replace(KEYSPACE, pids=(1,))}, ENTRIES)
     only_b = {"a": NodeStatus(False, {}), "b": status()["b"]}
     assert readiness(merged, only_b, 2).reason == "1 of 2 partitions have no leader, partition 1 first"
