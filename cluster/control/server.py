@@ -112,6 +112,11 @@ class ControlServer(Control):
     def cluster_id(self) -> bytes:
         return self._identity.cluster_id
 
+    @property
+    def is_store_up(self) -> bool:
+        """Whether the map store answered when it was asked last, which is several times a second."""
+        return not self._is_store_silent
+
     async def start(self) -> None:
         """Load the map and begin to dial the nodes in it.
 

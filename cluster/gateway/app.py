@@ -30,7 +30,7 @@ from cluster.gateway.key_routes import KeyRoutes
 from cluster.gateway.keyspace_routes import KeyspaceRoutes
 from cluster.gateway.life import first_of, run_process, say_ready, unless, until_set
 from cluster.gateway.listening import BACKLOG, bind, url_of
-from cluster.gateway.metrics import LAG, Metrics
+from cluster.gateway.metrics import LAG, STORE_UP, Metrics
 from cluster.gateway.own_control import own_control
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.router import Router
@@ -77,6 +77,7 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(control.close)
         await unless(stop, control.start())
         metrics = Metrics()
+        metrics.add_gauge(*STORE_UP, lambda: float(control.is_store_up))
         await serve(settings, control, listening, metrics, metrics, stop)
 
 

@@ -18,6 +18,10 @@ from cluster.gateway.counts import BOUNDS_S, PLACES, Counts, Family, Fold, Gauge
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAG = "kvstore_gateway_loop_lag_seconds", "Worst lag of the event loop in 20 s."
+STORE_UP = (
+    "kvstore_gateway_map_store_up",
+    "1 while the map store answers; else there is no failover and no change.",
+)
 
 
 class _Series:

@@ -24,7 +24,7 @@ from cluster.gateway.counts import Fold, GatewayTally
 from cluster.gateway.id_source import ids_of
 from cluster.gateway.life import first_of, say_ready, unless, until_set
 from cluster.gateway.listening import bind_shared, url_of
-from cluster.gateway.metrics import LAG, Metrics
+from cluster.gateway.metrics import LAG, STORE_UP, Metrics
 from cluster.gateway.own_control import own_control
 from cluster.gateway.settings import GatewaySettings
 from kvstore.loop_lag import LoopLag
@@ -52,6 +52,7 @@ async def supervise(settings: GatewaySettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(ids.close)
         metrics, lag = Metrics(), LoopLag()
         metrics.add_gauge(*LAG, lambda: lag.worst_s, Fold.GREATEST)
+        metrics.add_gauge(*STORE_UP, lambda: float(control.is_store_up))
         measuring = asyncio.create_task(lag.measure())
         stack.callback(measuring.cancel)
         # Nobody but this user enters it.

@@ -195,6 +195,10 @@ def test_changes_of_the_cluster_are_answered_in_time_without_etcd_and_not_made_w
         answer = ask(url + path, method, body, {"Content-Type": "application/json"} if body else {})
         return answer.status, time.monotonic() - start_s
 
+    def is_store_up() -> bool:
+        return b"\nkvstore_gateway_map_store_up 1.0\n" in ask(f"{url}/metrics", "GET").body
+
+    assert is_store_up()
     three.pause()
     first = answered(*CHANGES[0])
     assert first[0] in (503, 504)
@@ -205,10 +209,12 @@ def test_changes_of_the_cluster_are_answered_in_time_without_etcd_and_not_made_w
     for change in CHANGES:
         status, took_s = answered(*change)
         assert (status, took_s < 1) == (503, True), change
+    assert b"\nkvstore_gateway_map_store_up 0.0\n" in ask(f"{url}/metrics", "GET").body
     for member in range(3):
         three.start(member)
     three.wait_healthy()
     wait_until(lambda: answered("PUT", "/v1/keyspaces/other", b'{"strategy":"hash","partitions":2}')[0] in (200, 201))
+    assert is_store_up()
     names = ask(f"{url}/v1/keyspaces", "GET").body
     assert b'"old"' in names
     assert b'"new"' not in names or first[0] == 504

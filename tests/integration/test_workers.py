@@ -250,6 +250,7 @@ def test_what_is_counted_is_the_sum_over_workers_whoever_is_asked(start_cluster:
     assert {labels["node"]: value for labels, value in found["kvstore_gateway_breaker_open"]} == {"n1": 0.0, "n2": 0.0}
     assert found["kvstore_gateway_connections"][0][1] >= 1
     assert len(found["kvstore_gateway_loop_lag_seconds"]) == 1
+    assert found["kvstore_gateway_map_store_up"] == [({}, 1.0)]
 
 
 class Writers:
