@@ -44,6 +44,7 @@ from kvstore.map_values import Entry, NodeInfo, Standing
 from kvstore.messages import CopyReport, MapUpdate
 
 SILENCE_S_MAX = 5.0
+COMPLAINTS_MAX = 256
 
 _REFUSALS: Mapping[DialProblem, type[KvError]] = {
     DialProblem.UNREACHABLE: BadParameter,
@@ -83,7 +84,6 @@ class Session:
     asks: dict[int, bool] = field(default_factory=dict)
     copies: Mapping[int, CopyReport] = field(default_factory=dict)
     lost: frozenset[tuple[int, bytes]] = frozenset()
-    complaint: str = ""
     parting: Parting | None = None
 
 
@@ -97,6 +97,7 @@ class Membership:
     def __init__(self, loopback_nodes: bool) -> None:
         self._loopback_nodes = loopback_nodes
         self._sessions: dict[str, Session] = {}
+        self._complaints: dict[str, str] = {}
 
     def up(self) -> dict[str, Session]:
         """The sessions of the connected members, by node."""
@@ -230,7 +231,8 @@ class Membership:
         session.phase = Phase.JOINING
         session.connection, session.heard_s = event.connection, now_s
         session.boot, session.process, session.is_new = event.boot, event.process, event.is_new
-        session.copies, session.lost, session.complaint = {}, frozenset(), ""
+        session.copies, session.lost = {}, frozenset()
+        self._complaints.pop(event.node, None)
         session.parting = None
         return []
 
@@ -240,13 +242,11 @@ class Membership:
         session = self._sessions.get(node)
         if session is None:
             return []
+        effects = self._complain_once(node, event.detail) if event.problem is DialProblem.REFUSED else []
         if not session.asks:
-            if event.problem is DialProblem.REFUSED and session.complaint != event.detail:
-                session.complaint = event.detail
-                return [Complain("node_refused", {"node": node, "reason": event.detail})]
-            return []
+            return effects
         refusal = _REFUSALS[event.problem](f"address: no handshake with a node at {session.address}: {event.detail}")
-        effects: list[Effect] = [Refuse(ask, refusal) for ask in session.asks]
+        effects += [Refuse(ask, refusal) for ask in session.asks]
         session.asks.clear()
         known = cluster.nodes.get(node)
         if known is None or known.standing is Standing.REMOVED:
@@ -257,6 +257,16 @@ class Membership:
             session.address = known.address
             effects.append(Dial(node, known.address))
         return effects
+
+    def _complain_once(self, node: str, reason: str) -> list[Effect]:
+        """Say why a node refused, until it connects or says another reason; a node of another cluster asks again and
+        again, and has no session in between."""
+        if self._complaints.get(node) == reason:
+            return []
+        while len(self._complaints) >= COMPLAINTS_MAX:
+            del self._complaints[next(iter(self._complaints))]
+        self._complaints[node] = reason
+        return [Complain("node_refused", {"node": node, "reason": reason})]
 
     def disconnected(self, event: Disconnected) -> list[Effect]:
         """A connection is gone; another one is dialled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -112,6 +113,9 @@ def test_a_data_directory_belongs_to_one_node_and_to_one_cluster(start_cluster: 
     data = str(first.data / "n1")
     assert_one_line(node("--id", "n2", "--data", data, "--gateway", first.url), 1, "n1", "n2")
     assert_one_line(node("--id", "n1", "--data", data, "--gateway", second.url), 1, "n1", "belongs to cluster")
+    told = [line for line in second.gateway.err if "node_refused" in line]
+    assert len(told) == 1
+    assert re.search(r"node n1 belongs to cluster [0-9a-f]{16}, not to cluster [0-9a-f]{16}", told[0])
     assert first.start_node("n1").wait_ready().end() == 0
     image = node("--id", "n1", "--data", str(tmp_path / "image"), "--gateway", first.url)
     assert_one_line(image, 1, "n1", "older")

@@ -24,7 +24,7 @@ from cluster.control.events import (
     Tell,
     Ticked,
 )
-from cluster.control.membership import SILENCE_S_MAX, entries_by_node
+from cluster.control.membership import COMPLAINTS_MAX, SILENCE_S_MAX, entries_by_node
 from cluster.control.messages import Admitted
 from cluster.control.settings import ControlSettings
 from kvstore.errors import BadParameter, Conflict, KvError, Overloaded
@@ -311,3 +311,30 @@ def test_an_entry_is_told_to_those_who_have_a_copy_by_it_or_had_one_before() -> 
         "c": [1],
         "d": [1],
     }
+
+
+def test_a_node_of_another_cluster_is_told_of_once_however_often_it_asks_until_it_is_another_reason() -> None:
+    world = waiting_world()
+    reasons = ["it belongs to cluster a, not to cluster b"] * 3 + ["it belongs to cluster c, not to cluster b"] * 2
+    for reason in reasons:
+        world.ask_admission("n1", 7001)
+        world.send(DialFailed("n1", DialProblem.REFUSED, reason))
+    world.ask_admission("n2", 7002)
+    world.send(DialFailed("n2", DialProblem.UNREACHABLE, "nobody is there"))
+    told = [(one.what, one.fields) for one in of_kind(world.effects, Complain)]
+    assert told == [("node_refused", {"node": "n1", "reason": reason}) for reason in (reasons[0], reasons[-1])]
+    world.join("n1")
+    world.send(Disconnected("n1", world.last_connection))
+    world.send(DialFailed("n1", DialProblem.REFUSED, reasons[0]))
+    assert [one.what for one in of_kind(world.effects, Complain)] == ["node_refused"] * 2 + [
+        "node_lost",
+        "node_refused",
+    ]
+
+
+def test_what_was_told_of_nodes_that_refused_is_kept_of_some_only() -> None:
+    world = waiting_world()
+    for number in range(COMPLAINTS_MAX + 50):
+        world.ask_admission(f"n{number}", 7001)
+        world.send(DialFailed(f"n{number}", DialProblem.REFUSED, "of another cluster"))
+    assert len(world.controller._members._complaints) == COMPLAINTS_MAX
