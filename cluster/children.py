@@ -2,10 +2,10 @@
 
 Guarantees: a child that ends after it was ready is started again with growing pauses, and where that fails it is tried
 again after the next; one that cannot be started or ends before it was ever ready is reported to who waits for it; one
-that ends in order before it is ready has nothing to do any more (a node that was removed) and is not started again;
-after `stop` none is left, a child that does not end in time being killed by its process id. A child gets no signal of
-the terminal: who holds a `Child` decides when it stops. Leaves to others: which processes there are (`up`,
-`gateway.supervise`), and carrying out `--with-parent` (the command line).
+that may leave (a node, which can have been removed) and ends in order before it is ready has nothing to do any more and
+is not started again; after `stop` none is left, a child that does not end in time being killed by its process id. A
+child gets no signal of the terminal: who holds a `Child` decides when it stops. Leaves to others: which processes there
+are (`up`, `gateway.supervise`), and carrying out `--with-parent` (the command line).
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class Child:
         report: told in one sentence of an end that was not asked for, and of a start that failed.
         stop_s_max: how long it may take to stop, in seconds.
         pass_fds: open files that it gets at each start, under the same numbers.
+        may_leave: whether it has nothing to do any more where it ends in order before it is ready; otherwise that is
+            one more end to start it again from.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Child:
         report: Callable[[str], None],
         stop_s_max: float = STOP_S_MAX,
         pass_fds: Sequence[int] = (),
+        *,
+        may_leave: bool = False,
     ) -> None:
         self.name = name
         self.address = ""
@@ -75,6 +79,7 @@ class Child:
         self._report = report
         self._stop_s_max = stop_s_max
         self._pass_fds = tuple(pass_fds)
+        self._may_leave = may_leave
         self._process: asyncio.subprocess.Process | None = None
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stopping = False
@@ -82,8 +87,8 @@ class Child:
         self._task = asyncio.create_task(self._keep(), name=f"child-{name}")
 
     async def ready(self) -> str:
-        """Wait for the first `ready` line and return the address it tells, empty where the process ended in order
-        before it.
+        """Wait for the first `ready` line and return the address it tells, empty where the process may leave and
+        ended in order before it.
 
         Raises:
             ChildFailed: the process ended before it, or could not be started.
@@ -121,7 +126,7 @@ class Child:
             end = await self._run()
             if self._stopping:
                 return
-            if end == 0 and not self._was_ready:
+            if end == 0 and self._may_leave and not self._was_ready:
                 if not self._ready.done():
                     self._ready.set_result("")
                 return

@@ -171,12 +171,9 @@ async def _run(plan: _Plan) -> int:
 async def _start(plan: _Plan, children: list[Child]) -> None:
     gateway = Child("gateway", lambda: _gateway_command(plan, gateway.address), complain)
     children.append(gateway)
-    address = await gateway.ready()
-    if not address:
-        raise ChildFailed(gateway.name, ExitCode.DONE)
-    url = _reachable(address)
+    url = _reachable(await gateway.ready())
     for name in plan.nodes:
-        children.append(Child(name, partial(_node_command, plan, name, url), complain))
+        children.append(Child(name, partial(_node_command, plan, name, url), complain, may_leave=True))
     await asyncio.gather(*(child.ready() for child in children[1:]))
     await _wait_until_ready(url)
     print(f"ready {url}", flush=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from cluster.children import Child, ChildFailed, command_of
+from cluster.children import Child, command_of
 from cluster.control.messages import DrawIncarnation
 from cluster.control.worker_port import WorkerPort
 from cluster.gateway.counts import Fold, GatewayTally
@@ -81,14 +81,9 @@ def _worker(settings: GatewaySettings, number: int, listening: socket.socket, co
 
 async def _serve(workers: Sequence[Child], url: str) -> None:
     """Say when all workers serve; ends only by raising."""
-    await asyncio.gather(*(_until_ready(worker) for worker in workers))
+    await asyncio.gather(*(worker.ready() for worker in workers))
     say_ready(url)
     await asyncio.get_running_loop().create_future()
-
-
-async def _until_ready(worker: Child) -> None:
-    if not await worker.ready():
-        raise ChildFailed(worker.name, 0)
 
 
 async def _stop(workers: Sequence[Child], sockets: Sequence[socket.socket]) -> None:

@@ -92,10 +92,35 @@ async def test_a_child_that_ends_in_order_before_it_is_ready_has_left_and_is_not
         starts.append("started")
         return python("pass")
 
-    child = Child("n1", command, starts.append)
+    child = Child("n1", command, starts.append, may_leave=True)
     assert await child.ready() == ""
     await child.stop()
     assert starts == ["started"]
+
+
+async def test_who_waits_for_a_child_that_may_not_leave_is_told_that_it_did() -> None:
+    child = Child("w1", lambda: python("pass"), lambda _report: None)
+    with pytest.raises(ChildFailed, match="w1 ended with exit code 0 before it was ready"):
+        await child.ready()
+    await child.stop()
+
+
+async def test_a_child_that_may_not_leave_is_started_again_when_it_was_stopped_while_it_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 0.01)
+    reports: list[str] = []
+    commands = [python(OBEDIENT), python("pass"), python(OBEDIENT)]
+    child = Child("w1", lambda: commands.pop(0), reports.append)
+    first = await child.ready()
+    os.kill(pid_of(first), signal.SIGKILL)
+    second = await until_changed(child, first)
+    assert reports == [
+        "w1 was ended by SIGKILL; starting it again in 0.01 s",
+        "w1 ended with exit code 0; starting it again in 0.02 s",
+    ]
+    await child.stop()
+    assert not is_alive(pid_of(second))
 
 
 async def test_a_child_that_leaves_after_it_was_ready_is_started_once_more_only(
@@ -107,7 +132,7 @@ async def test_a_child_that_leaves_after_it_was_ready_is_started_once_more_only(
     code = (
         f"import pathlib; mark = pathlib.Path({str(mark)!r}); mark.exists() or print('ready tcp://h:1'); mark.touch()"
     )
-    child = Child("n1", lambda: python(code), reports.append)
+    child = Child("n1", lambda: python(code), reports.append, may_leave=True)
     assert await child.ready() == "tcp://h:1"
     async with asyncio.timeout(20):
         await asyncio.wait({child._task})
