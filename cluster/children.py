@@ -15,7 +15,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 STOP_S_MAX = 10.0
 PAUSE_S_MIN = 0.5
@@ -147,7 +147,7 @@ class Child:
         if self._stopping:
             self._signal(process, signal.SIGTERM)
         assert process.stdout is not None
-        async for line in process.stdout:
+        async for line in _lines(process.stdout):
             text = line.decode("utf-8", "replace").strip()
             if text.startswith(READY):
                 self.address = text.removeprefix(READY)
@@ -164,3 +164,15 @@ class Child:
             start_new_session=True,
             pass_fds=self._pass_fds,
         )
+
+
+async def _lines(output: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What a process writes, but for what makes a line too long to be held: that is no word of ours."""
+    while True:
+        try:
+            line = await output.readline()
+        except ValueError:
+            continue
+        if not line:
+            return
+        yield line

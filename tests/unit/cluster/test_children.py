@@ -140,6 +140,18 @@ async def test_a_child_that_leaves_after_it_was_ready_is_started_once_more_only(
     await child.stop()
 
 
+async def test_a_child_that_wrote_a_very_long_line_is_kept_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "PAUSE_S_MIN", 0.01)
+    reports: list[str] = []
+    commands = [python(f"print('x' * 200_000)\n{READY}print('y' * 200_000)\nsys.exit(3)"), python(OBEDIENT)]
+    child = Child("n1", lambda: commands.pop(0), reports.append)
+    async with asyncio.timeout(20):
+        second = await until_changed(child, await child.ready())
+    assert reports == ["n1 ended with exit code 3; starting it again in 0.01 s"]
+    await child.stop()
+    assert not is_alive(pid_of(second))
+
+
 async def test_a_child_is_out_of_reach_of_the_terminal() -> None:
     child = Child("n1", lambda: python(OBEDIENT), lambda _report: None)
     assert os.getsid(pid_of(await child.ready())) != os.getsid(0)
