@@ -3,10 +3,10 @@
 Guarantees: of reads and of writes one call each is under way to a node; what is asked meanwhile goes together, writes
 to all nodes at the same time, and waits for that no longer than `READ_HOLD_S` or `WRITE_HOLD_S`; a read that does not
 end in a row or in nothing at the first attempt is handed back, and goes the long way; a write that does not end at its
-first attempt goes on under the same number, as one that went the long way. Answers are those of `key_routes`, byte for
-byte but for the request's id. Leaves to others: which requests these are (`fast_requests`), when writes leave
-(`write_rounds`), order on a connection and its deadlines (`http_protocol`), attempts after the first (`dispatch`).
-PROTOCOL "Write path", "Idempotency".
+first attempt goes on under the same number, as one that went the long way; where anything unforeseen breaks, whoever it
+concerns is told so, and others go on. Answers are those of `key_routes`, byte for byte but for the request's id. Leaves
+to others: which requests these are (`fast_requests`), when writes leave (`write_rounds`), order on a connection and its
+deadlines (`http_protocol`), attempts after the first (`dispatch`). PROTOCOL "Write path", "Idempotency".
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
-from cluster.gateway.answer import Answer, Renderer
+from cluster.gateway.answer import Renderer
 from cluster.gateway.dispatch import READ_ATTEMPT_S, WRITE_ATTEMPT_S, Dispatcher
+from cluster.gateway.fast_groups import Caller, Reads, Writes, Writing
 from cluster.gateway.fast_requests import FastRequest, change_of
 from cluster.gateway.flight import NO_LANE, Flight, found_in, write_of
 from cluster.gateway.key_answers import (
@@ -31,7 +31,6 @@ from cluster.gateway.key_answers import (
     stored_answer,
     write_answer,
 )
-from cluster.gateway.numbers import Lane
 from cluster.gateway.operations import Stored
 from cluster.gateway.router import Router
 from cluster.gateway.write_rounds import WriteRounds
@@ -50,46 +49,6 @@ READ_HOLD_S = 0.005
 WRITE_HOLD_S = 0.02
 # How long writes of a partition go alone after one of them has kept others waiting.
 ALONE_S = 1.0
-
-
-class Caller(Protocol):
-    """The connection that a request came on."""
-
-    def answer_fast(self, answer: Answer, error: KvError | None = None) -> None:
-        """This is the answer, which tells of `error` if there is one."""
-
-    def answer_plainly(self, data: bytes, now_s: float) -> float | None:
-        """These bytes are the answer to a GET or PUT, for a client that goes on; returns how long that took, None where
-        they cannot be, and nothing was sent."""
-
-    def take_long_way(self) -> None:
-        """Nothing was done for the request: have it answered as any other."""
-
-
-_Writing = tuple[Caller, Entry, FastRequest, Lane, int]
-
-
-class _Reads:
-    """Reads that go to one node together."""
-
-    __slots__ = ("callers", "reads")
-
-    def __init__(self) -> None:
-        self.reads: list[ReadOne] = []
-        self.callers: list[Caller] = []
-
-
-class _Writes:
-    """Writes that go to one node together; one that goes alone keeps nobody waiting. `hold`: what ends their wait."""
-
-    __slots__ = ("callers", "deadline_s", "hold", "is_alone", "writes")
-
-    def __init__(self, deadline_s: float, is_alone: bool) -> None:
-        self.deadline_s = deadline_s
-        self.is_alone = is_alone
-        self.hold: asyncio.TimerHandle | None = None
-        self.writes: list[WriteOne] = []
-        self.callers: list[_Writing] = []
 
 
 class FastLane:
@@ -118,8 +77,8 @@ class FastLane:
         self._max_value_bytes = max_value_bytes
         self._reads_per_call = dispatcher.reads_per_call
         self._loop = asyncio.get_running_loop()
-        self._reads: dict[str, _Reads] = {}
-        self._writes: dict[str, _Writes] = {}
+        self._reads: dict[str, Reads] = {}
+        self._writes: dict[str, Writes] = {}
         self._reading: Counter[str] = Counter()
         self._rounds = WriteRounds()
         self._is_expecting = False
@@ -194,7 +153,7 @@ class FastLane:
         ver, node = known
         group = self._reads.get(node)
         if group is None:
-            group = self._reads[node] = _Reads()
+            group = self._reads[node] = Reads()
         group.reads.append(ReadOne(pid, ver, key))
         group.callers.append(caller)
         if len(group.reads) >= self._reads_per_call:
@@ -210,7 +169,7 @@ class FastLane:
         known = self._leaders[entry.pid] = entry.ver, entry.leader.node
         return known
 
-    def _send_reads(self, node: str, group: _Reads) -> None:
+    def _send_reads(self, node: str, group: Reads) -> None:
         self._dispatcher.served += 1
         try:
             future = self._links.call(
@@ -219,11 +178,14 @@ class FastLane:
         except NotSent:
             for caller in group.callers:
                 caller.take_long_way()
+        except Exception as error:
+            for caller in group.callers:
+                caller.fail(error)
         else:
             self._reading[node] += 1
             future.add_done_callback(partial(self._take_rows, node, group))
 
-    def _take_rows(self, node: str, group: _Reads, future: asyncio.Future[Body]) -> None:
+    def _take_rows(self, node: str, group: Reads, future: asyncio.Future[Body]) -> None:
         self._reading[node] -= 1
         if node in self._reads:
             self._send_soon()
@@ -236,17 +198,20 @@ class FastLane:
         opening, numbers, now_s = self.renderer.opening(), self.renderer.numbers, self._loop.time()
         seconds: list[float] = []
         for caller, read, row in zip(callers, group.reads, answer.results, strict=True):
-            if isinstance(row, bytes):
-                data = plain_answer(opening, next(numbers), read.pid, row)
-                took_s = None if data is None else caller.answer_plainly(data, now_s)
-                if took_s is None:
-                    self._tell(caller, read.pid, row, answer.now_ms)
+            try:
+                if isinstance(row, bytes):
+                    data = plain_answer(opening, next(numbers), read.pid, row)
+                    took_s = None if data is None else caller.answer_plainly(data, now_s)
+                    if took_s is None:
+                        self._tell(caller, read.pid, row, answer.now_ms)
+                    else:
+                        seconds.append(took_s)
+                elif row is None:
+                    caller.answer_fast(NOTHING_FOUND)
                 else:
-                    seconds.append(took_s)
-            elif row is None:
-                caller.answer_fast(NOTHING_FOUND)
-            else:
-                caller.take_long_way()
+                    caller.take_long_way()
+            except Exception as error:
+                caller.fail(error)
         if seconds:
             self._observe("get", "ok", seconds)
 
@@ -273,7 +238,7 @@ class FastLane:
         is_alone = self._is_alone(entry.pid)
         group = None if is_alone else self._writes.get(node)
         if group is None:
-            group = _Writes(self._dispatcher.deadline_s(), is_alone)
+            group = Writes(self._dispatcher.deadline_s(), is_alone)
             if not is_alone:
                 self._writes[node] = group
         if request.token:
@@ -333,7 +298,7 @@ class FastLane:
         del self._alone_until_s[pid]
         return False
 
-    def _send_writes(self, node: str, group: _Writes) -> None:
+    def _send_writes(self, node: str, group: Writes) -> None:
         if group.hold is not None:
             group.hold.cancel()
         self._dispatcher.served += 1
@@ -343,12 +308,15 @@ class FastLane:
         except NotSent as error:
             for one in group.callers:
                 self._go_on(node, group, one, error)
+        except Exception as error:
+            for one in group.callers:
+                one[0].fail(error)
         else:
             if not group.is_alone:
                 self._rounds.sent(node, len(group.writes))
             future.add_done_callback(partial(self._take_written, node, group))
 
-    def _take_written(self, node: str, group: _Writes, future: asyncio.Future[Body]) -> None:
+    def _take_written(self, node: str, group: Writes, future: asyncio.Future[Body]) -> None:
         if not group.is_alone:
             self._rounds.answered(node, len(group.callers), self._loop.time())
         if self._writes:
@@ -363,37 +331,46 @@ class FastLane:
         renderer, now_s = self.renderer, self._loop.time()
         seconds: list[float] = []
         for one, written in zip(group.callers, answer.results, strict=True):
-            if isinstance(written, Fault):
-                if written.code == "outcome_unknown":
-                    self._alone_until_s[one[1].pid] = self._loop.time() + ALONE_S
-                self._go_on(node, group, one, WriteResult([written]))
-                continue
             caller, entry, request, lane, number = one
-            if lane is not NO_LANE:
-                lane.settle(number)
-            if request.value is None:
-                caller.answer_fast(deleted_answer())
-                continue
-            took_s = caller.answer_plainly(plain_stored(renderer, entry.pid, written), now_s)
-            if took_s is None:
-                version = etag(written.origin or entry.pid, written.epoch, written.seq)
-                caller.answer_fast(stored_answer(Stored(written.created, version, written.copies)))
-            else:
-                seconds.append(took_s)
+            try:
+                if isinstance(written, Fault):
+                    if written.code == "outcome_unknown":
+                        self._alone_until_s[entry.pid] = self._loop.time() + ALONE_S
+                    self._go_on(node, group, one, WriteResult([written]))
+                    continue
+                if lane is not NO_LANE:
+                    lane.settle(number)
+                if request.value is None:
+                    caller.answer_fast(deleted_answer())
+                    continue
+                took_s = caller.answer_plainly(plain_stored(renderer, entry.pid, written), now_s)
+                if took_s is None:
+                    version = etag(written.origin or entry.pid, written.epoch, written.seq)
+                    caller.answer_fast(stored_answer(Stored(written.created, version, written.copies)))
+                else:
+                    seconds.append(took_s)
+            except Exception as error:
+                caller.fail(error)
         if seconds:
             self._observe("put", "ok", seconds)
 
-    def _go_on(self, node: str, group: _Writes, one: _Writing, answer: Body | RpcError) -> None:
+    def _go_on(self, node: str, group: Writes, one: Writing, answer: Body | RpcError) -> None:
         """The first attempt did not end the write: make others, as `Dispatcher.carry` does."""
         caller, entry, request, lane, number = one
-        flight = Flight((change_of(KEYSPACE, request),), group.deadline_s, 0)
-        flight.entries[0] = entry
-        if lane is not NO_LANE:
-            flight.numbers[0] = lane, number
-        task = self._loop.create_task(self._finish(caller, flight, node, answer))
-        self._going_on.add(task)
-        task.add_done_callback(self._going_on.discard)
+        try:
+            flight = Flight((change_of(KEYSPACE, request),), group.deadline_s, 0)
+            flight.entries[0] = entry
+            if lane is not NO_LANE:
+                flight.numbers[0] = lane, number
+            task = self._loop.create_task(self._finish(caller, flight, node, answer))
+            self._going_on.add(task)
+            task.add_done_callback(self._going_on.discard)
+        except Exception as error:
+            caller.fail(error)
 
     async def _finish(self, caller: Caller, flight: Flight, node: str, answer: Body | RpcError) -> None:
-        result = await self._dispatcher.go_on(flight, node, answer)
-        caller.answer_fast(write_answer(result), result if isinstance(result, KvError) else None)
+        try:
+            result = await self._dispatcher.go_on(flight, node, answer)
+            caller.answer_fast(write_answer(result), result if isinstance(result, KvError) else None)
+        except Exception as error:
+            caller.fail(error)

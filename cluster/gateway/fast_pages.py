@@ -3,8 +3,8 @@
 Guarantees: a page that is answered here is what `scans` would answer: every leader was asked for the next keys of all
 its partitions, and none of them named one that it could not read. One whose share turns out too small is asked once
 more, for what is wanting; where that is not enough, or anything is out of the ordinary, the request is handed back, and
-goes the long way from its beginning. Leaves to others: which requests these are (`fast_requests`), the connection
-(`fast_protocol`). PROTOCOL "Range scans".
+goes the long way from its beginning; where anything unforeseen breaks, who asked is told so. Leaves to others: which
+requests these are (`fast_requests`), the connection (`fast_protocol`). PROTOCOL "Range scans".
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ class PageCaller(Protocol):
 
     def take_long_way(self) -> None:
         """Nothing was done for the request: have it answered as any other."""
+
+    def fail(self, error: Exception) -> None:
+        """Nobody foresaw this error: log it, answer that the gateway failed, and end the connection."""
 
 
 class _Page:
@@ -127,10 +130,13 @@ class FastPages:
         # One more tells whether this is the last page.
         count = self._parts_count
         shares = [(node, asked.keys, share_of(limit + 1, len(parts), count)) for node, parts in page.parts.items()]
-        if self._ask(page, shares):
-            return True
-        page.caller = None
-        return False
+        is_asked = False
+        try:
+            is_asked = self._ask(page, shares)
+        finally:
+            if not is_asked:
+                page.caller = None
+        return is_asked
 
     def _ask(self, page: _Page, shares: Iterable[tuple[str, KeyRange, int]]) -> bool:
         """Ask leaders for the first keys of a range, so many each; False where one cannot be."""
@@ -153,21 +159,30 @@ class FastPages:
             self._links.failed(node)
             _hand_back(page)
             return
-        self._links.answered(node)
-        if not isinstance(answer, Scanned) or answer.faults or len(answer.items) != len(answer.keys or answer.items):
-            # What is known of new leaders by now, the long way begins with.
-            for entry in [fault.entry for _, fault in answer.faults] if isinstance(answer, Scanned) else ():
-                if entry is not None:
-                    self._router.take_entry(entry)
-            _hand_back(page)
-            return
-        if not answer.is_done and len(answer.items) < count:
-            self._long_until_s = self._loop.time() + LARGE_S
-        if page.caller is None:
-            return
-        page.found.add(node, answer)
-        if not page.open_calls:
-            self._finish(page)
+        try:
+            self._links.answered(node)
+            if (
+                not isinstance(answer, Scanned)
+                or answer.faults
+                or len(answer.items) != len(answer.keys or answer.items)
+            ):
+                # What is known of new leaders by now, the long way begins with.
+                for entry in [fault.entry for _, fault in answer.faults] if isinstance(answer, Scanned) else ():
+                    if entry is not None:
+                        self._router.take_entry(entry)
+                _hand_back(page)
+                return
+            if not answer.is_done and len(answer.items) < count:
+                self._long_until_s = self._loop.time() + LARGE_S
+            if page.caller is None:
+                return
+            page.found.add(node, answer)
+            if not page.open_calls:
+                self._finish(page)
+        except Exception as error:
+            caller, page.caller = page.caller, None
+            if caller is not None:
+                caller.fail(error)
 
     def _finish(self, page: _Page) -> None:
         caller, asked = page.caller, page.asked

@@ -2,8 +2,8 @@
 
 Guarantees: answers leave in the order of their requests, whichever way each went; a request that is under way on the
 short way has the connection for itself, and what arrives meanwhile waits; it counts in the budget, in metrics and for
-an orderly stop as any other. Leaves to others: everything that is not plain (`http_protocol`, of which this is one),
-answering (`fast_lane`).
+an orderly stop as any other; where anything unforeseen breaks, it is answered, and what it holds is given back. Leaves
+to others: everything that is not plain (`http_protocol`, of which this is one), answering (`fast_lane`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cluster.gateway.fast_requests import (
 )
 from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_protocol import READ_BUFFER_BYTES, Host, HttpProtocol
+from cluster.gateway.problem import failure
 from kvstore.errors import KvError, Overloaded
 
 HEAD_END = b"\r\n\r\n"
@@ -76,7 +77,13 @@ class FastProtocol(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         if self._data:
             self._keep(data)
-        elif not self._begin(data):
+            return
+        try:
+            is_begun = self._begin(data)
+        except Exception as error:
+            self.fail(error)
+            return
+        if not is_begun:
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
@@ -186,8 +193,27 @@ class FastProtocol(HttpProtocol):
         data = self._data
         self._free()
         if self._parser is not None and not self._is_closing:
-            HttpProtocol.data_received(self, data)
-            self._go_on()
+            try:
+                HttpProtocol.data_received(self, data)
+                self._go_on()
+            except Exception as error:
+                self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        data = self._data
+        if not data:
+            # It was answered, and what came after it is lost.
+            self._server.report(None, error)
+            self.abort()
+            return
+        self._server.report(("GET" if self._method == SCAN else self._method, _target_of(data)), error)
+        self._is_closing = True
+        try:
+            self.answer_fast(failure())
+        except Exception as further:
+            self._server.report(None, further)
+            self._free()
+            self.abort()
 
     def has_room(self, size: int) -> bool:
         return self.budget.has_room(size)
@@ -196,10 +222,11 @@ class FastProtocol(HttpProtocol):
         assert self._data, "answered once"
         is_last = self._has_ended and not self._arrived
         closes = is_last or self._is_closing or self._server.is_stopping
-        size = self._write(answer, is_head=self._method == "HEAD", is_http10=False, closes=closes)
+        # Until it is written, another answer may take its place.
         self._server.observe(_OPERATIONS[self._method], answer.outcome, self._time_s() - self.since_s)
         if error is not None and error.status >= 500:
-            self._server.report((self._method, str(self._data.split(b" ", 2)[1], "ascii")), error)
+            self._server.report((self._method, _target_of(self._data)), error)
+        size = self._write(answer, is_head=self._method == "HEAD", is_http10=False, closes=closes)
         if closes:
             self._free()
             self._is_closing = True
@@ -238,6 +265,15 @@ class FastProtocol(HttpProtocol):
             self._go_on()
 
     async def _wait_for_slow_reader(self, size: int) -> None:
-        await self._wait_for_reader(size)
-        self._free()
-        self._go_on()
+        try:
+            try:
+                await self._wait_for_reader(size)
+            finally:
+                self._free()
+            self._go_on()
+        except Exception as error:
+            self.fail(error)
+
+
+def _target_of(data: bytes) -> str:
+    return str(data.split(b" ", 2)[1], "ascii")

@@ -27,7 +27,7 @@ from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_pieces import prepare_reset, send_pieces
 from cluster.gateway.http_refusals import refusal_of
 from cluster.gateway.http_request import Budget, Pace, Request
-from cluster.gateway.problem import problem
+from cluster.gateway.problem import failure, problem
 from cluster.gateway.settings import GatewaySettings
 from kvstore.errors import (
     BadBody,
@@ -260,19 +260,21 @@ class HttpProtocol(BaseProtocol):
         """Answer one request; True when the connection ends with it and nothing of it is left to read."""
         request = Request(self, message, payload)
         started_s = self.since_s
-        answer = await self._answer(request)
-        has_rest = not payload.is_eof()
-        closes = answer.closes or message.should_close or message.upgrade or has_rest or self._server.is_stopping
-        if self._is_closing and not self._queue:
-            closes = True
-        if isinstance(answer, StreamedAnswer):
-            # Without chunks, only its end tells the client where the answer ends.
-            closes = closes or request.is_http10
-            size, is_whole = 0, await self._stream(answer, request, closes=closes)
-            closes = closes or not is_whole
-        else:
-            size = self._write(answer, request.method == "HEAD", request.is_http10, closes=closes)
-        self.budget.used -= request.held_bytes
+        try:
+            answer = await self._answer(request)
+            has_rest = not payload.is_eof()
+            closes = answer.closes or message.should_close or message.upgrade or has_rest or self._server.is_stopping
+            if self._is_closing and not self._queue:
+                closes = True
+            if isinstance(answer, StreamedAnswer):
+                # Without chunks, only its end tells the client where the answer ends.
+                closes = closes or request.is_http10
+                size, is_whole = 0, await self._stream(answer, request, closes=closes)
+                closes = closes or not is_whole
+            else:
+                size = self._write(answer, request.method == "HEAD", request.is_http10, closes=closes)
+        finally:
+            self.budget.used -= request.held_bytes
         now_s = self._loop.time()
         self._server.observe(request.operation, answer.outcome, now_s - started_s)
         if self._paused:
@@ -295,7 +297,7 @@ class HttpProtocol(BaseProtocol):
             return problem(BadBody("the client is gone"), closes=True)
         except Exception as error:
             self._server.report((request.method, request.target), error)
-            return problem(KvError("an error of the gateway; its log says more"), closes=True)
+            return failure()
 
     def _write(self, answer: Answer, is_head: bool = False, is_http10: bool = False, *, closes: bool) -> int:
         transport = self.transport

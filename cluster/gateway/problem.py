@@ -38,3 +38,8 @@ def problem(error: KvError, *, closes: bool = False) -> Answer:
     detail = error.detail.encode("utf-8", "backslashreplace").decode()
     body = _ENCODER.encode(Problem("about:blank", error.title, error.status, detail, error.code, **error.numbers))
     return Answer(error.status, headers, body, error.code, closes)
+
+
+def failure() -> Answer:
+    """The answer where an error that nobody foresaw, and that was logged, kept a request from being answered."""
+    return problem(KvError("an error of the gateway; its log says more"), closes=True)

@@ -328,6 +328,9 @@ class Asker:
     def take_long_way(self) -> None:
         raise AssertionError("a write goes on under its number")
 
+    def fail(self, error: Exception) -> None:
+        raise error
+
 
 async def test_an_answer_that_does_not_tell_of_every_write_tells_of_none(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch

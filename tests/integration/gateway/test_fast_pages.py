@@ -187,6 +187,8 @@ class Asker:
 
     def take_long_way(self) -> None: ...
 
+    def fail(self, error: Exception) -> None: ...
+
 
 async def test_what_the_python_client_asks_of_a_range_goes_the_short_way(
     gateway: Gateway, long_pages: list[int]

@@ -100,3 +100,21 @@ async def test_it_is_handed_back_once_and_what_comes_later_is_not_merged(
     asked.caller.take_long_way.assert_called_once_with()
     asked.caller.answer_fast.assert_not_called()
     added.assert_not_called()
+
+
+async def test_who_asked_is_told_once_where_what_a_node_says_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = RuntimeError("a bug")
+    monkeypatch.setattr(FirstItems, "add", Mock(side_effect=bug))
+    asked = Asked()
+    await asked.answer(Scanned([b"a"], [b"1"], True, []), Scanned([b"b"], [b"2"], True, []))
+    asked.caller.fail.assert_called_once_with(bug)
+    asked.caller.take_long_way.assert_not_called()
+    asked.caller.answer_fast.assert_not_called()
+
+
+async def test_so_it_is_where_the_page_cannot_be_made() -> None:
+    asked = Asked()
+    bug = asked.caller.has_room.side_effect = RuntimeError("a bug")
+    await asked.answer(Scanned([b"a"], [b"1"], True, []), Scanned([b"b"], [b"2"], True, []))
+    asked.caller.fail.assert_called_once_with(bug)
+    asked.caller.answer_fast.assert_not_called()
