@@ -3,9 +3,9 @@
 Guarantees: at most `CHUNKS_MAX` chunks and about `BYTES_MAX` bytes are under way, and `put` waits for room; a
 settled chunk keeps no items while it waits for an earlier one, and `CHUNKS_KEPT_MAX` chunks are kept at most; of two
 puts of one key the later wins, since a key is under way once; a put is sent again only while every attempt so far
-provably did nothing, and as long as some of its chunk come through within `patience_s`; after a failure nothing new is
-sent, and `imported` counts the items before `line`, the first one that is not known to be in. Leaves to others:
-reaching the nodes (`dispatch`), the items (`import_stream`).
+provably did nothing, and as long as some of its chunk come through within `patience_s`; after a failure, foreseen or
+not, nothing new is sent, and `imported` counts the items before `line`, the first one that is not known to be in.
+Leaves to others: reaching the nodes (`dispatch`), the items (`import_stream`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
+import structlog
+
 from cluster.gateway.import_stream import Item
 from cluster.gateway.operations import Change, Deleted, Operation, Result, Stored
-from kvstore.errors import KvError
+from kvstore.errors import KvError, OutcomeUnknown
 
 CHUNKS_MAX = 8
 CHUNKS_KEPT_MAX = 1024
@@ -123,9 +125,12 @@ class ImportWindow:
         )
 
     async def _store(self, chunk: _Chunk) -> None:
-        missing: frozenset[bytes] = frozenset()
+        missing = frozenset(chunk.changes)
         try:
             missing = await self._try(list(chunk.changes.values()))
+        except Exception as error:
+            structlog.get_logger().error("import broke", exc_info=error)
+            self._fail((OutcomeUnknown("an error of the gateway; its log says more"),))
         finally:
             chunk.settle(missing)
             self.bytes_under_way -= chunk.size_bytes

@@ -271,3 +271,22 @@ async def test_an_abandoned_import_does_not_try_again() -> None:
     async with asyncio.timeout(10):
         await window.finish()
     assert window.line == 1
+
+
+async def test_what_broke_for_a_reason_that_nobody_foresaw_is_not_known_to_be_in() -> None:
+    nodes = Nodes()
+
+    async def carry(operations: Sequence[Operation], answer_bytes_max: int) -> list[Result]:
+        if any(isinstance(one, Change) and one.key == b"b" for one in operations):
+            raise RuntimeError("a bug")
+        return await nodes.carry(operations, answer_bytes_max)
+
+    window = ImportWindow(carry, 10)
+    await window.put(items(1, "a"))
+    await window.put(items(2, "b", "c"))
+    await asyncio.sleep(0.01)
+    with pytest.raises(OutcomeUnknown):
+        await window.put(items(4, "d"))
+    await window.finish()
+    assert isinstance(window.failure, OutcomeUnknown)
+    assert (window.imported, window.line, window.bytes_under_way) == (1, 2, 0)
