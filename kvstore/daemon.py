@@ -1,13 +1,14 @@
 """What every process of the product does alike: logs, signals, collecting garbage, and where it may listen.
 
-Guarantees: logs are lines of JSON on standard error; the first SIGTERM or SIGINT asks for an orderly stop; what is
-loaded when a process begins to serve holds nobody up later; an address that others reach is refused unless the
-operator insists. Leaves to others: what is served, and how it stops.
+Guarantees: logs are lines of JSON on standard error, and where that cannot be written they are lost and nothing else
+is; the first SIGTERM or SIGINT asks for an orderly stop; what is loaded when a process begins to serve holds nobody up
+later; an address that others reach is refused unless the operator insists. Leaves to others: what is served, and how it stops.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import sys
@@ -22,12 +23,30 @@ from kvstore.rpc.local import is_loopback
 GC_THRESHOLD = 50_000
 
 
+class _Lines(structlog.WriteLogger):
+    """Writes lines, if they can be written: a full disk, or a reader that is gone, ends nothing but the log."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
+def tell(line: str) -> None:
+    """Say one line of the product's on standard error, if it can be written."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"kvstore: {line}\n")
+        sys.stderr.flush()
+
+
 def log_to_stderr(**always: str) -> None:
     """Set up the logs; `always` stands in every line."""
 
     def add(_logger: object, _method: str, event: MutableMapping[str, object]) -> Mapping[str, object]:
         return {**event, **always}
 
+    file = sys.stderr
     structlog.configure(
         processors=[
             add,
@@ -36,7 +55,7 @@ def log_to_stderr(**always: str) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _Lines(file),
     )
 
 

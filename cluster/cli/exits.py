@@ -6,6 +6,7 @@ catches it (`main`).
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Collection
 from enum import IntEnum
@@ -26,8 +27,9 @@ class ExitCode(IntEnum):
 
 
 def complain(message: str) -> None:
-    """Print one line on standard error."""
-    print(f"kvstore: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    """Print one line on standard error, if it can be written: what complains goes on where it cannot."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"kvstore: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def exit_code(error: KvError) -> ExitCode:

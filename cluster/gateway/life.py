@@ -16,7 +16,7 @@ import structlog
 import uvloop
 
 from cluster.children import ChildFailed
-from kvstore.daemon import log_to_stderr, spare_the_loaded, until_signal
+from kvstore.daemon import log_to_stderr, spare_the_loaded, tell, until_signal
 from kvstore.errors import OperatorError
 
 T = TypeVar("T")
@@ -39,12 +39,12 @@ def run_process(serve: Callable[[asyncio.Event], Awaitable[None]], **always: str
     except Stopped:
         return 0
     except OperatorError as error:
-        sys.stderr.write(f"kvstore: {error}\n")
+        tell(str(error))
         return 1
     except ChildFailed as failure:
         # A process that ends on its own account has told why in a line of its own.
         if failure.returncode <= 0:
-            sys.stderr.write(f"kvstore: {failure}\n")
+            tell(str(failure))
         return max(1, failure.returncode)
     except Exception as error:
         structlog.get_logger().error("the gateway cannot go on", exc_info=error)

@@ -19,7 +19,7 @@ import uvloop
 
 from kvstore.clock import SystemClock
 from kvstore.crash_point import CrashPoint
-from kvstore.daemon import bind_address, join_address, log_to_stderr, spare_the_loaded, until_signal
+from kvstore.daemon import bind_address, join_address, log_to_stderr, spare_the_loaded, tell, until_signal
 from kvstore.errors import OperatorError
 from kvstore.node.crash_steps import CrashingEngine
 from kvstore.node.http import http_fallback
@@ -56,10 +56,10 @@ def run(settings: NodeSettings) -> int:
     try:
         uvloop.run(until_signal(lambda stop: serve_node(settings, stop)))
     except Retired as end:
-        sys.stderr.write(f"kvstore: {end}\n")
+        tell(str(end))
         return 0
     except OperatorError as error:
-        sys.stderr.write(f"kvstore: {error}\n")
+        tell(str(error))
         return 1
     return 0
 

@@ -10,9 +10,6 @@ decision. Leaves to others: the protocol (`partitions`), the meaning of calls (`
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import traceback
 from collections.abc import Callable
 from typing import cast
 
@@ -27,6 +24,7 @@ from kvstore.node.bulk import ROLE, BulkAnswers, BulkLinks
 from kvstore.node.company import Company
 from kvstore.node.controls import Controls
 from kvstore.node.digester import Digester
+from kvstore.node.ending import end_process
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.pending import PendingCall, PendingUrgent
 from kvstore.partition import Replicated
@@ -43,7 +41,6 @@ CLOSE_TIMEOUT_S = 10.0
 MAP_FULL_TRIES_MAX = 5
 APPLY_S = 0.1
 URGENT_MS = 200
-EXIT_FAILED = 70
 # How long a large batch waits for rows of other nodes: a fraction of what it takes.
 COMPANY_S = 0.002
 
@@ -375,15 +372,8 @@ class Shell:
 
 
 def _store_failed(error: EngineError) -> None:
-    _end_process(f"the store failed, the process ends: {error}")
+    end_process(f"the store failed, the process ends: {error}")
 
 
 def _turn_failed(error: Exception) -> None:
-    traceback.print_exception(error)
-    _end_process(f"a turn failed half-way, the process ends: {error!r}")
-
-
-def _end_process(reason: str) -> None:
-    sys.stderr.write(f"kvstore: {reason}\n")
-    sys.stderr.flush()
-    os._exit(EXIT_FAILED)
+    end_process(f"a turn failed half-way, the process ends: {error!r}", error)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 import structlog
 
-from kvstore.daemon import log_to_stderr
+from kvstore.daemon import log_to_stderr, tell
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,17 @@ def test_a_process_that_is_alone_says_nothing_of_whose_its_lines_are(capsys: pyt
     log_to_stderr()
     structlog.get_logger().info("happened")
     assert set(json.loads(capsys.readouterr().err)) == {"event", "level", "timestamp"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), BrokenPipeError(), ValueError("closed")])
+def test_what_cannot_be_written_to_standard_error_ends_nothing(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Mock(write=Mock(side_effect=error)))
+    log_to_stderr()
+    for level in ("debug", "info", "warning", "error", "critical"):
+        getattr(structlog.get_logger("x"), level)("happened")
+    tell("it ends")
 
 
 def test_the_collector_looks_at_nothing_that_was_there_when_a_process_began() -> None:

@@ -1,5 +1,8 @@
 """Exit codes of the contract."""
 
+import sys
+from unittest.mock import Mock
+
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -80,3 +83,8 @@ def test_a_broken_relation_is_told_as_it_is() -> None:
     with pytest.raises(ValidationError) as caught:
         _Settings(tick_s=2)
     assert explain_settings(caught.value, ()) == "tick_s must not exceed report_s"
+
+
+def test_a_complaint_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Mock(write=Mock(side_effect=BrokenPipeError)))
+    complain("n1 ended")

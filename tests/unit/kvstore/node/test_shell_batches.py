@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import Mock
@@ -12,6 +13,7 @@ import pytest
 from kvstore.clock import SystemClock
 from kvstore.node import shell as shell_module
 from kvstore.node.company import LARGE
+from kvstore.node.ending import EXIT_FAILED
 from kvstore.node.metrics import NodeMetrics
 from kvstore.node.shell import Shell
 from kvstore.node_state import NodeState
@@ -112,11 +114,11 @@ async def test_a_turn_that_fails_half_way_ends_the_process(
     partitions = Partitions(NodeState("n1", b"", 1, 1), lambda: bytes(16), 1 << 20)
     shell = Shell(MemoryEngine(), partitions, SystemClock(), NodeMetrics(partitions), lambda *_: None)
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(shell_module.os, "_exit", ended.set_result)
+    monkeypatch.setattr(os, "_exit", ended.set_result)
     monkeypatch.setattr(partitions, step, Mock(side_effect=ValueError("a page that nobody wrote")))
     partitions.create_copies([1])
     shell.schedule()
-    assert await asyncio.wait_for(ended, WAIT_S) == shell_module.EXIT_FAILED
+    assert await asyncio.wait_for(ended, WAIT_S) == EXIT_FAILED
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith("Traceback")
     assert told[-1] == "kvstore: a turn failed half-way, the process ends: ValueError('a page that nobody wrote')"
