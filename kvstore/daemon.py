@@ -2,7 +2,8 @@
 
 Guarantees: logs are lines of JSON on standard error, and where that cannot be written they are lost and nothing else
 is; the first SIGTERM or SIGINT asks for an orderly stop; what is loaded when a process begins to serve holds nobody up
-later; an address that others reach is refused unless the operator insists. Leaves to others: what is served, and how it stops.
+later; an address that others reach is refused unless the operator insists. Leaves to others: what is served, and how
+it stops.
 """
 
 from __future__ import annotations

@@ -98,39 +98,43 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
         )
     partitions = Partitions(state, lambda: os.urandom(16), settings.pending_bytes_max)
     partitions.filling.use(Pace(int(settings.backfill_yields_s * 1000), settings.backfill_bytes_per_s))
+    partitions.usage = engine.usage()
+    view = engine.snapshot()
+    loaded = partitions.load(view)
+    view.close()
     admitted, retired = asyncio.Event(), asyncio.Event()
     service = Service(admitted.set, retired.set, os.urandom(8), is_new=not state.cluster_id)
     shell = Shell(engine, partitions, SystemClock(), NodeMetrics(partitions), service.handle)
-    service.bind(shell)
-    view = engine.snapshot()
-    partitions.usage = engine.usage()
-    shell.perform(partitions.load(view))
-    view.close()
-    server = Server(
-        service.handle,
-        cluster_id=lambda: None,
-        on_closed=service.closed,
-        fallback=http_fallback(lambda: service.is_admitted, lambda: shell.metrics.text()),
-    )
-    address = join_address(host, await server.listen(host, port))
-    tasks = [
-        asyncio.create_task(_enter(settings, address, admitted, shell)),
-        asyncio.create_task(shell.metrics.lag.measure()),
-        asyncio.create_task(_every(settings.tick_s, shell.tick)),
-        asyncio.create_task(_every(settings.report_s, shell.send_report)),
-        asyncio.create_task(_every(TRUNCATE_S, lambda: _truncate(shell, settings))),
-        asyncio.create_task(_wait(stop)),
-        asyncio.create_task(_leave(retired, settings.id)),
-    ]
     try:
-        await _until_one_ends(tasks, stop)
+        service.bind(shell)
+        shell.perform(loaded)
+        server = Server(
+            service.handle,
+            cluster_id=lambda: None,
+            on_closed=service.closed,
+            fallback=http_fallback(lambda: service.is_admitted, lambda: shell.metrics.text()),
+        )
+        address = join_address(host, await server.listen(host, port))
+        tasks = [
+            asyncio.create_task(_enter(settings, address, admitted, shell)),
+            asyncio.create_task(shell.metrics.lag.measure()),
+            asyncio.create_task(_every(settings.tick_s, shell.tick)),
+            asyncio.create_task(_every(settings.report_s, shell.send_report)),
+            asyncio.create_task(_every(TRUNCATE_S, lambda: _truncate(shell, settings))),
+            asyncio.create_task(_wait(stop)),
+            asyncio.create_task(_leave(retired, settings.id)),
+        ]
+        try:
+            await _until_one_ends(tasks, stop)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await server.close()
+            await service.scanner.close()
+            await service.split_finder.close()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.close()
-        await service.scanner.close()
-        await service.split_finder.close()
+        # Before the engine is closed, in any case: its writer may be at work as soon as there is a shell.
         await shell.close()
 
 

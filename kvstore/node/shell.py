@@ -358,11 +358,22 @@ class Shell:
             call.answer_known()
 
     async def close(self) -> None:
-        """Save what is there, and stop."""
+        """Save what is there, and stop; where that takes too long or fails, the process ends.
+
+        After it the engine may be closed, which must not happen underneath the writer.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._save_and_stop()
+        except TimeoutError:
+            end_process(f"the store took longer than {CLOSE_TIMEOUT_S:g} s to save what is there, the process ends")
+        except Exception as error:
+            end_process(f"the stop failed half-way, the process ends: {error!r}", error)
+
+    async def _save_and_stop(self) -> None:
         saved = asyncio.Event()
         self.after_batch(saved.set)
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await saved.wait()
+        await saved.wait()
         for link in self.peers.values():
             await link.close()
         await self._bulk_links.close()
