@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+
 from cluster.control import codec
 from cluster.control.interface import Control
 from cluster.control.messages import Request
@@ -154,6 +156,9 @@ class WorkerPort:
             answer = await answering
         except KvError as error:
             answer = Failed(Fault(error.code, error.detail))
+        except Exception as error:
+            structlog.get_logger().error("control broke on what a worker asked", worker=connection.peer, exc_info=error)
+            answer = Failed(Fault(KvError.code, "an error of the gateway; its log says more"))
         connection.answer(call, answer, PRIORITY_CONTROL)
 
     def _closed(self, connection: Connection, _error: Exception | None) -> None:

@@ -29,7 +29,7 @@ from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
 from cluster.control.worker_port import NO_CLUSTER, WorkerPort
 from kvstore.codec import CodecError
-from kvstore.errors import BadParameter, NoLeader, NotFound, OperatorError, OutcomeUnknown, ShuttingDown
+from kvstore.errors import BadParameter, KvError, NoLeader, NotFound, OperatorError, OutcomeUnknown, ShuttingDown
 from kvstore.map_values import NodeInfo
 from kvstore.messages import AskControl, Body, Done, MapUpdate, WorkerCounts
 from kvstore.rpc import connection as rpc
@@ -149,6 +149,19 @@ async def test_a_refusal_of_control_reaches_the_worker_as_it_is(place: Place) ->
         with pytest.raises(kind) as there:
             await worker.carry_out(request)
         assert there.value.detail == here.value.detail
+
+
+async def test_what_breaks_unforeseen_is_answered_all_the_same(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def carry_out(_request: object) -> Body:
+        raise RuntimeError("a bug")
+
+    worker = await place.worker("1")
+    monkeypatch.setattr(place.control, "carry_out", carry_out)
+    async with asyncio.timeout(5):
+        with pytest.raises(KvError) as caught:
+            await worker.ask(DrawIncarnation())
+    assert caught.value.code == "internal"
+    assert await worker.draw(2) == [1, 2]
 
 
 async def test_a_worker_gets_the_whole_map_and_then_every_change_in_order(place: Place) -> None:
