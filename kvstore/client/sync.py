@@ -52,14 +52,21 @@ class SyncClient(SyncCalls):
         return self
 
     def close(self) -> None:
-        """Close all connections and end the thread."""
+        """Close all connections and end the thread; calls under way in other threads are refused."""
         if self._loop.is_closed():
             return
         if self._thread.is_alive():
-            self._run(self._client.close())
+            self._run(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self._client.close()
 
     def ids(self, count: int = 1) -> list[int]:
         return self._run(self._client.ids(count))

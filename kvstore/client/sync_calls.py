@@ -1,7 +1,8 @@
 """The calls on keys of the synchronous client.
 
 Guarantees: each does what the asynchronous one of its name does, on an event loop in another thread, and is refused
-while that thread does not run. Leaves to others: everything else (`keys`, `ranges`, `transactions`), the loop (`sync`).
+while that thread does not run, and when it ends. Leaves to others: everything else (`keys`, `ranges`, `transactions`),
+the loop (`sync`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, BinaryIO, TypeVar
 
 from kvstore.client.answers import Consistency, Outcome, TxnOutcome, TxnState, Value, Written
@@ -21,6 +23,9 @@ from kvstore.client.ops import If, Op, TxnOp
 from kvstore.client.ranges import PAGE_SIZE
 
 T = TypeVar("T")
+NOT_OPEN = "the client is not open; use it as `with SyncClient(...)`"
+# How often who waits looks whether there still is a thread that works for it.
+LOOK_S = 1.0
 
 
 class SyncCalls:
@@ -168,12 +173,27 @@ class SyncCalls:
         return self._run(self._client.locate(key))
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        if not self._thread.is_alive():
-            call.close()
-            raise RuntimeError("the client is not open; use it as `with SyncClient(...)`")
-        future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
-            return future.result()
+            if not self._thread.is_alive():
+                raise RuntimeError(NOT_OPEN)
+            future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        except RuntimeError:
+            # The thread has ended, or ends just now.
+            call.close()
+            raise RuntimeError(NOT_OPEN) from None
+        try:
+            while True:
+                try:
+                    return future.result(LOOK_S)
+                except TimeoutError:
+                    if future.done():
+                        return future.result()
+                    if not self._thread.is_alive():
+                        # It came after the loop's last round, and is never begun.
+                        call.close()
+                        raise RuntimeError(NOT_OPEN) from None
+        except CancelledError:
+            raise RuntimeError(NOT_OPEN) from None
         except KeyboardInterrupt:
             future.cancel()
             raise
