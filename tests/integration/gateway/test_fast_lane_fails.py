@@ -79,22 +79,12 @@ async def test_a_write_whose_further_attempts_break_is_a_failure(
 
 
 @pytest.mark.parametrize("data", [GET, PUT])
-async def test_what_cannot_be_sent_for_an_unforeseen_reason_is_a_failure(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, data: bytes
+@pytest.mark.parametrize("piece", ["route", "call"])
+async def test_what_cannot_be_routed_or_sent_for_an_unforeseen_reason_is_a_failure(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, data: bytes, piece: str
 ) -> None:
-    links = gateway.dispatcher.links
-    monkeypatch.setattr(links, "call", broken_once(links.call))
-    client = await gateway.connect()
-    client.send(data)
-    async with asyncio.timeout(5):
-        await assert_failed(gateway, client)
-
-
-@pytest.mark.parametrize("data", [GET, PUT])
-async def test_so_is_what_breaks_before_it_is_sent(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, data: bytes
-) -> None:
-    monkeypatch.setattr(gateway.router, "route", broken_once(gateway.router.route))
+    broken: Any = gateway.router if piece == "route" else gateway.dispatcher.links
+    monkeypatch.setattr(broken, piece, broken_once(getattr(broken, piece)))
     client = await gateway.connect()
     client.send(data)
     async with asyncio.timeout(5):
