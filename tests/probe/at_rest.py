@@ -33,7 +33,8 @@ async def wait_healed(rig: Rig) -> float:
             return loop.time() - started
         if loop.time() - started > HEALED_S_MAX:
             short = [one for one in (status or {}).get("partitions", ()) if len(one["in_sync"]) < 2]
-            raise Different(f"{status and status['state']} after {HEALED_S_MAX:.0f} s: {short[:3]}")
+            told = f"{status and status['state']} after {HEALED_S_MAX:.0f} s: {short[:3]}, {status and status['nodes']}"
+            raise Different(f"{told}\n{await rig.account()}")
         await asyncio.sleep(POLL_S)
 
 

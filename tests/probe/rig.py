@@ -28,6 +28,7 @@ from probe.proxy import Proxy
 
 LOOPBACK = "127.0.0.1"
 READY_S_MAX = 60.0
+ACCOUNT_LINES = 40
 POLL_S = 0.1
 ADMIN_S = 5.0
 JSON = {"Content-Type": "application/json"}
@@ -292,6 +293,13 @@ class Rig:
                 return document
         return None
 
+    async def account(self) -> str:
+        """What each gateway answers of being ready, and the last lines that every process said."""
+        told = [f"{url}: {await asyncio.to_thread(_readiness, url)}" for url in self.urls]
+        for name, process in (*self.gateways.items(), *self.nodes.items()):
+            told += [f"--- {name}", *process.err[-ACCOUNT_LINES:]]
+        return "\n".join(told)
+
     # ---- keyspaces ----------------------------------------------------------------------------------------------
 
     async def make_keyspace(self, keyspace: Keyspace) -> None:
@@ -373,7 +381,12 @@ class Rig:
 
 
 def _is_ready(url: str) -> bool:
+    return _readiness(url).startswith("200")
+
+
+def _readiness(url: str) -> str:
     try:
-        return ask(f"{url}/readyz", "GET", timeout_s=2.0).status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+        answer = ask(f"{url}/readyz", "GET", timeout_s=2.0)
+    except (urllib.error.URLError, OSError) as error:
+        return str(error)
+    return f"{answer.status} {answer.body.decode()}"
