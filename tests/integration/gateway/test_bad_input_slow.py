@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from kvstore.storage.records import encode_value
+
 SHORT = {"header_timeout_s": 0.2, "body_timeout_s": 0.3, "idle_timeout_s": 0.4, "body_grace_s": 0.1, "linger_s": 0.2}
 
 
@@ -65,7 +67,7 @@ async def test_a_connection_that_is_used_stays(start_gateway: Any) -> None:
 
 async def test_a_reader_that_does_not_read_is_cut(start_gateway: Any) -> None:
     gateway = await start_gateway(**SHORT, max_value_bytes=16 * 1024**2)
-    await gateway.ask("PUT", "/v1/kv/a", b"x" * 16 * 1024**2)
+    gateway.nodes[0].rows[b"a"] = encode_value(1, 1, 0, "text/plain", b"x" * 16 * 1024**2)
     client = await gateway.connect()
     client.send(b"GET /v1/kv/a HTTP/1.1\r\nHost: t\r\n\r\n")
     await gateway.until(lambda: gateway.server.budget.used > 0)
