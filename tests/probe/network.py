@@ -1,8 +1,9 @@
 """A network of its own for each member of a cluster under test, whose links can be cut and made to lose packets.
 
-Guarantees: each member lives in a network namespace on one bridge, that only this machine reaches; `heal` takes all
-harm back; `close` leaves nothing behind, and the next `Network` takes away what a killed test left. Leaves to others:
-processes. Needs root, `ip` and `iptables`; delays need `proxy`, for kernels without netem.
+Guarantees: each member lives in a network namespace on one bridge, that only this machine reaches, and that has a
+namespace of its own, so that no filter of this machine's sees its frames; `heal` takes all harm back; `close` leaves
+nothing behind, and the next `Network` takes away what a killed test left. Leaves to others: processes. Needs root, `ip`
+and `iptables`; delays need `proxy`, for kernels without netem.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PREFIX = "kvp"
+BRIDGE = "bridge"
 TIMEOUT_S = 20
 FIRST_HOST = 11
 
@@ -35,7 +37,7 @@ def why_no_network() -> str:
 
 
 class Network:
-    """Use it as `with Network() as network`; `host` is this process's own address on the bridge."""
+    """Use it as `with Network() as network`; `host` is this process's own address on the members' net."""
 
     def __init__(self) -> None:
         self._name = f"{PREFIX}{os.getpid()}"
@@ -48,8 +50,11 @@ class Network:
 
     def __enter__(self) -> Network:
         _sweep()
-        _run("ip", "link", "add", "name", self._name, "type", "bridge")
+        _run("ip", "netns", "add", self._switch)
         try:
+            _run("ip", "-n", self._switch, "link", "add", "name", BRIDGE, "type", "bridge")
+            _run("ip", "-n", self._switch, "link", "set", BRIDGE, "up")
+            self._plug_in(self._name, "host")
             _run("ip", "addr", "add", f"{self.host}/24", "dev", self._name)
             _run("ip", "link", "set", self._name, "up")
         except BaseException:
@@ -62,28 +67,33 @@ class Network:
 
     def close(self) -> None:
         """Take everything away; processes in it lose their network."""
-        for member, address in self._addresses.items():
-            # A namespace takes its end of a link with it, but at some later time: the next network has the same names.
-            _run("ip", "link", "del", f"{self._name}o{address.rpartition('.')[2]}")
+        for member in self._addresses:
             _run("ip", "netns", "del", self._namespace(member))
         self._addresses.clear()
-        _run("ip", "link", "del", self._name)
+        if Path("/sys/class/net", self._name).exists():
+            # A namespace takes its end of a link with it, but at some later time: the next network has the same name.
+            _run("ip", "link", "del", self._name)
+        _run("ip", "netns", "del", self._switch)
 
     def add(self, member: str) -> str:
         """Give the member a network; returns its address."""
         if member in self._addresses:
             return self._addresses[member]
         number = next(self._numbers)
-        namespace, outer, inner = self._namespace(member), f"{self._name}o{number}", f"{self._name}i{number}"
+        namespace, inner = self._namespace(member), f"{self._name}i{number}"
         _run("ip", "netns", "add", namespace)
         self._addresses[member] = address = f"{self._subnet}.{number}"
-        _run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner)
-        _run("ip", "link", "set", outer, "master", self._name, "up")
+        self._plug_in(inner, str(number))
         _run("ip", "link", "set", inner, "netns", namespace)
         _run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", inner)
         _run("ip", "-n", namespace, "link", "set", inner, "up")
         _run("ip", "-n", namespace, "link", "set", "lo", "up")
         return address
+
+    def _plug_in(self, link: str, port: str) -> None:
+        """Make a link to the bridge, where its end is the port of that name."""
+        _run("ip", "link", "add", link, "type", "veth", "peer", "name", port, "netns", self._switch)
+        _run("ip", "-n", self._switch, "link", "set", port, "master", BRIDGE, "up")
 
     def enter(self, member: str) -> tuple[str, ...]:
         """What to put before a command that is to run as this member."""
@@ -120,6 +130,11 @@ class Network:
 
     def _namespace(self, member: str) -> str:
         return f"{self._name}-{member}"
+
+    @property
+    def _switch(self) -> str:
+        """The namespace of the bridge."""
+        return f"{self._name}+switch"
 
 
 def _sweep() -> None:
