@@ -21,7 +21,7 @@ FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _TOKEN = re.compile(r"[\x20-\x7e]{1,255}")
-_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _ETAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*')
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # A media type and its parameters (RFC 9110, section 8.3.1), without spaces at its ends, which a header would lose.
@@ -106,7 +106,8 @@ def parse_max_stale_ms(text: str) -> int:
     """How far behind an answer may be, in whole milliseconds, never more than asked for; raises as `parse_ttl_ms`."""
     _seconds("max_stale", text)
     whole, _, fraction = text.partition(".")
-    return int(whole) * 1000 + int(f"{fraction}000"[:3])
+    # Of zeros in front there may be more than `int` takes.
+    return int(whole.lstrip("0") or "0") * 1000 + int(f"{fraction}000"[:3])
 
 
 def _seconds(name: str, text: str) -> float:

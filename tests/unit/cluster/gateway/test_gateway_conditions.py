@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.conditions import check_content_type, parse_etags, parse_query, parse_ttl_ms
+from cluster.gateway.conditions import (
+    check_content_type,
+    parse_etags,
+    parse_max_stale_ms,
+    parse_query,
+    parse_ttl_ms,
+)
 from kvstore.errors import BadParameter, BadRequest
 
 
@@ -30,6 +36,29 @@ def test_a_ttl_is_a_positive_number_or_refused(text: str) -> None:
     assert ttl_ms >= 1
     assert text.isascii()
     assert abs(ttl_ms - float(text) * 1000) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "ttl_ms"),
+    [
+        ("0.30000000000000004", 300),
+        ("59.999999999999996", 60_000),
+        ("0000000001", 1000),
+        ("315576000.000000000000", 315_576_000_000),
+        ("0" * 5000 + "2." + "5" * 1000, 2556),
+        ("0.0000000000000000001", 1),
+    ],
+)
+def test_a_number_of_seconds_has_any_number_of_digits(text: str, ttl_ms: int) -> None:
+    assert parse_ttl_ms(text) == ttl_ms
+    assert 0 <= ttl_ms - parse_max_stale_ms(text) <= 1
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "315576000.1", "0." + "0" * 5000, "0.", ".5", "1e0", "٣"])
+def test_more_digits_do_not_make_more_than_ten_years_or_something_of_nothing(text: str) -> None:
+    for parse in (parse_ttl_ms, parse_max_stale_ms):
+        with pytest.raises(BadParameter, match="at most"):
+            parse(text)
 
 
 def test_etags_are_told_apart_by_strength() -> None:
