@@ -22,7 +22,9 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _TOKEN = re.compile(r"[\x20-\x7e]{1,255}")
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_ETAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*')
+_ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"[ \t]*')
+# A list may have empty elements, which mean nothing (RFC 9110, section 5.6.1.2).
+_NO_ETAGS = re.compile(r"[ \t,]*")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # A media type and its parameters (RFC 9110, section 8.3.1), without spaces at its ends, which a header would lose.
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;(?:[ -~\t]*[!-~])?)?")
@@ -119,7 +121,7 @@ def _seconds(name: str, text: str) -> float:
 def parse_etags(name: str, fields: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The etags of an `If-Match` or `If-None-Match` header, without quotes: the strong ones, and the weak ones.
 
-    `*` stands alone, as itself.
+    `*` stands alone, as itself; a list has at least one etag, and may have empty elements.
 
     Raises:
         BadRequest: not `*` and not a list of quoted etags.
@@ -129,16 +131,21 @@ def parse_etags(name: str, fields: Sequence[str]) -> tuple[tuple[str, ...], tupl
         return ("*",), ()
     strong: list[str] = []
     weak: list[str] = []
-    position = 0
+    position = _behind_commas(text, 0)
     while match := _ETAG.match(text, position):
         (weak if match.group(1) else strong).append(match.group(2))
-        position = match.end()
+        comma = match.end()
+        position = _behind_commas(text, comma)
         if position == len(text):
             return tuple(strong), tuple(weak)
-        if text[position] != ",":
+        if position == comma:
             break
-        position += 1
     raise BadRequest(f'{name} is * or a list of etags in quotes, such as "1.2.3"')
+
+
+def _behind_commas(text: str, position: int) -> int:
+    match = _NO_ETAGS.match(text, position)
+    return position if match is None else match.end()
 
 
 def parse_token(fields: Sequence[str]) -> str:

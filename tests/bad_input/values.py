@@ -94,7 +94,7 @@ VALID: dict[tuple[str, str], str] = {
     **{key: "true" for key in QUERY if key[1] == "boolean"},
 }
 
-NO_ETAGS = ("x", '"x', '"a" "b"', "*, *", ",", '"a",', 'W/"', "*x", "-1", "NaN", "", '"a\tb"', '"\xe9"')
+NO_ETAGS = ("x", '"x', '"a" "b"', "*, *", ",", ',"a', 'W/"', "*x", "-1", "NaN", "", '"a\tb"', '"\xe9"')
 HEADERS: dict[str, tuple[Bad, ...]] = {
     "If-Match": refused(*NO_ETAGS, code="bad_request"),
     "If-None-Match": refused(*NO_ETAGS, code="bad_request"),

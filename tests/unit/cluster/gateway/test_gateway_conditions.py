@@ -61,6 +61,22 @@ def test_more_digits_do_not_make_more_than_ten_years_or_something_of_nothing(tex
             parse(text)
 
 
+@pytest.mark.parametrize("text", ['"a", , "b"', '"a","b",', ', "a" ,,\t, "b" ,', ',,"a","b"'])
+def test_empty_elements_of_a_list_of_etags_mean_nothing(text: str) -> None:
+    assert parse_etags("If-None-Match", [text]) == (("a", "b"), ())
+
+
+@pytest.mark.parametrize("fields", [["", '"a"', "", '"b"'], ['"a", ', '"b"']])
+def test_a_field_of_etags_that_is_given_again_goes_on_with_the_list(fields: list[str]) -> None:
+    assert parse_etags("If-Match", fields) == (("a", "b"), ())
+
+
+@pytest.mark.parametrize("text", ["", ",", " , ,", '"a" "b"', '"a",*', "*,", '"a", b', ',"a'])
+def test_what_has_more_or_less_than_etags_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="If-Match"):
+        parse_etags("If-Match", [text])
+
+
 def test_etags_are_told_apart_by_strength() -> None:
     assert parse_etags("If-Match", ['"a", W/"b"', '"c"']) == (("a", "c"), ("b",))
     assert parse_etags("If-Match", [" * "]) == (("*",), ())
