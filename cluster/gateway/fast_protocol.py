@@ -22,12 +22,12 @@ from cluster.gateway.fast_requests import (
     recognise_page,
     rest_of,
 )
+from cluster.gateway.http_heads import HEAD_END
 from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_protocol import READ_BUFFER_BYTES, Host, HttpProtocol
 from cluster.gateway.problem import failure
 from kvstore.errors import KvError, Overloaded
 
-HEAD_END = b"\r\n\r\n"
 # An enumeration's members take longer to look up.
 IDLE, HANDLER = Phase.IDLE, Phase.HANDLER
 PAGE_BEGIN = (b"GET /v1/kv?", b"GET /v1/kv ")

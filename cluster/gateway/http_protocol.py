@@ -23,6 +23,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from cluster.gateway.answer import CONTINUE, Answer, Renderer, StreamedAnswer
+from cluster.gateway.http_heads import split_behind_heads
 from cluster.gateway.http_phase import Phase
 from cluster.gateway.http_pieces import prepare_reset, send_pieces
 from cluster.gateway.http_refusals import refusal_of
@@ -172,13 +173,18 @@ class HttpProtocol(BaseProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_closing or self._parser is None:
             return
+        messages: list[tuple[RawRequestMessage, StreamReader]] = []
+        refused: HttpProcessingError | None = None
         try:
-            messages, is_upgraded, _ = self._parser.feed_data(data)
+            # When the parser refuses bytes, it drops the requests that it has found before them in the same ones.
+            for piece in split_behind_heads(data, PIPELINED_MAX - len(self._queue)):
+                found, is_upgraded, _ = self._parser.feed_data(piece)
+                messages.extend(found)
+                if is_upgraded:
+                    self._is_closing = True
+                    break
         except HttpProcessingError as error:
-            self._refuse(refusal_of(error, self._server.settings.line_bytes_max))
-            return
-        if is_upgraded:
-            self._is_closing = True
+            refused = error
         if messages:
             self._queue.extend(messages)
             self._body = messages[-1][1]
@@ -187,6 +193,8 @@ class HttpProtocol(BaseProtocol):
                 self._pause_reading_for_buffer()
         elif data and self._body.is_eof() and self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
+        if refused is not None:
+            self._refuse(refusal_of(refused, self._server.settings.line_bytes_max))
 
     def _refuse(self, error: KvError) -> None:
         """The bytes that follow mean nothing any more: answer what is complete, then `error`, then close."""

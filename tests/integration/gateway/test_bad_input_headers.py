@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -66,6 +67,46 @@ async def test_what_is_no_request_is_answered_as_a_problem(gateway: Any, data: b
     assert answer.headers["connection"] == "close"
     assert answer.headers["x-request-id"]
     assert await client.is_closed()
+
+
+BEFORE_REFUSED = [
+    *REFUSED,
+    GET + b"Connection: close\r\n\r\n" + GET + b"\r\n",
+    GET + b"".join(b"X-%d: 1\r\n" % n for n in range(70)) + b"\r\n",
+    b"GET /" + b"k" * 9000 + b" HTTP/1.1\r\nHost: t\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", BEFORE_REFUSED)
+@pytest.mark.parametrize("is_together", [True, False])
+async def test_what_was_asked_before_it_has_its_own_answer(gateway: Any, data: bytes, is_together: bool) -> None:
+    requests = [
+        b"PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nContent-Length: 8\r\nX-A: 1\r\n\r\n\r\n\r\n\r\n\r\n",
+        b"PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        b"GET /v1/kv/a HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"GET /v1/kv/%zz HTTP/1.1\r\nHost: t\r\n\r\n",
+        data,
+    ]
+    client = await gateway.connect()
+    answers = []
+    if is_together:
+        client.send(b"".join(requests))
+    for request in requests:
+        if not is_together:
+            client.send(request)
+        answers.append(await client.answer())
+    assert [answer.status for answer in answers[:4]] == [201, 204, 200, 400]
+    assert answers[2].body == b"x"
+    assert answers[4].headers["connection"] == "close"
+    assert await client.is_closed()
+
+
+async def test_so_it_has_behind_a_body_that_began_before(gateway: Any) -> None:
+    client = await gateway.connect()
+    client.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nx")
+    await asyncio.sleep(0.02)
+    client.send(b"y" + GET + b"\r\n" + b"no request\r\n\r\n")
+    assert [(await client.answer()).status for _ in range(3)] == [201, 200, 400]
 
 
 async def test_an_absolute_target_is_the_same_as_its_path(gateway: Any) -> None:
