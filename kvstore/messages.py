@@ -12,15 +12,12 @@ by a `Rid`, a node and the uuid that was drawn when the copy was made. PROTOCOL 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Annotated, NewType
+from typing import Annotated
 
 import msgspec
 
 from kvstore.keys import KEY_BYTES_MAX
 from kvstore.map_values import Bound, Count, Entry, KeyspaceInfo, Move, NodeInfo, Rebalance, Rid, Tenant, Value
-
-PartitionId = NewType("PartitionId", int)
-NodeId = NewType("NodeId", str)
 
 # What a row can hold: a request beyond it would fail where it can no longer be refused.
 VALUE_BYTES_MAX = 16 * 1024 * 1024

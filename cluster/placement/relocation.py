@@ -9,7 +9,7 @@ carrying a plan out. Sans-IO.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -52,15 +52,6 @@ def relocations(current: Assignment, desired: Assignment) -> list[Relocation]:
             ordered.append(found[way].popleft())
         found = {way: rest for way, rest in found.items() if rest}
     return ordered
-
-
-def relocated(current: Assignment, moves: Iterable[Relocation]) -> dict[int, tuple[str, ...]]:
-    """The assignment after these moves; a copy that comes takes the place of the one that goes."""
-    after = {pid: tuple(nodes) for pid, nodes in current.items()}
-    for move in moves:
-        nodes = after.get(move.pid, ())
-        after[move.pid] = tuple(move.target if node == move.source else node for node in nodes)
-    return after
 
 
 def loads(current: Assignment, members: Sequence[Member], replicas: int) -> Mapping[str, Load]:

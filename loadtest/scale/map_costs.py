@@ -23,8 +23,6 @@ from kvstore.messages import Body, Envelope, Frame, MapUpdate
 
 T = TypeVar("T")
 REPEATS = 3
-ETCD_TXN_BYTES = 1.5 * 1024 * 1024
-ETCD_DB_BYTES = 8 * 1024**3
 # The prefix of our keys in etcd, and what its protocol has around a key and a value.
 ROW_OVERHEAD_BYTES = len(b"kvstore/map/") + 16
 

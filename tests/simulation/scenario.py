@@ -59,7 +59,6 @@ class Scenario:
         self.reads = Reads(self.world, self.history, self.timeline)
         self.crashes = 0
         self.wipes = 0
-        self.joined_late = 0
         # In some runs n3 leads nothing at first, and one partition begins with a single copy.
         self._has_spare = self.world.rng.random() < 0.5
         self.has_transactions = self.world.rng.random() < WITH_TRANSACTIONS
@@ -194,7 +193,6 @@ class Scenario:
         self.world.at(REPAIR_MS, self._repair)
 
     def _made(self, pid: int, rid: Rid, lost: set[Rid]) -> None:
-        self.joined_late += 1
         self.world.at(self.world.rng.uniform(1, 200), lambda: self.control.add_copy(pid, rid, lost))
 
     # ---- faults -------------------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ from kvstore.messages import (
 )
 from kvstore.replication.answers import LATER
 from kvstore.replication.leader import Leader
-from kvstore.storage.engine import Table
 from kvstore.txn.participant import ASK_AFTER_MS, ASK_AGAIN_MS
 from kvstore.txn.primary import UNDONE_ASK_AFTER_MS
 from kvstore.txn.records import Finished, payload_of
@@ -220,10 +219,6 @@ def test_a_node_that_leads_neither_says_nothing(story: Story, n2: StoryNode) -> 
 
 
 # ---- ends that were not reported --------------------------------------------------------------------------------
-
-
-def rows_of_primary(story: Story) -> list[bytes]:
-    return [key[:1] for key in story.n1.rows(Table.TXN)]
 
 
 def test_a_commit_is_forgotten_when_the_coordinator_reports(story: Story, n1: StoryNode, n2: StoryNode) -> None:

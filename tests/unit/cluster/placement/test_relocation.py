@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.placement import Assignment, Member
-from cluster.placement.relocation import Relocation, loads, relocated, relocations
+from cluster.placement.relocation import Relocation, loads, relocations
 from cluster.placement.ring import RingPlacement
 
 PLACEMENT = RingPlacement()
@@ -30,6 +30,15 @@ members_ = st.lists(
     max_size=9,
     unique_by=lambda member: member.id,
 )
+
+
+def relocated(current: Assignment, moves: Iterable[Relocation]) -> dict[int, tuple[str, ...]]:
+    """The assignment after these moves; a copy that comes takes the place of the one that goes."""
+    after = {pid: tuple(nodes) for pid, nodes in current.items()}
+    for move in moves:
+        nodes = after.get(move.pid, ())
+        after[move.pid] = tuple(move.target if node == move.source else node for node in nodes)
+    return after
 
 
 def equal(count: int) -> list[Member]:

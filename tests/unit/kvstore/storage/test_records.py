@@ -122,7 +122,6 @@ def test_a_log_row_comes_out_as_it_went_in(
 
 
 LOG_ROW, LOG_HEAD = encode_log_row(3, 17, 1_700_000_000_000, 99, [Record(RecordType.PUT, b"key", b"value")])
-CHECKSUM = LOG_HEAD.checksum
 
 
 def test_the_head_of_a_log_row_holds_no_second_copy_of_its_values() -> None:
