@@ -32,14 +32,27 @@ def advise(
         Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Keys, one a line, or items as NDJSON.")
     ],
     nodes: Annotated[
-        int, typer.Option("--nodes", envvar="KVSTORE_NODES", min=1, max=NODES_MAX, help="Nodes of the cluster.")
+        int,
+        typer.Option(
+            "--nodes", envvar="KVSTORE_NODES", metavar="N", min=1, max=NODES_MAX, help="Nodes of the cluster."
+        ),
     ] = 4,
     replicas: Annotated[
-        int, typer.Option("--replicas", envvar="KVSTORE_REPLICAS", min=1, max=16, help="Copies of each partition.")
+        int,
+        typer.Option(
+            "--replicas", envvar="KVSTORE_REPLICAS", metavar="N", min=1, max=16, help="Copies of each partition."
+        ),
     ] = 2,
     partitions: Annotated[
         int,
-        typer.Option("--partitions", envvar="KVSTORE_PARTITIONS", min=1, max=PARTITIONS_MAX, help="Of each keyspace."),
+        typer.Option(
+            "--partitions",
+            envvar="KVSTORE_PARTITIONS",
+            metavar="N",
+            min=1,
+            max=PARTITIONS_MAX,
+            help="Partitions of each keyspace.",
+        ),
     ] = 64,
     scan: Annotated[
         list[str] | None,
@@ -52,7 +65,13 @@ def advise(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", envvar="KVSTORE_PLOT", metavar="FILE.png", dir_okay=False, help="Draw it, too."),
+        typer.Option(
+            "--plot",
+            envvar="KVSTORE_PLOT",
+            metavar="FILE.png",
+            dir_okay=False,
+            help="Draw the figures, too; needs kvstore[plot].",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", envvar="KVSTORE_JSON", help="Print the figures as JSON.")] = False,
 ) -> None:

@@ -24,7 +24,7 @@ SHOWN_PARTITIONS = 10
 
 
 def balance(
-    keyspace: Annotated[str, typer.Argument(metavar="K", help="The keyspace.")] = "default",
+    keyspace: Annotated[str, typer.Argument(metavar="NAME", help="The keyspace's name.")] = "default",
     every: Annotated[
         bool, typer.Option("--all", envvar="KVSTORE_ALL", help="All partitions, not only the hottest and largest.")
     ] = False,

@@ -25,7 +25,8 @@ from kvstore.client.urls import DEFAULT_KEYSPACE
 
 def import_command(
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE|-]", help="Items to import: NDJSON, or MessagePack as .msgpack.")
+        str | None,
+        typer.Argument(metavar="FILE|-", help="Items to import: NDJSON, or MessagePack where it ends in .msgpack."),
     ] = None,
     files: Annotated[
         Path | None,

@@ -42,10 +42,16 @@ def get(
 def put(
     key: KeyArgument,
     value: Annotated[
-        str | None, typer.Argument(metavar="[V]", help="The value; without it, all of standard input.")
+        str | None, typer.Argument(metavar="VALUE", help="The value; without it, all of standard input.")
     ] = None,
     content_type: Annotated[
-        str | None, typer.Option("--content-type", envvar="KVSTORE_CONTENT_TYPE", metavar="TYPE")
+        str | None,
+        typer.Option(
+            "--content-type",
+            envvar="KVSTORE_CONTENT_TYPE",
+            metavar="TYPE",
+            help="Media type of the value; by default application/octet-stream.",
+        ),
     ] = None,
     ttl: Annotated[
         float | None,

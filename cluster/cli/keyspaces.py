@@ -28,8 +28,83 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The keyspace'
 TenantArgument = Annotated[
     str, typer.Argument(metavar="TENANT", help="The shard key of its keys, up to the first '/'.")
 ]
+PartitionsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--partitions",
+        envvar="KVSTORE_PARTITIONS",
+        metavar="N",
+        min=1,
+        help="Partitions; with geo: in each zone. By default 64, with range one more than splits.",
+    ),
+]
+ReplicasOption = Annotated[
+    str | None,
+    typer.Option(
+        "--replicas", envvar="KVSTORE_REPLICAS", metavar="N|all", help="Copies of each partition; by default 2."
+    ),
+]
+MinInSyncOption = Annotated[
+    int | None,
+    typer.Option(
+        "--min-in-sync",
+        envvar="KVSTORE_MIN_IN_SYNC",
+        metavar="N",
+        min=1,
+        help="In-sync copies below which a partition refuses writes; by default 1.",
+    ),
+]
+DefaultTtlOption = Annotated[
+    float | None,
+    typer.Option(
+        "--default-ttl",
+        envvar="KVSTORE_DEFAULT_TTL",
+        metavar="SECONDS",
+        help="Time to live of puts that name none.",
+    ),
+]
+MaxValueBytesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-value-bytes",
+        envvar="KVSTORE_MAX_VALUE_BYTES",
+        metavar="N",
+        min=1,
+        help="Largest value; by default the gateway's.",
+    ),
+]
+SplitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split",
+        envvar="KVSTORE_SPLIT",
+        metavar="KEY",
+        help="With range: the first key of a partition; once for each but the first.",
+    ),
+]
+RegionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region",
+        envvar="KVSTORE_REGION",
+        metavar="REGION=ZONE",
+        help="With geo: the zone of a region's keys; once for each.",
+    ),
+]
+DefaultZoneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--default-zone",
+        envvar="KVSTORE_DEFAULT_ZONE",
+        metavar="ZONE",
+        help="With geo: the zone of all other keys.",
+    ),
+]
 keyspaces_app = typer.Typer(
-    name="keyspaces", help="List, make and delete keyspaces.", invoke_without_command=True, rich_markup_mode=None
+    name="keyspaces",
+    help="List keyspaces; make, describe and delete one; list and move its tenants.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
 )
 
 
@@ -48,7 +123,7 @@ def keyspaces(
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """List keyspaces; or make, describe and delete one."""
+    """List keyspaces, where no command on one is named."""
     if context.invoked_subcommand is not None:
         return
     with SyncClient(gateway, timeout_s=timeout) as client:
@@ -66,35 +141,14 @@ def create(
     strategy: Annotated[
         Strategy, typer.Option("--strategy", envvar="KVSTORE_STRATEGY", help="How keys find their partition.")
     ] = Strategy.CONSISTENT,
-    partitions: Annotated[
-        int | None,
-        typer.Option("--partitions", envvar="KVSTORE_PARTITIONS", metavar="N", min=1, help="With geo: in each zone."),
-    ] = None,
-    replicas: Annotated[
-        str | None, typer.Option("--replicas", envvar="KVSTORE_REPLICAS", metavar="N|all", help="Copies of each.")
-    ] = None,
-    min_in_sync: Annotated[
-        int | None, typer.Option("--min-in-sync", envvar="KVSTORE_MIN_IN_SYNC", metavar="N", min=1)
-    ] = None,
-    default_ttl: Annotated[
-        float | None,
-        typer.Option("--default-ttl", envvar="KVSTORE_DEFAULT_TTL", metavar="SECONDS", help="Of puts that name none."),
-    ] = None,
-    max_value_bytes: Annotated[
-        int | None, typer.Option("--max-value-bytes", envvar="KVSTORE_MAX_VALUE_BYTES", metavar="N", min=1)
-    ] = None,
-    split: Annotated[
-        list[str] | None,
-        typer.Option("--split", envvar="KVSTORE_SPLIT", metavar="KEY", help="With range: where a partition begins."),
-    ] = None,
-    region: Annotated[
-        list[str] | None,
-        typer.Option("--region", envvar="KVSTORE_REGION", metavar="REGION=ZONE", help="With geo."),
-    ] = None,
-    default_zone: Annotated[
-        str | None,
-        typer.Option("--default-zone", envvar="KVSTORE_DEFAULT_ZONE", metavar="ZONE", help="With geo: of all others."),
-    ] = None,
+    partitions: PartitionsOption = None,
+    replicas: ReplicasOption = None,
+    min_in_sync: MinInSyncOption = None,
+    default_ttl: DefaultTtlOption = None,
+    max_value_bytes: MaxValueBytesOption = None,
+    split: SplitOption = None,
+    region: RegionOption = None,
+    default_zone: DefaultZoneOption = None,
     gateway: GatewayOption = DEFAULT_GATEWAY,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> None:

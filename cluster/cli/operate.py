@@ -55,7 +55,10 @@ def _nodes_table(nodes: list[dict[str, Any]]) -> Table:
 
 def wait(
     nodes: Annotated[
-        int, typer.Option("--nodes", envvar="KVSTORE_NODES", min=0, help="Until N nodes are there, drained ones too.")
+        int,
+        typer.Option(
+            "--nodes", envvar="KVSTORE_NODES", metavar="N", min=0, help="Until N nodes are there, drained ones too."
+        ),
     ] = 0,
     healthy: Annotated[
         bool,

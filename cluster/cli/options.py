@@ -63,4 +63,4 @@ KeyspaceOption = Annotated[
     typer.Option("--keyspace", envvar="KVSTORE_KEYSPACE", metavar="NAME", help="The keyspace of the keys."),
 ]
 
-KeyArgument = Annotated[str, typer.Argument(metavar="K", help="The key; its bytes as the shell passes them.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The key; its bytes as the shell passes them.")]

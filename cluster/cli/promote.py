@@ -26,7 +26,7 @@ def force_promote(
             help="A node with an in-sync copy, of which you know that it does not run; once for each.",
         ),
     ],
-    partition: Annotated[int | None, typer.Argument(metavar="[PARTITION]", help="The partition.")] = None,
+    partition: Annotated[int | None, typer.Argument(metavar="PARTITION", help="The partition's number.")] = None,
     all_of: Annotated[
         str,
         typer.Option(

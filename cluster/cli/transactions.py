@@ -48,7 +48,7 @@ def txn(
             '"resolve": end one of them. A file of such a name is ./list.',
         ),
     ],
-    txn_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of the transaction to resolve.")] = None,
+    txn_id: Annotated[str | None, typer.Argument(metavar="ID", help="resolve: the transaction's id.")] = None,
     outcome: Annotated[
         Outcome | None,
         typer.Option(

@@ -48,7 +48,17 @@ class _Plan:
 
 
 def up(
-    nodes: Annotated[int, typer.Option("--nodes", envvar="KVSTORE_NODES", metavar="N", min=1, max=NODES_MAX)] = 3,
+    nodes: Annotated[
+        int,
+        typer.Option(
+            "--nodes",
+            envvar="KVSTORE_NODES",
+            metavar="N",
+            min=1,
+            max=NODES_MAX,
+            help="Nodes to run; those whose data is there count.",
+        ),
+    ] = 3,
     data: Annotated[
         Path, typer.Option("--data", envvar="KVSTORE_DATA", metavar="DIR", help="Directory of all data.")
     ] = Path("data"),
@@ -63,7 +73,7 @@ def up(
             metavar="N",
             min=1,
             max=256,
-            help="HTTP processes of the gateway; by default as many as suit this machine.",
+            help="HTTP processes of the gateway; by default one for every four CPUs, at most eight.",
         ),
     ] = None,
     insecure_bind: Annotated[

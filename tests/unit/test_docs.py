@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -30,25 +32,32 @@ def test_every_setting_is_documented_and_no_other(
     assert sorted(documented) == sorted(f"KVSTORE_{name.upper()}" for name in settings.model_fields)
 
 
-def test_every_variable_of_the_command_line_is_documented() -> None:
-    variables = {
-        parameter.envvar: option
-        for command in get_command(app).commands.values()
-        for parameter in command.params
-        for option in parameter.opts
-        if parameter.envvar
-    }
-    assert variables
-    assert not [f"{name} {option}" for name, option in variables.items() if f"| `{name}` | `{option}`" not in SETTINGS]
+def options() -> Iterator[tuple[str, Any]]:
+    """Each option of each command, groups and those below them among them, but the internal ones."""
+
+    def below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+        for parameter in command.params:
+            if parameter.opts[0].startswith("--") and not parameter.hidden:
+                yield f"{name} {parameter.opts[0]}", parameter
+        for part, inner in getattr(command, "commands", {}).items():
+            yield from below(f"{name} {part}", inner)
+
+    return below("kvstore", get_command(app))
 
 
-def test_every_option_but_the_internal_ones_can_be_a_variable() -> None:
-    assert not [
-        f"{name} {parameter.opts[0]}"
-        for name, command in get_command(app).commands.items()
-        for parameter in command.params
-        if parameter.opts[0].startswith("--") and not parameter.hidden and not parameter.envvar
-    ]
+def test_every_variable_of_the_command_line_is_documented_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `(KVSTORE_\w+)` \| `(--[-a-z]+)`", SETTINGS, re.MULTILINE))
+    variables = {(parameter.envvar, parameter.opts[0]) for _, parameter in options() if parameter.envvar}
+    assert variables == documented
+
+
+def test_every_option_can_be_a_variable_but_a_name_that_is_to_be_said_twice() -> None:
+    without = [name for name, parameter in options() if not parameter.envvar]
+    assert without == ["kvstore keyspaces delete --confirm"]
+
+
+def test_every_option_says_what_it_does() -> None:
+    assert not [name for name, parameter in options() if not parameter.help]
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
