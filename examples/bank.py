@@ -6,7 +6,7 @@ be read in the end, else 0.
 
     python examples/bank.py --gateway http://127.0.0.1:8000 --seconds 60
 
-Needs the Python client only: `pip install kvstore`, or the environment that `make up` has made.
+Needs the Python client only: the environment that `make up` has made, or `pip install .` where the README is.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if importlib.util.find_spec("locust") is None:
-            raise OperatorError("Locust is missing: pip install 'kvstore[load]', or make ycsb, which installs it")
+            raise OperatorError("Locust is missing: make ycsb installs it")
         return 1 if measure(options) else 0
     except OperatorError as error:
         print(f"ycsb: {error}", file=sys.stderr)

@@ -70,7 +70,7 @@ def advise(
             envvar="KVSTORE_PLOT",
             metavar="FILE.png",
             dir_okay=False,
-            help="Draw the figures, too; needs kvstore[plot].",
+            help="Draw the figures, too; needs matplotlib.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", envvar="KVSTORE_JSON", help="Print the figures as JSON.")] = False,
@@ -97,7 +97,7 @@ def _drawing() -> Any:
     try:
         from cluster.cli.advise_plot import draw
     except ImportError as error:
-        raise OperatorError("--plot needs matplotlib: pip install 'kvstore[plot]'") from error
+        raise OperatorError("--plot needs matplotlib: pip install matplotlib") from error
     return draw
 
 

@@ -35,7 +35,7 @@ class Client(RangeCalls, TxnCalls, KeyspaceCalls, OperationCalls):
 
     Raises:
         ValueError: `gateway` is no such address, `token` cannot stand in a header, or both caches are given.
-        ImportError: a cache needs what `pip install 'kvstore[client]'` installs.
+        ImportError: a cache needs aiohttp-client-cache (the extra `client`).
     """
 
     def __init__(
@@ -82,5 +82,5 @@ def _own_cache(cache_bytes: int) -> ReadCache:
     try:
         from kvstore.client.read_cache import ReadCache
     except ImportError as error:
-        raise ImportError("a cache needs aiohttp-client-cache: pip install 'kvstore[client]'") from error
+        raise ImportError("a cache needs aiohttp-client-cache: pip install aiohttp-client-cache") from error
     return ReadCache(cache_bytes)

@@ -285,7 +285,7 @@ async def test_the_library_s_own_ways_to_clear_it_work(stored: StoredGateway, cl
 def test_without_the_library_only_a_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kvstore.client.read_cache", None)
     Client()
-    with pytest.raises(ImportError, match=r"pip install 'kvstore\[client\]'"):
+    with pytest.raises(ImportError, match=r"pip install aiohttp-client-cache"):
         Client(cache_bytes=1)
 
 

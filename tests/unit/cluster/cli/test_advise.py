@@ -134,7 +134,7 @@ def test_without_matplotlib_a_plot_is_refused_with_the_name_of_the_extra(
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, line = refusal(capsys, str(keys), "--plot", str(tmp_path / "out.png"))
-    assert (code, line) == (1, "kvstore: --plot needs matplotlib: pip install 'kvstore[plot]'\n")
+    assert (code, line) == (1, "kvstore: --plot needs matplotlib: pip install matplotlib\n")
 
 
 def test_a_folder_that_is_not_there_is_one_line(keys: Path, tmp_path: Path, capsys: Any) -> None:
