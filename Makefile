@@ -1,4 +1,4 @@
-# Two targets are enough for most: `make up` runs a cluster on this machine, `make test` runs every test.
+# Two targets are enough for most: `make up` runs a cluster on this machine, `make test` tests it.
 
 PORT ?= 8000
 DATA ?= data
