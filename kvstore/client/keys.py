@@ -22,6 +22,8 @@ from kvstore.errors import BadParameter
 
 
 class KeyCalls:
+    """Calls on the keys of one keyspace, part of `Client` and of `Keyspace`."""
+
     _transport: Transport
     # The path of the keyspace whose keys these are.
     _root: str = ROOT
@@ -119,7 +121,12 @@ class KeyCalls:
         return answers.outcomes_of(ops, (await self._transport.send(request)).body)
 
     async def snapshot(self, keys: Sequence[str | bytes]) -> list[Outcome]:
-        """What was stored under all these keys at one moment; for each key a `Value`, or the error that it came to."""
+        """What was stored under all these keys at one moment; for each key a `Value`, or the error that it came to.
+
+        Raises:
+            Locked: they kept changing, or a transaction that is not decided holds one, until the time was over.
+            KvError: any other refusal.
+        """
         ops = [Get(key) for key in keys]
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK}
         request = Request("POST", f"{self._root}/batch?consistent=true", encode_batch(ops), headers, is_write=False)

@@ -72,6 +72,8 @@ class Keyspace(RangeCalls, TxnCalls):
 
 
 class KeyspaceCalls:
+    """Calls that make, list and delete keyspaces, and give the keys of one; part of `Client`."""
+
     _transport: Transport
 
     def keyspace(self, name: str) -> Keyspace:

@@ -18,10 +18,17 @@ from kvstore.client.urls import query_of
 
 
 class OperationCalls:
+    """Calls on the cluster as a whole, as operators make them, and `ids`: part of `Client`."""
+
     _transport: Transport
 
     async def ids(self, count: int = 1) -> list[int]:
-        """`count` new numbers of 63 bits, unique in the cluster for ever, rising per gateway."""
+        """`count` new numbers of 63 bits, 1 to 10,000, unique in the cluster for ever, rising per gateway.
+
+        Raises:
+            BadParameter: `count` is not allowed.
+            KvError: any other refusal.
+        """
         path = "/v1/ids" + query_of({"count": count})
         drawn = await json_answer(self._transport, Request("POST", path))
         try:
@@ -85,7 +92,12 @@ class OperationCalls:
         return await json_answer(self._transport, Request("POST", "/v1/cluster/verify", None))
 
     async def balance(self, keyspace: str = "default") -> dict[str, Any]:
-        """How a keyspace is spread over partitions and nodes, and what is to be said of its shard key."""
+        """How a keyspace is spread over partitions and nodes, and what is to be said of its shard key.
+
+        Raises:
+            NotFound: there is no such keyspace.
+            KvError: any other refusal.
+        """
         path = f"/v1/keyspaces/{quote(keyspace, safe='')}/balance"
         return await json_answer(self._transport, Request("GET", path))
 

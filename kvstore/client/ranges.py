@@ -27,6 +27,8 @@ PACKED_SUFFIX = ".msgpack"
 
 
 class RangeCalls(KeyCalls):
+    """`KeyCalls`, and calls on ranges of keys: part of `Client` and of `Keyspace`."""
+
     _transport: Transport
 
     async def scan_page(

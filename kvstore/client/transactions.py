@@ -17,6 +17,8 @@ from kvstore.client.urls import ROOT, key_path
 
 
 class TxnCalls:
+    """Calls on transactions over the keys of one keyspace, part of `Client` and of `Keyspace`."""
+
     _transport: Transport
     # The path of the keyspace whose keys these are.
     _root: str = ROOT
