@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -35,11 +36,27 @@ from kvstore.errors import KvError, OperatorError
 
 app = typer.Typer(
     name="kvstore",
-    help="A sharded, replicated key-value store with a plain HTTP API.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"kvstore {version('kvstore')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version, and exit.")
+    ] = False,
+) -> None:
+    """A sharded, replicated key-value store with a plain HTTP API."""
+
+
 app.command()(up.up)
 app.command()(processes.gateway)
 app.command("gateway-worker", hidden=True)(processes.gateway_worker)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,11 @@ def test_bad_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.C
     assert shown.out == ""
     assert shown.err.startswith("kvstore: ")
     assert shown.err.count("\n") == 1
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"kvstore {version('kvstore')}\n"
 
 
 def test_bytes_of_an_argument_that_are_no_text_are_named(capsys: pytest.CaptureFixture[str]) -> None:
