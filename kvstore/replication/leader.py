@@ -23,6 +23,7 @@ from kvstore.replication.answers import (
     LATER,
     NO_LEADER,
     NO_LEASE,
+    PASSING_ON,
     UNKNOWN,
     Later,
     R,
@@ -120,6 +121,8 @@ class Leader(Gate):
             holder = txns.locks.holders.get(key)
             if holder is not None:
                 return txns.hold_read(ticket, holder, key, is_confirmed, now)
+            if self.is_passing_on:
+                return PASSING_ON
             self._expire(key, view, now)
             self._reading.append((self.next_seq - 1, ticket, key, is_confirmed))
             return LATER

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from unit.kvstore.story import Story, StoryNode, code, returned, version
+from unit.kvstore.story import Story, StoryNode, alone, code, returned, version
 
 from kvstore.candidate import PASSED_ON
+from kvstore.instant import Instant
 from kvstore.leader_asks import PASS_ON_AFTER_MS
 from kvstore.leases import PING_MS
 
@@ -74,3 +75,29 @@ def test_one_that_control_answered_long_ago_asks_again_before_it_passes_on(story
     beat_alone(story)
     assert not n2.leader.is_passing_on
     assert n2.read("r", b"k") == b"v"
+
+
+def passing_on(story: Story, n1: StoryNode) -> StoryNode:
+    """n2 has asked for leadership to be n1's, and that has not met the map."""
+    n2 = returned(story, n1)
+    while not n2.leader.is_passing_on:
+        story.settle()
+        story.pass_ms(PING_MS)
+        n1.tick()
+        n2.tick()
+    return n2
+
+
+def test_one_that_passes_on_ends_no_key_for_a_quorum_read(story: Story, n1: StoryNode) -> None:
+    story.n1.put("w2", b"short", ttl_ms=60_000)
+    story.settle()
+    n2 = passing_on(story, n1)
+    n2.asks.clear()
+    story.now = Instant(story.now.mono_ms, story.now.wall_ms + 60_000)
+    n2.read_quorum("r", b"short")
+    story.deliver(n2)
+    story.deliver(n1)
+    assert code(n2.replies["r"]) == "no_leader"
+    story.drop()
+    alone(story, n2, 2000)
+    assert (n2.asks[-1].leader, n2.asks[-1].leader_boot) == (n1.rid, PASSED_ON), "nothing is open that n1 has to ack"
