@@ -1,10 +1,10 @@
 """What a leader asks the map for: another in-sync set, another state of a transfer, and to pass leadership on.
 
 Guarantees: one question at a time, asked again until a newer entry settles it; before a leader stops serving in order
-to pass leadership on, the map has answered it a moment ago, so that one whom control cannot hear goes on serving; while
-the node's own batch hangs no other in-sync set is asked for: any newer entry would keep the follower waiting that is to
-take over. Leaves to others: which set is wanted (`followers`), refusing requests meanwhile (`leader`). Sans-IO.
-PROTOCOL "Failover", "Leases".
+to pass leadership on, the map has answered it a moment ago, so that one whom control cannot hear goes on serving; where
+nobody took what it passed on, it tries again after pauses that grow; while the node's own batch hangs no other in-sync
+set is asked for: any newer entry would keep the follower waiting that is to take over. Leaves to others: which set is
+wanted (`followers`), refusing requests meanwhile (`leader`). Sans-IO. PROTOCOL "Failover", "Leases".
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from kvstore.replication.leader import Leader
 PASS_ON_AFTER_MS = 10_000
 PASS_ON_WITHIN_MS = 1000
 ANSWERED_WITHIN_MS = 1000
+PAUSE_MS_MAX = 80_000
 
 
 class LeaderAsks:
@@ -32,6 +33,8 @@ class LeaderAsks:
         self._mine = mine
         self._asked_ms = -ASK_AGAIN_MS
         self._tried_ver = 0
+        self._passed_epoch = 0
+        self._pause_ms = 0
 
     def settled(self) -> None:
         """A newer entry stands, or this copy leads no more."""
@@ -54,7 +57,7 @@ class LeaderAsks:
     def _pass_on(self, leader: Leader, now: Instant) -> list[AskCas]:
         """Give leadership back to the copy that is to have it, once that is in sync and all is calm."""
         followers = leader.followers
-        calm_ms = 0 if self._mine in followers.entry.removing else PASS_ON_AFTER_MS
+        calm_ms = self._calm_ms(followers.entry)
         if leader.frozen_ms is not None:
             return []
         if not leader.is_passing_on:
@@ -72,7 +75,20 @@ class LeaderAsks:
             leader.is_passing_on = self.is_open or now.mono_ms - leader.since_ms < PASS_ON_WITHIN_MS
             return []
         entry = followers.entry
+        if entry.epoch != self._passed_epoch:
+            self._pause_ms = min(PAUSE_MS_MAX, 2 * self._pause_ms) if self._is_back(entry) else PASS_ON_AFTER_MS
+            self._passed_epoch = entry.epoch
         return self._ask(entry, now, epoch=entry.epoch + 1, leader=entry.replicas[0], leader_boot=PASSED_ON)
+
+    def _calm_ms(self, entry: Entry) -> int:
+        """For how long all is to be calm before leadership is passed on. Who has it back because nobody took it, as the
+        other one does not reach control, would do so again, and each time nobody serves for a whole grace."""
+        calm_ms = 0 if self._mine in entry.removing else PASS_ON_AFTER_MS
+        return max(calm_ms, self._pause_ms) if self._is_back(entry) else calm_ms
+
+    def _is_back(self, entry: Entry) -> bool:
+        """Whether leadership was passed on last by this copy, and nobody has led since."""
+        return self._passed_epoch > 0 and entry.epoch == self._passed_epoch + 2
 
     def _has_answered(self, entry: Entry, now: Instant) -> bool:
         """Whether the map took a change that changes nothing, just now."""

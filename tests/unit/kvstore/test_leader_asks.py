@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from unit.kvstore.story import Story, StoryNode, alone, code, returned, version
+import pytest
+from unit.kvstore.story import TICK_MS, Story, StoryNode, alone, code, returned, version
 
 from kvstore.candidate import PASSED_ON
 from kvstore.instant import Instant
@@ -101,3 +102,30 @@ def test_one_that_passes_on_ends_no_key_for_a_quorum_read(story: Story, n1: Stor
     story.drop()
     alone(story, n2, 2000)
     assert (n2.asks[-1].leader, n2.asks[-1].leader_boot) == (n1.rid, PASSED_ON), "nothing is open that n1 has to ack"
+
+
+@pytest.mark.parametrize("is_leaving", [False, True])
+def test_one_whose_leadership_nobody_takes_serves_most_of_the_time(
+    story: Story, n1: StoryNode, is_leaving: bool
+) -> None:
+    n2 = returned(story, n1)
+    if is_leaving:
+        story.entry = msgspec.structs.replace(story.entry, ver=story.entry.ver + 1, removing=(n2.rid,))
+        story.push()
+    ticks = 300_000 // TICK_MS
+    serves = passed = 0
+    for _ in range(ticks):
+        story.pass_ms(TICK_MS)
+        for node in story.nodes.values():
+            node.tick()
+        epoch = story.entry.epoch
+        while n2.asks:
+            story.land(n2)
+            story.push()
+        n1.asks.clear()
+        story.settle()
+        passed += story.entry.epoch != epoch and story.entry.leader == n1.rid
+        leader = n2.partition.leader
+        serves += leader is not None and leader.closed is None
+    assert serves > 0.9 * ticks, f"served in {serves} of {ticks} looks"
+    assert passed > 2, "it is tried again"
