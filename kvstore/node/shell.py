@@ -71,6 +71,7 @@ class Shell:
         self._view: Snapshot | None = None
         self._now: Instant | None = None
         self._turn_scheduled = False
+        self._is_stopped = False
         self._apply_due = False
         self._asks: dict[int, Entry] = {}
         self._after_batch: list[Callable[[], None]] = []
@@ -121,6 +122,8 @@ class Shell:
         self.schedule()
 
     def _turn(self) -> None:
+        if self._is_stopped:
+            return
         try:
             self._take_turn()
         except Exception as error:
@@ -360,7 +363,7 @@ class Shell:
     async def close(self) -> None:
         """Save what is there, and stop; where that takes too long or fails, the process ends.
 
-        After it the engine may be closed, which must not happen underneath the writer.
+        After it the engine may be closed, which must not happen underneath the writer, and no turn is taken.
         """
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -374,6 +377,8 @@ class Shell:
         saved = asyncio.Event()
         self.after_batch(saved.set)
         await saved.wait()
+        # A turn that is due by now, or that the end of a link brings about, would meet a closed engine.
+        self._is_stopped = True
         for link in self.peers.values():
             await link.close()
         await self._bulk_links.close()

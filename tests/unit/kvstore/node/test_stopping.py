@@ -21,7 +21,7 @@ from kvstore.node_state import NodeState
 from kvstore.partitions import Partitions
 from kvstore.settings import NodeSettings
 from kvstore.storage.engine import Batch
-from kvstore.storage.memory import MemoryEngine
+from kvstore.storage.memory import MemoryEngine, MemorySnapshot
 
 WAIT_S = 5
 
@@ -43,6 +43,10 @@ class Engine(MemoryEngine):
     def commit(self, batch: Batch) -> None:
         self.may_commit.wait(WAIT_S)
         super().commit(batch)
+
+    def snapshot(self) -> MemorySnapshot:
+        assert self.threads_at_close is None, "it is closed"
+        return super().snapshot()
 
     def close(self) -> None:
         self.threads_at_close = [thread.name for thread in set(threading.enumerate()) - self._threads_before]
@@ -110,3 +114,13 @@ async def test_a_node_that_cannot_listen_closes_its_store_after_its_writer_is_do
             await process.serve_node(NodeSettings(id="n1", data=tmp_path, listen=listen), asyncio.Event())
     assert engine.threads_at_close is not None
     assert "writer" not in engine.threads_at_close
+
+
+async def test_a_turn_that_is_due_when_all_is_saved_is_not_taken_on_a_closed_store(codes: list[int]) -> None:
+    engine = Engine()
+    shell = new_shell(engine)
+    await shell.close()
+    engine.close()
+    shell.schedule()
+    await asyncio.sleep(0)
+    assert not codes
