@@ -51,7 +51,7 @@ class _Cleaner:
             return False
         effects = self._cleaning.piece(leader, view)
         if effects:
-            self._record_seq = leader.propose_carried(Carried(effects), now)
+            self._record_seq = leader.propose_carried(Carried(effects, layout=leader.layout), now)
         return bool(effects)
 
     @property

@@ -70,6 +70,7 @@ class Copy:
         self.log_start = self.prefix
         self.backfill: Backfill | None = None
         self.progress: Progress | None = None
+        self.left_layout = 0
         self.verify_due: tuple[int, int, bytes] | None = None
         self._chunk: Chunk | None = None
         self._state_changed = False
@@ -303,6 +304,7 @@ class Copy:
 
     def _apply_carried(self, batch: Batch, carried: Carried, cursor: bytes | None) -> None:
         self._apply_effects(batch, carried.effects, cursor)
+        self.left_layout = max(self.left_layout, carried.layout)
         for position, row in carried.remembered:
             if cursor is None or position <= cursor:
                 self._store(batch, position, row)

@@ -22,6 +22,7 @@ from kvstore.txn.log_end import LOCKED
 CLOCK_STEP_MS = 1
 
 NO_BOUND = Fault("no_leader", "this copy does not know yet how far behind it is")
+LEFT = Fault("no_leader", "keys have left this copy, and it does not know yet which")
 TOO_STALE = Fault("no_leader", "this copy may be further behind than asked for")
 
 
@@ -79,6 +80,8 @@ class StaleReads:
         if entry.layout != asked.layout:
             newer = entry if entry.layout > asked.layout else None
             return Fault("no_leader", "this copy knows of other keys than were asked for", newer)
+        if copy.left_layout > entry.layout:
+            return LEFT
         if entry.hidden is not None and entry.hidden.takes(key):
             return ELSEWHERE
         since_ms = self.since_ms(copy.applied_seq) if self._layout == entry.layout else NEVER_MS

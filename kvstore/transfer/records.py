@@ -41,11 +41,13 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 class Carried(msgspec.Struct, frozen=True, array_like=True):
     """TRANSFER: what becomes of keys that are not served, what another partition remembers of writes and transactions,
-    as (position, row), and where that leaves the target; None in what the source deletes."""
+    as (position, row), and where that leaves the target; None in what is deleted for good, with the `layout` in which
+    it is not served here."""
 
     effects: list[Effect] = []
     remembered: list[tuple[bytes, bytes]] = []
     progress: Progress | None = None
+    layout: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()

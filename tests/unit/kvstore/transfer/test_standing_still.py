@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec import UNSET
-from unit.kvstore.story import code
+from unit.kvstore.story import TICK_MS, code
 from unit.kvstore.transfer.carrying import SOURCE, TARGET, Carrying
 
 from kvstore.map_values import TransferState
@@ -201,6 +201,28 @@ def test_a_copy_that_may_be_behind_answers_for_the_layout_that_it_knows_only(sto
     story.beat()
     assert isinstance(ask(1), StaleResult)
     assert code(ask(0)) == "no_leader"
+
+
+def test_a_copy_that_has_not_heard_of_the_switch_does_not_take_for_absent_what_is_deleted(
+    story: Carrying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> object:
+        asked = ReadStale(ReadOne(SOURCE, story.entries[SOURCE].ver, b"x1"), None, 0)
+        return story.n2.partitions.reads.stale("s", asked, story.n2.engine.snapshot(), story.now)
+
+    hears = story.n2.on_entry
+    story.begin()
+    monkeypatch.setattr(story.n2, "on_entry", lambda entry: hears(entry) if entry.pid == TARGET else None)
+    story.go_on()
+    story.switch()
+    assert isinstance(ask(), StaleResult)
+    while b"x1" in story.keys(SOURCE, story.n2):
+        assert isinstance(ask(), StaleResult)
+        story.pass_ms(TICK_MS)
+        story.n1.tick()
+        story.step()
+        story.n2.batch(apply=True)
+    assert code(ask()) == "no_leader", "its bound is from before the switch"
 
 
 def test_one_that_stands_still_tells_nobody_what_is_committed(story: Carrying) -> None:
