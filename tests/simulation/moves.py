@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from simulation import controls, scenario
 from simulation.controls import ControlledScenario
-from simulation.scenario import COPIES, PARTITIONS
+from simulation.scenario import COPIES
 from simulation.violation import Violation
 
 from cluster.control.messages import AbortMove, ChangeNode, RemoveNode, Request, SetRebalance
@@ -104,5 +104,5 @@ class Moves(ControlledScenario):
         if away:
             raise Violation(f"liveness: {away} are no members after healing")
         held = Counter(rid.node for entry in stands.entries.values() for rid in entry.replicas)
-        if max(held.values()) > ceil(1.05 * PARTITIONS * COPIES / len(members)):
+        if max(held.values()) > ceil(1.05 * len(stands.living) * COPIES / len(members)):
             raise Violation(f"liveness: copies are not even after healing: {held}")

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from simulation.controls import ControlledScenario
 from simulation.forced import Forced
 from simulation.moves import Moves
+from simulation.moving_keys import MovingKeys
 from simulation.planted import PLANTED, breaker
 from simulation.scenario import Scenario
 from simulation.scripts import CutOffLeader, OldRows
@@ -28,6 +29,7 @@ SCRIPTS: Mapping[str, type[Scenario]] = {
     "old_rows": OldRows,
     "forced": Forced,
     "moves": Moves,
+    "moving_keys": MovingKeys,
     "transfers": Transfers,
     "handed_over": HandedOver,
     "txn_crashes": TxnCrashes,

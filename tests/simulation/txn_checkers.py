@@ -218,6 +218,8 @@ class TxnWatch:
         elif isinstance(answer, Transacted):
             decided = self.decided.get(answer.txn)
             is_same = decided is not None and (decided.commits, decided.then) == (answer.commits, answer.then)
+            # A participant that became its primary ended it by what another primary had decided of the same attempt.
+            is_same |= decided is None and not answer.commits and self._is_anothers(answer.txn)
             if not is_same or known not in (None, answer.txn):
                 raise Violation(f"a primary tells {answer}, committed is {decided}, and {known} before it was asked")
         elif isinstance(answer, Done) and isinstance(asked, FinishTxn):
