@@ -138,7 +138,7 @@ class Reshaping:
     def _ask_copies(self, name: str, split: _Split, pid: int, scene: Scene) -> list[Effect]:
         keyspace = scene.cluster.keyspaces[name]
         members = members_of(scene.cluster, scene.gone)
-        if not members:
+        if not members or not _owns_both(split.source, split.at, keyspace):
             del self._splits[name]
             return []
         copies, pids = keyspace.replicas or len(members), (*keyspace.pids, pid)
@@ -317,5 +317,8 @@ def _size_bytes(entry: Entry, scene: Scene) -> int:
 
 
 def _owns_both(pid: int, at: bytes, keyspace: KeyspaceInfo) -> bool:
-    """Whether the partition's range can be cut there, so that both parts may have keys."""
-    return any(pid == one and first < at and (not last or at < last) for first, last, one in segments(keyspace))
+    """Whether the partition's range can be cut there, so that both parts may have keys. The keyspace may have been
+    deleted meanwhile, and made again in any way."""
+    return pid in keyspace.pids and any(
+        pid == one and first < at and (not last or at < last) for first, last, one in segments(keyspace)
+    )
