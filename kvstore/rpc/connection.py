@@ -2,8 +2,9 @@
 
 Guarantees: all messages handed over in one loop turn leave in one write; every call ends in exactly one of an answer,
 `NotSent` (definite), `Lost` or `TimedOut` (both indefinite); queues in both directions are bounded; a peer that breaks
-framing, codec or cluster id is cut off. Leaves to others: dialling (`client`), listening (`server`), what a message
-means (the handler). Works on any asyncio transport, TLS ones included.
+framing, codec or cluster id is cut off, and so is one that is a stranger for too long. Leaves to others: dialling
+(`client`), listening (`server`), what a message means, and who is no stranger any more (the handler). Works on any
+asyncio transport, TLS ones included.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Connection(asyncio.Protocol):
         dialled: whether this end opened the connection (it then sends the preamble).
         on_closed: called once when the connection is gone.
         fallback: on the accepting side, takes over a connection that does not open with the preamble.
+        hello_timeout_s: on the accepting side, for how long the other end may be a stranger, which it is until the
+            handler sets `role`; None where nobody is one.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Connection(asyncio.Protocol):
         dialled: bool,
         on_closed: Closed | None = None,
         fallback: Fallback | None = None,
+        hello_timeout_s: float | None = None,
     ) -> None:
         self.cluster_id = cluster_id
         self.peer = ""
@@ -87,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._fallback = fallback
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self._hello_timeout_s = hello_timeout_s
+        self._hello_timer: asyncio.TimerHandle | None = None
         self._decoder = FrameDecoder()
         self._opening: bytearray | None = None if dialled else bytearray()
         self._outbox: tuple[list[Envelope], list[Envelope]] = ([], [])
@@ -206,6 +212,8 @@ class Connection(asyncio.Protocol):
         protocol = self._fallback()
         self.is_open = False
         self._transport = None
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
         if self._on_closed is not None:
             self._on_closed(self, None)
         transport.set_protocol(protocol)
@@ -266,16 +274,28 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_HIGH)
         _give_up_early(self._transport)
         self.is_open = True
+        if self._hello_timeout_s is not None:
+            self._hello_timer = self._loop.call_later(self._hello_timeout_s, self._end_stranger)
         if self._dialled:
             self._transport.write(PREAMBLE)
+
+    def _end_stranger(self) -> None:
+        if self.is_stranger:
+            self.close("no hello in time")
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the other end dialled, and the handler has not taken it in yet."""
+        return self._hello_timeout_s is not None and not self.role
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is None:
             return
         self._transport = None
         self.is_open = False
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._hello_timer):
+            if timer is not None:
+                timer.cancel()
         unsent = {envelope.call for queue in self._outbox for envelope in queue}
         pending, self._pending = self._pending, {}
         for number, (future, _) in pending.items():

@@ -1,7 +1,8 @@
 """Listening: accepts connections and keeps count of them.
 
-Guarantees: at most `connections_max` at a time; a port in use is reported as an operator's error; `close` ends every
-connection. Leaves to others: the handshake and every message (the handler).
+Guarantees: at most `connections_max` at a time, none of which is a stranger's for longer than
+`hello_timeout_s`; a port in use is reported as an operator's error; `close` ends every connection. Leaves to
+others: the handshake and every message (the handler), and what becomes of connections that it handed over (`fallback`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from kvstore.rpc import local
 from kvstore.rpc.connection import Connection, Fallback, Handler
 
 CONNECTIONS_MAX = 1024
+# Longer than who dials waits for the answer to its hello, `client.CONNECT_TIMEOUT_S`.
+HELLO_TIMEOUT_S = 5.0
 
 
 class Server:
     """An RPC listener.
 
     Args:
+        handler: sets the `role` of each connection whose hello it takes; until then the other end is a stranger.
         on_closed: told of each connection that ended.
         fallback: makes the protocol that serves what is not RPC (HTTP health and metrics).
     """
@@ -32,13 +36,16 @@ class Server:
         on_closed: Callable[[Connection], None] | None = None,
         fallback: Fallback | None = None,
         connections_max: int = CONNECTIONS_MAX,
+        hello_timeout_s: float = HELLO_TIMEOUT_S,
     ) -> None:
-        self.connections: set[Connection] = set()
+        # In the order in which they came.
+        self.connections: dict[Connection, None] = {}
         self._handler = handler
         self._cluster_id = cluster_id
         self._on_closed = on_closed
         self._fallback = fallback
         self._connections_max = connections_max
+        self._hello_timeout_s = hello_timeout_s
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, host: str, port: int) -> int:
@@ -70,14 +77,20 @@ class Server:
 
     def _accept(self) -> Connection:
         connection = Connection(
-            self._handler, cluster_id=self._cluster_id(), dialled=False, on_closed=self._drop, fallback=self._fallback
+            self._handler,
+            cluster_id=self._cluster_id(),
+            dialled=False,
+            on_closed=self._drop,
+            fallback=self._fallback,
+            hello_timeout_s=self._hello_timeout_s,
         )
-        self.connections.add(connection)
-        if len(self.connections) > self._connections_max:
+        if len(self.connections) < self._connections_max:
+            self.connections[connection] = None
+        else:
             connection.close("too many connections")
         return connection
 
     def _drop(self, connection: Connection, _error: Exception | None) -> None:
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         if self._on_closed is not None:
             self._on_closed(connection)

@@ -94,6 +94,7 @@ class FakeNode:
             connection.answer(call, Failed(Fault("conflict", f"node {self.node} is of another cluster")))
             return
         self.cluster_id = hello.cluster_id
+        connection.peer, connection.role = hello.sender, hello.role
         if self.is_new:
             self.boot, self.is_new = hello.boot_floor + 1, False
         connection.answer(call, Welcome(hello.cluster_id, self.node, self.boot), PRIORITY_CONTROL)

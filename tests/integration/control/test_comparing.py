@@ -33,6 +33,7 @@ async def leader(answers: list[Body | None]) -> AsyncIterator[tuple[NodeLink, as
     def received(connection: Connection, envelope: Envelope) -> None:
         body = envelope.body
         if isinstance(body, Hello):
+            connection.role = body.role
             connection.answer(envelope.call, Welcome(body.cluster_id, "n1", 1))
         elif isinstance(body, Verify):
             asked.append(body)

@@ -62,6 +62,7 @@ class Asked:
     def _handle(self, connection: Connection, envelope: Envelope) -> None:
         if isinstance(envelope.body, Hello):
             self.hellos.append(envelope.body)
+            connection.role = envelope.body.role
             connection.answer(envelope.call, Welcome(CLUSTER, "n1", 1))
         else:
             self.pulls.append(envelope.body)

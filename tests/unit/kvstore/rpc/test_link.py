@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from kvstore.codec import FORMAT
-from kvstore.errors import OperatorError
 from kvstore.messages import Done, Envelope, Failed, Fault, Hello, Read, ReadResult, Welcome
 from kvstore.rpc import client as client_module
 from kvstore.rpc.client import Identity, Link, dial, parse_address
@@ -23,7 +23,7 @@ ME = Identity(CLUSTER, "gateway-1", "gateway")
 class Node:
     """A listener that welcomes; `greeting` may be replaced."""
 
-    def __init__(self, **options: int) -> None:
+    def __init__(self, **options: Any) -> None:
         self.hellos: list[Hello] = []
         self.greeting: Callable[[Hello], Welcome | Failed | Done | None] = lambda hello: Welcome(CLUSTER, "n1", 7)
         self.server = Server(self._handle, cluster_id=lambda: None, **options)
@@ -37,6 +37,8 @@ class Node:
         if isinstance(envelope.body, Hello):
             self.hellos.append(envelope.body)
             greeting = self.greeting(envelope.body)
+            if isinstance(greeting, Welcome):
+                connection.peer, connection.role = envelope.body.sender, envelope.body.role
             if greeting is not None:
                 connection.answer(envelope.call, greeting)
         elif isinstance(envelope.body, Read):
@@ -206,57 +208,3 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_address(text)
-
-
-# ---- the listener ---------------------------------------------------------------------------------------------------
-
-
-async def is_cut(reader: asyncio.StreamReader) -> bool:
-    """Whether the other side ends the connection now."""
-    try:
-        return await asyncio.wait_for(reader.read(1), 0.3) == b""
-    except ConnectionError:
-        return True
-    except TimeoutError:
-        return False
-
-
-async def test_no_more_connections_than_allowed_are_kept() -> None:
-    node = Node(connections_max=2)
-    await node.listen()
-    opened = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(3)]
-    try:
-        assert await is_cut(opened[2][0])
-        assert not await is_cut(opened[0][0])
-        assert len(node.server.connections) == 2
-        opened[1][1].close()
-        await until(lambda: len(node.server.connections) == 1)
-        opened.append(await asyncio.open_connection("127.0.0.1", node.port))
-        assert not await is_cut(opened[3][0])
-    finally:
-        await node.server.close()
-        for _, writer in opened:
-            writer.close()
-    assert await is_cut(opened[0][0])
-
-
-async def test_a_port_in_use_is_told_in_one_line(node: Node) -> None:
-    await node.listen()
-    other = Node()
-    other.port = node.port
-    with pytest.raises(OperatorError, match=f"cannot listen on 127.0.0.1:{node.port}") as refusal:
-        await other.listen()
-    assert "\n" not in str(refusal.value)
-
-
-async def test_closing_the_listener_sends_what_is_queued_and_ends_every_connection(node: Node) -> None:
-    connection = await dial(await node.listen(), ME, ignore, lambda: None)
-    (accepted,) = node.server.connections
-    answer = accepted.call(Done(), 5)
-    got: asyncio.Future[Envelope] = asyncio.get_running_loop().create_future()
-    connection._handler = lambda _, envelope: got.set_result(envelope)
-    await node.server.close()
-    assert isinstance((await asyncio.wait_for(got, 5)).body, Done)
-    with pytest.raises(RpcError):
-        await answer
-    await until(lambda: not connection.is_open)

@@ -59,7 +59,13 @@ class WaxTransport(asyncio.Transport):
 class End:
     """One end, with all that its handler got."""
 
-    def __init__(self, *, dialled: bool, fallback: Callable[[], asyncio.Protocol] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        dialled: bool,
+        fallback: Callable[[], asyncio.Protocol] | None = None,
+        hello_timeout_s: float | None = None,
+    ) -> None:
         self.got: list[Envelope] = []
         self.closed = 0
         self.transport = WaxTransport()
@@ -69,6 +75,7 @@ class End:
             dialled=dialled,
             on_closed=self._on_closed,
             fallback=fallback,
+            hello_timeout_s=hello_timeout_s,
         )
         self.connection.connection_made(self.transport)
 
