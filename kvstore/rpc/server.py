@@ -1,7 +1,7 @@
 """Listening: accepts connections and keeps count of them.
 
-Guarantees: at most `connections_max` at a time, none of which is a stranger's for longer than
-`hello_timeout_s`; a port in use is reported as an operator's error; `close` ends every connection. Leaves to
+Guarantees: at most `connections_max` at a time, of which strangers give way to newcomers, and none is one for longer
+than `hello_timeout_s`; a port in use is reported as an operator's error; `close` ends every connection. Leaves to
 others: the handshake and every message (the handler), and what becomes of connections that it handed over (`fallback`).
 """
 
@@ -84,11 +84,20 @@ class Server:
             fallback=self._fallback,
             hello_timeout_s=self._hello_timeout_s,
         )
+        if len(self.connections) >= self._connections_max:
+            self._make_room()
         if len(self.connections) < self._connections_max:
             self.connections[connection] = None
         else:
             connection.close("too many connections")
         return connection
+
+    def _make_room(self) -> None:
+        oldest = next((one for one in self.connections if one.is_stranger), None)
+        if oldest is not None:
+            # Now, not when it is gone: as many as come in one loop turn would take its place.
+            del self.connections[oldest]
+            oldest.close("a newcomer takes its place")
 
     def _drop(self, connection: Connection, _error: Exception | None) -> None:
         self.connections.pop(connection, None)

@@ -15,12 +15,22 @@ from kvstore.rpc.client import dial
 from kvstore.rpc.connection import Connection, RpcError
 from kvstore.rpc.framing import PREAMBLE
 
+Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
     node = Node()
     yield node
     await node.server.close()
+
+
+async def silent(node: Node) -> Opened:
+    """A connection on which nothing is said, once the node knows it."""
+    before = len(node.server.connections)
+    opened = await asyncio.open_connection("127.0.0.1", node.port)
+    await until(lambda: len(node.server.connections) > before)
+    return opened
 
 
 async def is_cut(reader: asyncio.StreamReader) -> bool:
@@ -46,6 +56,33 @@ async def test_no_more_connections_than_allowed_are_kept() -> None:
     await until(lambda: len(node.server.connections) == 1)
     assert (await dial(address, ME, ignore, lambda: None)).is_open
     await node.server.close()
+
+
+async def test_a_newcomer_takes_the_place_of_the_oldest_that_said_no_hello() -> None:
+    node = Node(connections_max=3)
+    address = await node.listen()
+    peer = await dial(address, ME, ignore, lambda: None)
+    (first, one), (second, other) = await silent(node), await silent(node)
+    assert (await dial(address, ME, ignore, lambda: None)).is_open
+    assert await is_cut(first)
+    assert not second.at_eof()
+    assert peer.is_open
+    assert len(node.server.connections) == 3
+    await node.server.close()
+    one.close()
+    other.close()
+
+
+async def test_a_port_full_of_silent_connections_takes_every_peer_in() -> None:
+    node = Node(connections_max=4)
+    address = await node.listen()
+    opened = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(20)]
+    peers = [await dial(address, ME, ignore, lambda: None) for _ in range(4)]
+    assert all(peer.is_open for peer in peers)
+    assert len(node.server.connections) == 4
+    await node.server.close()
+    for _, writer in opened:
+        writer.close()
 
 
 # ---- for how long ---------------------------------------------------------------------------------------------------
