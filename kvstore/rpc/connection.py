@@ -31,6 +31,17 @@ SWEEP_S = 0.1
 # What was sent over TCP and is not received for so long is lost: a connection that waits on, ever longer, would be
 # silent for as long again after a network is whole.
 UNRECEIVED_MS_MAX = 5000
+# Who is silent for so long is asked by TCP whether it is there, again and again: a machine that vanished would hold a
+# place for good. Below the bound above, which on Linux counts for these questions too.
+SILENT_S_MAX = 3
+PROBE_S = 1
+PROBES_MAX = 5
+TCP_OPTIONS = (
+    ("TCP_USER_TIMEOUT", UNRECEIVED_MS_MAX),
+    ("TCP_KEEPIDLE", SILENT_S_MAX),
+    ("TCP_KEEPINTVL", PROBE_S),
+    ("TCP_KEEPCNT", PROBES_MAX),
+)
 
 
 class RpcError(Exception):
@@ -332,8 +343,12 @@ class Connection(asyncio.Protocol):
 
 
 def _give_up_early(transport: asyncio.Transport) -> None:
-    """TCP_USER_TIMEOUT (RFC 5482), where the system and the transport have it."""
+    """TCP_USER_TIMEOUT (RFC 5482) and keepalive, where the system and the transport have them."""
     sock = transport.get_extra_info("socket")
-    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNRECEIVED_MS_MAX)
+    if sock is None:
+        return
+    with contextlib.suppress(OSError):
+        for name, value in TCP_OPTIONS:
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
