@@ -27,6 +27,8 @@ PRIORITY_CONTROL = 1
 OUTBOX_MESSAGES_MAX = 8192
 WRITE_BUFFER_BYTES_HIGH = 8 * 1024 * 1024
 UNANSWERED_MAX = 8192
+# Of who said no hello yet: many could each have the beginning of a large frame held for them.
+STRANGER_FRAME_BYTES_MAX = 4096
 SWEEP_S = 0.1
 # What was sent over TCP and is not received for so long is lost: a connection that waits on, ever longer, would be
 # silent for as long again after a network is whole.
@@ -104,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._hello_timeout_s = hello_timeout_s
         self._hello_timer: asyncio.TimerHandle | None = None
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(FRAME_BYTES_MAX if hello_timeout_s is None else STRANGER_FRAME_BYTES_MAX)
         self._opening: bytearray | None = None if dialled else bytearray()
         self._outbox: tuple[list[Envelope], list[Envelope]] = ([], [])
         self._flush_scheduled = False
@@ -202,6 +204,8 @@ class Connection(asyncio.Protocol):
                 self._receive(decode_frame(body))
                 if not self.is_open:
                     return
+                if self.role:
+                    self._decoder.frame_bytes_max = FRAME_BYTES_MAX
         except (FramingError, CodecError) as error:
             self.close(f"bad frame: {error}")
 

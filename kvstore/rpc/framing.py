@@ -1,7 +1,7 @@
 """Frames on a byte stream: a connection preamble, then bodies, each behind its length and checksum.
 
-Guarantees: a decoder yields whole and undamaged bodies only, never more than `FRAME_BYTES_MAX` each, and holds at most
-one unfinished frame; a damaged length is found before its body is waited for. Any violation raises `FramingError`,
+Guarantees: a decoder yields whole and undamaged bodies only, never more than its limit each, and holds at most one
+unfinished frame; a damaged length is found before its body is waited for. Any violation raises `FramingError`,
 after which the connection is closed. Leaves to others: what a body means (`codec`). Sans-IO.
 """
 
@@ -38,9 +38,10 @@ def frame_bytes(body: bytes) -> bytes:
 
 
 class FrameDecoder:
-    """Cuts a stream into bodies."""
+    """Cuts a stream into bodies. `frame_bytes_max` may be changed between any two of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+        self.frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -57,8 +58,8 @@ class FrameDecoder:
                 length, complement, checksum = _HEAD.unpack_from(stream, start)
                 if length ^ complement != 0xFFFFFFFF:
                     raise FramingError("the head of a frame is damaged")
-                if length > FRAME_BYTES_MAX:
-                    raise FramingError(f"frame of {length} bytes announced, at most {FRAME_BYTES_MAX} are allowed")
+                if length > self.frame_bytes_max:
+                    raise FramingError(f"frame of {length} bytes announced, at most {self.frame_bytes_max} are allowed")
                 end = start + HEAD_BYTES + length
                 if len(stream) < end:
                     break

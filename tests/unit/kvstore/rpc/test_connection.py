@@ -14,13 +14,14 @@ from kvstore.rpc import connection as connection_module
 from kvstore.rpc import framing as framing_module
 from kvstore.rpc.connection import (
     PRIORITY_CONTROL,
+    STRANGER_FRAME_BYTES_MAX,
     SWEEP_S,
     Connection,
     Lost,
     NotSent,
     TimedOut,
 )
-from kvstore.rpc.framing import PREAMBLE, FrameDecoder, frame_bytes
+from kvstore.rpc.framing import HEAD_BYTES, PREAMBLE, FrameDecoder, frame_bytes
 
 
 @pytest.fixture
@@ -240,6 +241,37 @@ async def test_nothing_is_handled_after_the_handler_closed() -> None:
     frame = frame_bytes(encode_frame(Frame(FORMAT, CLUSTER, 0, [Envelope(0, 0, CAST)])))
     connection.data_received(frame + frame)
     assert len(got) == 1
+
+
+# ---- strangers ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stranger_has_no_more_held_for_it_than_a_hello_takes() -> None:
+    listener = End(dialled=False, hello_timeout_s=60)
+    listener.connection.data_received(PREAMBLE + frame_bytes(bytes(STRANGER_FRAME_BYTES_MAX + 1))[:HEAD_BYTES])
+    assert listener.transport.is_aborted
+    assert listener.connection.close_reason.startswith("bad frame")
+
+
+async def test_who_was_taken_in_sends_frames_of_any_size_from_then_on() -> None:
+    def take_in(connection: Connection, envelope: Envelope) -> None:
+        got.append(envelope)
+        connection.role = "node"
+
+    got: list[Envelope] = []
+    connection = Connection(take_in, cluster_id=None, dialled=False, hello_timeout_s=60)
+    transport = WaxTransport()
+    connection.connection_made(transport)
+    small, large = (
+        frame_bytes(encode_frame(Frame(FORMAT, CLUSTER, 0, [Envelope(0, 0, ReadResult(1, [bytes(size)]))])))
+        for size in (1, STRANGER_FRAME_BYTES_MAX + 1)
+    )
+    connection.data_received(PREAMBLE + small + large)
+    connection.data_received(large)
+    assert len(got) == 3
+    assert not transport.is_aborted
+    connection.close()
+    connection.connection_lost(None)
 
 
 # ---- bounded queues -------------------------------------------------------------------------------------------------

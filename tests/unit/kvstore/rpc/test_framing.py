@@ -55,6 +55,15 @@ def test_a_huge_announced_length_is_refused_before_anything_is_held(length: int)
         list(FrameDecoder().feed(head(length)))
 
 
+def test_a_decoder_with_a_limit_of_its_own_refuses_beyond_it_until_it_has_another() -> None:
+    decoder = FrameDecoder(4)
+    assert list(decoder.feed(frame_bytes(b"1234"))) == [b"1234"]
+    decoder.frame_bytes_max = 5
+    assert list(decoder.feed(frame_bytes(b"12345"))) == [b"12345"]
+    with pytest.raises(FramingError, match="at most 5"):
+        list(decoder.feed(frame_bytes(b"123456")))
+
+
 def test_the_largest_length_is_waited_for() -> None:
     assert list(FrameDecoder().feed(head(FRAME_BYTES_MAX) + b"x")) == []
 
