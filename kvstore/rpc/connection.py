@@ -146,7 +146,9 @@ class Connection(asyncio.Protocol):
         return True
 
     def answer(self, call: int, body: Body, priority: int = PRIORITY_DATA) -> None:
-        """Answer the call with that number; dropped when the caller is gone."""
+        """Answer the call with that number; dropped when the caller is gone, and where none was waited for (0)."""
+        if call == 0:
+            return
         self._unanswered -= 1
         self._regulate()
         if self.is_open:

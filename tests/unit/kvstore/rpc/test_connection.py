@@ -243,6 +243,20 @@ async def test_nothing_is_handled_after_the_handler_closed() -> None:
     assert len(got) == 1
 
 
+async def test_what_nobody_asked_for_an_answer_to_gets_none_and_is_not_counted(
+    listener: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "UNANSWERED_MAX", 2)
+    for _ in range(5):
+        listener.receive(Read([]), call=0)
+        listener.connection.answer(0, Done())
+    await turn()
+    assert listener.transport.envelopes() == []
+    for number in (1, 2, 3):
+        listener.receive(Read([]), call=number)
+    assert not listener.transport.reads
+
+
 # ---- strangers ------------------------------------------------------------------------------------------------------
 
 
