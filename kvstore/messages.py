@@ -62,7 +62,7 @@ class Hello(Message, frozen=True, tag=1):
     sender: str
     role: str
     format: int
-    boot_floor: int = 0
+    boot_floor: Count = 0
 
 
 class Welcome(Message, frozen=True, tag=2):

@@ -1,7 +1,8 @@
 """What a node answers: calls of gateways, control and other nodes.
 
-Guarantees: nothing is served before `Hello` named the same cluster; each role may only say what belongs to it; an
-unexpected message closes the connection. Leaves to others: the protocol (`partitions`), effects (`shell`).
+Guarantees: nothing is served before `Hello` named the same cluster, which is said once; each role may only say what
+belongs to it; an unexpected message closes the connection. Leaves to others: the protocol (`partitions`), effects
+(`shell`).
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ BETWEEN_NODES = (Ping, Pong, Confirm, Confirmed, AskDigests, Digests)
 # On a connection that this node dialled the other end says no role.
 PEERS = ("node", "")
 VERIFIERS = ("gateway", "control", "admin")
+ROLES = ("gateway", "control", "node", ROLE, "admin")
+CLUSTER_ID_BYTES = 8
 READ_BYTES_MAX = 16 * 1024 * 1024
 
 TOO_MUCH = Fault("body_too_large", "the answer is full: get this key in another batch")
@@ -166,6 +169,10 @@ class Service:
     # ---- handshake and control ----------------------------------------------------------------------------------
 
     def _hello(self, connection: Connection, call: int, hello: Hello) -> None:
+        if connection.role or connection.peer:
+            # What is known of a connection, as where chunks go, is known by the name that it had then.
+            connection.close("hello was said before")
+            return
         shell = self.shell
         refusal = self._refusal(hello)
         if refusal:
@@ -189,6 +196,11 @@ class Service:
         state = self.shell.partitions.state
         if hello.format != FORMAT:
             return f"this node speaks format {FORMAT}, not {hello.format}"
+        if hello.role not in ROLES or not hello.sender:
+            return f"nobody is {hello.sender!r} in the role {hello.role!r}"
+        if len(hello.cluster_id) != CLUSTER_ID_BYTES:
+            # It would become this node's own, for good.
+            return f"there is no cluster {hello.cluster_id.hex()}"
         if state.cluster_id and hello.cluster_id != state.cluster_id:
             return (
                 f"the data directory of node {state.node_id} belongs to cluster {state.cluster_id.hex()}, "

@@ -197,6 +197,9 @@ def test_deep_nesting_is_refused_or_skipped(depth: int, opening: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        Hello(CLUSTER, "control", "control", FORMAT, 2**64 - 1),
+        Hello(CLUSTER, "control", "control", FORMAT, 2**62),
+        Hello(CLUSTER, "control", "control", FORMAT, -1),
         Read([ReadOne(1, 1, b"")]),
         Read([ReadOne(1, 1, b"k" * 481)]),
         Write([WriteOne(1, 1, b"", b"v")]),
