@@ -25,6 +25,7 @@ from kvstore.node.crash_steps import CrashingEngine
 from kvstore.node.http import http_fallback
 from kvstore.node.join import join, stay_joined
 from kvstore.node.metrics import NodeMetrics
+from kvstore.node.open_files import connections_that_fit
 from kvstore.node.service import Service
 from kvstore.node.shell import Shell
 from kvstore.node_state import NODE_ROW, NodeState, load_node_state
@@ -113,6 +114,7 @@ async def _serve(settings: NodeSettings, engine: Engine, host: str, port: int, s
             cluster_id=lambda: None,
             on_closed=service.closed,
             fallback=http_fallback(lambda: service.is_admitted, lambda: shell.metrics.text()),
+            connections_max=connections_that_fit(),
         )
         address = join_address(host, await server.listen(host, port))
         tasks = [
