@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster.control.events import Propose
+from cluster.control.keyspace_messages import LearnKeyspaces
 from cluster.control.messages import AdmitNode, Answer, ChangeRequest, DrawIdWindow, DrawIncarnation, Request
 from kvstore.errors import KvError, NoLeader, OutcomeUnknown, ShuttingDown
 
@@ -92,8 +93,8 @@ class Asks:
             ask.answer.set_exception(error)
 
     def refuse_unhanded(self, number: int) -> None:
-        """The map store is known to be silent, and what this would change waits for it."""
-        if isinstance(self._open[number].request, ChangeRequest):
+        """The map store is known to be silent, and what this would change, or learn, waits for it."""
+        if isinstance(self._open[number].request, ChangeRequest | LearnKeyspaces):
             self.refuse(number, NoLeader("the map store does not answer, and nothing was changed"))
 
     def give_up(self) -> None:

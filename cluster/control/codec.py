@@ -16,6 +16,8 @@ from cluster.control.keyspace_messages import (
     DeleteKeyspace,
     KeyspaceCreated,
     KeyspaceDeleted,
+    KeyspacesLearnt,
+    LearnKeyspaces,
     MoveTenant,
     ResolveTenant,
     TenantMoving,
@@ -67,6 +69,7 @@ ANSWERS: dict[type[ControlMessage], type[ControlMessage]] = {
     DeleteKeyspace: KeyspaceDeleted,
     ResolveTenant: TenantResolved,
     MoveTenant: TenantMoving,
+    LearnKeyspaces: KeyspacesLearnt,
 }
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -47,7 +47,7 @@ from cluster.control.events import (
     Ticked,
     Withdrawn,
 )
-from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, MoveTenant, ResolveTenant
+from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, LearnKeyspaces, MoveTenant, ResolveTenant
 from cluster.control.keyspaces import Keyspaces
 from cluster.control.leadership import objection
 from cluster.control.map_store import Outcome
@@ -142,7 +142,7 @@ class Controller:
                 return [Draw(ask, request)]
             case Drawn(ask, drawn):
                 return [Reply(ask, drawn)]
-            case Asked(ask, CreateKeyspace() | DeleteKeyspace() as request):
+            case Asked(ask, CreateKeyspace() | DeleteKeyspace() | LearnKeyspaces() as request):
                 return self._keyspaces.ask(ask, request)
             case Asked(ask, ResolveTenant() as request):
                 return self._tenants.ask(ask, request, self.map)

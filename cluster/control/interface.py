@@ -15,6 +15,8 @@ from cluster.control.keyspace_messages import (
     DeleteKeyspace,
     KeyspaceCreated,
     KeyspaceDeleted,
+    KeyspacesLearnt,
+    LearnKeyspaces,
     MoveTenant,
     ResolveTenant,
     TenantMoving,
@@ -106,6 +108,8 @@ class Control(ABC):
     async def ask(self, request: ResolveTenant) -> TenantResolved: ...
     @overload
     async def ask(self, request: MoveTenant) -> TenantMoving: ...
+    @overload
+    async def ask(self, request: LearnKeyspaces) -> KeyspacesLearnt: ...
 
     async def ask(self, request: Request) -> Answer:
         """Have a request carried out; a refusal is raised as an error of `kvstore.errors`."""

@@ -60,7 +60,12 @@ class MoveTenant(ControlMessage, frozen=True, tag=True):
     partition: int | None = None
 
 
-KeyspaceRequest = CreateKeyspace | DeleteKeyspace | ResolveTenant | MoveTenant
+class LearnKeyspaces(ControlMessage, frozen=True, tag=True):
+    """Asks for news of the keyspaces there are. Answer: `KeyspacesLearnt`, before which every subscriber was told the
+    map as it stood at some time after the question."""
+
+
+KeyspaceRequest = CreateKeyspace | DeleteKeyspace | ResolveTenant | MoveTenant | LearnKeyspaces
 
 
 class KeyspaceCreated(ControlMessage, frozen=True):
@@ -87,4 +92,8 @@ class TenantMoving(ControlMessage, frozen=True):
     transfer: int
 
 
-KeyspaceAnswer = KeyspaceCreated | KeyspaceDeleted | TenantResolved | TenantMoving
+class KeyspacesLearnt(ControlMessage, frozen=True):
+    """The news have been told."""
+
+
+KeyspaceAnswer = KeyspaceCreated | KeyspaceDeleted | TenantResolved | TenantMoving | KeyspacesLearnt

@@ -15,7 +15,14 @@ import msgspec
 
 from cluster.cluster_map import ClusterMap, PutKeyspace, Reshape
 from cluster.control.events import AllocatePids, Effect, LookAtStore, Note, PidsAllocated, Refuse, Reply
-from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, KeyspaceCreated, KeyspaceDeleted
+from cluster.control.keyspace_messages import (
+    CreateKeyspace,
+    DeleteKeyspace,
+    KeyspaceCreated,
+    KeyspaceDeleted,
+    KeyspacesLearnt,
+    LearnKeyspaces,
+)
 from cluster.control.keyspace_rules import check_keyspace, check_zones, is_same, partition_count, record_of
 from cluster.control.map_store import Outcome
 from cluster.control.proposals import Proposals
@@ -44,7 +51,7 @@ class Keyspaces:
             min_in_sync=settings.min_in_sync,
         )
         self._is_making_default = False
-        self._asked: dict[int, CreateKeyspace | DeleteKeyspace] = {}
+        self._asked: dict[int, CreateKeyspace | DeleteKeyspace | LearnKeyspaces] = {}
 
     def make_default(self, cluster: ClusterMap) -> list[Effect]:
         """Make the default keyspace of a cluster that has none."""
@@ -53,12 +60,12 @@ class Keyspaces:
         self._is_making_default = True
         return [AllocatePids(partition_count(self._default))]
 
-    def ask(self, ask: int, request: CreateKeyspace | DeleteKeyspace) -> list[Effect]:
-        """Somebody asks to make or delete one: it is looked what there is."""
+    def ask(self, ask: int, request: CreateKeyspace | DeleteKeyspace | LearnKeyspaces) -> list[Effect]:
+        """Somebody asks to make or delete one, or which there are: it is looked what there is."""
         try:
             if isinstance(request, CreateKeyspace):
                 check_keyspace(request)
-            elif request.name == DEFAULT_KEYSPACE:
+            elif isinstance(request, DeleteKeyspace) and request.name == DEFAULT_KEYSPACE:
                 raise Conflict("the keyspace default cannot be deleted")
         except KvError as error:
             return [Refuse(ask, error)]
@@ -70,6 +77,8 @@ class Keyspaces:
         request = self._asked.pop(ask, None)
         if isinstance(request, DeleteKeyspace):
             return self._delete(ask, request, cluster)
+        if isinstance(request, LearnKeyspaces):
+            return [Reply(ask, KeyspacesLearnt())]
         if request is None:
             return []
         answer = _answer_by(request, ask, cluster)

@@ -27,6 +27,7 @@ from cluster.gateway.id_routes import IdRoutes, Ids
 from cluster.gateway.id_source import ids_of
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
+from cluster.gateway.keyspace_news import KeyspaceNews
 from cluster.gateway.keyspace_routes import KeyspaceRoutes
 from cluster.gateway.life import first_of, run_process, say_ready, unless, until_set
 from cluster.gateway.listening import BACKLOG, bind, url_of
@@ -196,7 +197,8 @@ def _routes(
     rebalance, in_doubt = RebalanceRoutes(control), TxnOperatorRoutes(operators)
     keyspaces = KeyspaceRoutes(control, router, max_value_bytes=settings.max_value_bytes)
     balance = BalanceRoutes(Balance(router, dispatcher.links))
-    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt, keyspaces, balance)
+    news = KeyspaceNews(control.ask, router)
+    return Routes(keys, txns, scans, imports, IdRoutes(ids), cluster, rebalance, in_doubt, keyspaces, balance, news)
 
 
 async def _serve_http(server: HttpServer, listening: socket.socket, control: Control, stop: asyncio.Event) -> None:

@@ -20,6 +20,7 @@ from cluster.gateway.http_request import Request
 from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes, check_framing
+from cluster.gateway.keyspace_news import KeyspaceNews
 from cluster.gateway.keyspace_routes import KeyspaceRoutes
 from cluster.gateway.rebalance_routes import RebalanceRoutes
 from cluster.gateway.scan_routes import ScanRoutes
@@ -47,7 +48,9 @@ class Routes:
         operators: TxnOperatorRoutes,
         keyspaces: KeyspaceRoutes,
         balance: BalanceRoutes,
+        news: KeyspaceNews,
     ) -> None:
+        self._news = news
         self._keyspaces = keyspaces
         self._keys = keys
         self._txns = txns
@@ -116,6 +119,8 @@ class Routes:
         if path.startswith("keyspaces/"):
             name, slash, path = path[10:].partition("/")
             keyspace = parse_name("keyspace", name)
+            if slash or request.method in ("GET", "HEAD"):
+                await self._news.settle(keyspace)
             if not slash:
                 return await self._keyspaces.one(request, keyspace, query)
             if path == "directory":

@@ -122,6 +122,22 @@ def test_a_key_of_any_bytes_is_the_same_key_through_either_gateway(start_pair: C
         assert here.send("GET", f"/v1/kv/{text}").status == 404
 
 
+def test_a_keyspace_made_through_one_gateway_is_used_at_once_through_the_other(
+    start_pair: Callable[[int], Pair],
+) -> None:
+    pair = start_pair(2)
+    pair.wait_healthy(0, 1)
+    for number in range(8):
+        maker, user = pair.urls[number % 2], pair.urls[1 - number % 2]
+        keyspace = f"/v1/keyspaces/k{number}"
+        strategy = b'{"strategy":"hash","partitions":2}'
+        made = ask(maker + keyspace, "PUT", strategy, {"Content-Type": "application/json"})
+        assert made.status == 201
+        assert ask(f"{user}{keyspace}/kv/a", "PUT", b"1").status == 201
+        assert ask(f"{maker}{keyspace}/kv/a", "GET").body == b"1"
+        assert ask(user + keyspace, "GET").body == made.body
+
+
 def test_a_dead_member_of_etcd_a_dead_gateway_and_a_dead_node_are_survived_one_after_the_other(
     start_pair: Callable[[int], Pair], three: Etcd
 ) -> None:

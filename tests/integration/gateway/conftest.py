@@ -29,6 +29,7 @@ from cluster.gateway.id_routes import IdRoutes
 from cluster.gateway.id_source import IdSource
 from cluster.gateway.import_routes import ImportRoutes
 from cluster.gateway.key_routes import KeyRoutes
+from cluster.gateway.keyspace_news import KeyspaceNews
 from cluster.gateway.keyspace_routes import KeyspaceRoutes
 from cluster.gateway.metrics import Metrics
 from cluster.gateway.rebalance_routes import RebalanceRoutes
@@ -192,7 +193,7 @@ class Gateway:
         keyspaces = KeyspaceRoutes(self.control, self.router, max_value_bytes=limit)
         balance = BalanceRoutes(Balance(self.router, links))
         known = IdRoutes(self.ids), cluster, rebalance, operators, keyspaces, balance
-        routes = Routes(keys, txns, scans, imports, *known)
+        routes = Routes(keys, txns, scans, imports, *known, KeyspaceNews(self.control.ask, self.router))
         lane = FastLane(self.dispatcher, self.router, metrics.observe_all, max_value_bytes=limit)
         self.pages = FastPages(
             self.dispatcher, self.router, cluster_id=CLUSTER, page_bytes_max=self.settings.batch_answer_bytes_max

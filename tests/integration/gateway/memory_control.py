@@ -15,6 +15,8 @@ from cluster.control.keyspace_messages import (
     KeyspaceCreated,
     KeyspaceDeleted,
     KeyspaceRequest,
+    KeyspacesLearnt,
+    LearnKeyspaces,
     MoveTenant,
     ResolveTenant,
     TenantMoving,
@@ -78,6 +80,8 @@ class MemoryControl:
         if isinstance(request, CreateKeyspace | DeleteKeyspace | ResolveTenant | MoveTenant):
             self.asked.append(request)
             return await self.of_keyspaces(request)
+        if isinstance(request, LearnKeyspaces):
+            return KeyspacesLearnt()
         if isinstance(request, AdmitNode):
             is_new = request.id not in {one.id for one in self.admitted}
             self.admitted.append(request)

@@ -9,8 +9,15 @@ import msgspec
 import pytest
 from unit.cluster.control.world import World, of_kind, rid_of
 
-from cluster.control.events import DropOrphans, Loaded, Publish, Reported
-from cluster.control.keyspace_messages import CreateKeyspace, DeleteKeyspace, KeyspaceCreated, KeyspaceDeleted
+from cluster.control.events import DropOrphans, Loaded, Publish, Reply, Reported
+from cluster.control.keyspace_messages import (
+    CreateKeyspace,
+    DeleteKeyspace,
+    KeyspaceCreated,
+    KeyspaceDeleted,
+    KeyspacesLearnt,
+    LearnKeyspaces,
+)
 from cluster.control.map_store import Outcome
 from cluster.control.messages import ClusterStatus, Readiness
 from cluster.control.settings import ControlSettings
@@ -188,6 +195,17 @@ def test_what_another_control_knows_is_looked_up_before_a_name_is_given_away(wor
 
 
 # ---- the end of one -------------------------------------------------------------------------------------------------
+
+
+def test_what_another_control_made_is_told_to_subscribers_before_the_answer_to_who_asks_for_news(world: World) -> None:
+    other = World(SETTINGS, world.stored, next_pid=50)
+    keyspace = made(other)
+    world.stored = other.stored
+    before = len(world.effects)
+    assert world.answer(world.ask(LearnKeyspaces())) == KeyspacesLearnt()
+    *news, last = (effect for effect in world.effects[before:] if isinstance(effect, Publish | Reply))
+    assert isinstance(last, Reply)
+    assert [keyspace] in [one.update.keyspaces for one in news if isinstance(one, Publish)]
 
 
 def test_a_deleted_keyspace_leaves_entries_without_copies(world: World) -> None:
