@@ -32,6 +32,7 @@ from cluster.control.events import (
     Event,
     GivenUp,
     Loaded,
+    LookAtStore,
     Looked,
     PidsAllocated,
     PlannerChosen,
@@ -99,6 +100,8 @@ class Controller:
         self._tenants = Tenants(self._proposals)
         self._placements = FirstPlacements(self._proposals, settings.initial_nodes)
         self._standings = Standings(self._proposals)
+        # What another control made a moment ago is there for who asks to change it: it is looked at first.
+        self._operators: dict[int, RemoveNode | ChangeNode | ForcePromote | AbortMove | MoveTenant] = {}
         self._reshaping = Reshaping(settings, self._proposals)
         self._rebalancing = Rebalancing(self._proposals, settings.moves_per_node, is_manual=settings.manual_rebalance)
 
@@ -132,12 +135,11 @@ class Controller:
             case Asked(ask, ClusterStatus()):
                 scene = self._scene()
                 return [Reply(ask, cluster_view(self.map, scene.status, self._rebalancing.moves(scene), scene.gone))]
-            case Asked(ask, MakePlan() | StartPlan() | RebalanceStatus() | SetRebalance() | AbortMove() as request):
+            case Asked(ask, MakePlan() | StartPlan() | RebalanceStatus() | SetRebalance() as request):
                 return self._rebalancing.ask(ask, request, self._scene())
-            case Asked(ask, RemoveNode() | ChangeNode() as request):
-                return self._standings.ask(ask, request, self.map, self._members.reached())
-            case Asked(ask, ForcePromote() as request):
-                return self._force_promote(ask, request)
+            case Asked(ask, RemoveNode() | ChangeNode() | ForcePromote() | AbortMove() | MoveTenant() as request):
+                self._operators[ask] = request
+                return [LookAtStore(ask)]
             case Asked(ask, DrawIncarnation() | DrawIdWindow() as request):
                 return [Draw(ask, request)]
             case Drawn(ask, drawn):
@@ -146,11 +148,8 @@ class Controller:
                 return self._keyspaces.ask(ask, request)
             case Asked(ask, ResolveTenant() as request):
                 return self._tenants.ask(ask, request, self.map)
-            case Asked(ask, MoveTenant() as request):
-                return self._reshaping.move_tenant(ask, request, self._scene())
             case Looked(ask):
-                resolved = self._tenants.looked(ask, self.map, self._members.status())
-                return [*self._keyspaces.looked(ask, self.map), *resolved]
+                return self._looked(ask)
             case GivenUp() | Withdrawn():
                 return self._forget(event)
             case Asked(ask):
@@ -185,11 +184,27 @@ class Controller:
             case PidsAllocated():
                 return self._keyspaces.allocated(event, self.map)
 
+    def _looked(self, ask: int) -> list[Effect]:
+        """What the store says is known now, and what was asked is judged by that."""
+        match self._operators.pop(ask, None):
+            case RemoveNode() | ChangeNode() as request:
+                return self._standings.ask(ask, request, self.map, self._members.reached())
+            case ForcePromote() as request:
+                return self._force_promote(ask, request)
+            case AbortMove() as request:
+                return self._rebalancing.ask(ask, request, self._scene())
+            case MoveTenant() as request:
+                return self._reshaping.move_tenant(ask, request, self._scene())
+            case None:
+                resolved = self._tenants.looked(ask, self.map, self._members.status())
+                return [*self._keyspaces.looked(ask, self.map), *resolved]
+
     def _forget(self, event: GivenUp | Withdrawn) -> list[Effect]:
         """Nobody waits for something any more."""
         if isinstance(event, Withdrawn):
             self._proposals.withdraw(event.proposal)
         else:
+            self._operators.pop(event.ask, None)
             self._keyspaces.forget(event.ask)
             self._tenants.forget(event.ask)
         return []

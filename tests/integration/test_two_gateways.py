@@ -138,6 +138,21 @@ def test_a_keyspace_made_through_one_gateway_is_used_at_once_through_the_other(
         assert ask(user + keyspace, "GET").body == made.body
 
 
+def test_a_tenant_of_one_gateway_and_a_node_that_it_admitted_are_moved_and_drained_at_once_through_the_other(
+    start_pair: Callable[[int], Pair],
+) -> None:
+    pair = start_pair(2)
+    pair.wait_healthy(0, 1)
+    here, there = pair.urls
+    as_json = {"Content-Type": "application/json"}
+    shops = b'{"strategy":"directory","partitions":2}'
+    assert ask(f"{here}/v1/keyspaces/shops", "PUT", shops, as_json).status == 201
+    assert ask(f"{here}/v1/keyspaces/shops/kv/acme/a", "PUT", b"1").status == 201
+    assert ask(f"{there}/v1/keyspaces/shops/directory/acme", "PUT").status == 202
+    pair.cluster.start_node("n3").wait_ready()
+    assert ask(f"{there}/v1/cluster/nodes/n3", "PATCH", b'{"draining":true}', as_json).status == 200
+
+
 def test_a_dead_member_of_etcd_a_dead_gateway_and_a_dead_node_are_survived_one_after_the_other(
     start_pair: Callable[[int], Pair], three: Etcd
 ) -> None:

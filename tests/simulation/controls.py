@@ -36,6 +36,8 @@ from cluster.control.events import (
     Event,
     HangUp,
     Loaded,
+    LookAtStore,
+    Looked,
     PlannerChosen,
     Propose,
     Reported,
@@ -124,6 +126,8 @@ class OneControl:
         match effect:
             case Propose():
                 self._later(lambda: self._apply(effect))
+            case LookAtStore(ask):
+                self._later(lambda: self._look_for(ask))
             case Tell(node, number, update):
                 self._to_node(node, number, lambda: self._controls.tell(node, list(update.entries)))
             case AnswerCas(node, number, _, CasResult(entries)):
@@ -147,6 +151,10 @@ class OneControl:
                 self.links.pop(node)
             case Cut(node, number) if self.links.get(node, (0, 0))[0] == number:
                 self._lose(node)
+
+    def _look_for(self, ask: int) -> None:
+        self.emit(Loaded(self._controls.map))
+        self.emit(Looked(ask))
 
     def _apply(self, proposal: Propose) -> None:
         applied = self._controls.apply(list(proposal.changes))
@@ -203,6 +211,7 @@ class SimControls(SimControl):
         self.world = world
         self.nodes: dict[str, SimNode] = {}
         self.dropped = 0
+        self._asks = 0
         self.given_up: set[Rid] = set()
         self.on_retired: Callable[[str], None] = lambda node: None
         self._both = [OneControl(self, name) for name in CONTROLS]
@@ -219,7 +228,8 @@ class SimControls(SimControl):
 
     def request(self, request: Request) -> None:
         """Somebody asks one of them for something; the answer is of no interest."""
-        self.world.rng.choice(self._both).emit(Asked(0, request))
+        self._asks += 1
+        self.world.rng.choice(self._both).emit(Asked(self._asks, request))
 
     def retire(self, node: str, noted: Callable[[], None]) -> None:
         """A node hears that it is a member no more: it notes that, says so, and ends; later it begins anew."""

@@ -16,7 +16,7 @@ from cluster.control.map_store.memory import MemoryMapStore
 from cluster.control.messages import AdmitNode, ChangeNode, ClusterStatus, Readiness, RemoveNode, Request, SetRebalance
 from cluster.control.server import ControlServer
 from cluster.control.settings import ControlSettings
-from kvstore.errors import Conflict, NoLeader, NotFound, OutcomeUnknown, ShuttingDown
+from kvstore.errors import BadParameter, Conflict, NoLeader, NotFound, OutcomeUnknown, ShuttingDown
 from kvstore.messages import MapUpdate
 
 WAIT_S_MAX = 20.0
@@ -257,8 +257,18 @@ async def test_a_question_that_a_silent_store_is_not_needed_for_is_answered(away
     store, control = away
     store.is_silent = True
     await asyncio.sleep(0.6)
-    await taken_s(control, RemoveNode("n9"), NotFound)
+    await taken_s(control, CreateKeyspace("new", "nonsense"), BadParameter)
     assert (await control.ask(ClusterStatus())).nodes[0].state == "up"
+
+
+async def test_that_there_is_no_such_node_is_not_said_while_the_store_is_silent(
+    away: tuple[Away, ControlServer],
+) -> None:
+    store, control = away
+    await taken_s(control, RemoveNode("n9"), NotFound)
+    store.is_silent = True
+    await asyncio.sleep(0.6)
+    await taken_s(control, RemoveNode("n9"), NoLeader)
 
 
 async def test_what_is_asked_of_a_store_that_has_just_become_silent_is_answered_in_time_and_not_done_later(

@@ -21,8 +21,9 @@ from cluster.control.events import (
     Reply,
     Ticked,
 )
-from cluster.control.messages import Admitted
+from cluster.control.messages import Admitted, ChangeNode, NodeChanged, RemoveNode
 from cluster.control.settings import ControlSettings
+from kvstore.errors import NotFound
 from kvstore.map_values import NodeInfo
 
 N1 = NodeInfo("n1", "127.0.0.1:7001", "default", 1.0, 1, own_zone="default", own_weight=1.0)
@@ -54,6 +55,12 @@ def test_what_another_gateway_changed_is_told_to_nodes_and_subscribers(world: Wo
 
 def test_what_is_already_known_is_told_to_nobody(world: World) -> None:
     assert world.send(Loaded(world.stored)) == []
+
+
+def test_a_member_that_joined_elsewhere_a_moment_ago_is_there_for_who_asks_to_change_it(world: World) -> None:
+    world.stored, _ = world.stored.changed([PutNode(NodeInfo("n3", "127.0.0.1:7003", "a", 1.0, 1), None)])
+    assert world.answer(world.ask(ChangeNode("n3", draining=True))) == NodeChanged("n3", "a", 1.0, "draining")
+    assert isinstance(world.answer(world.ask(RemoveNode("n4"))), NotFound)
 
 
 def test_a_member_that_joined_elsewhere_is_dialled(world: World) -> None:
