@@ -159,7 +159,7 @@ class KeyCalls:
         headers = {"Content-Type": MSGPACK if packed else NDJSON}
         request = Request("POST", f"{self._root}/import", pieces, headers, is_write=True)
         answer = await self._transport.send_once(
-            request, aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S_MAX)
+            request, aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S_MAX)
         )
         if answer.status != 200:
             raise answers.refusal(answer.status, answer.body, is_write=True)

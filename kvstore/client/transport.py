@@ -32,6 +32,7 @@ from kvstore.errors import KeyNotFound, KvError, OutcomeUnknown
 if TYPE_CHECKING:
     from kvstore.client.read_cache import ReadCache
 
+# Until a connection is made; while others have all of them, who waits for one is not yet connecting.
 CONNECT_TIMEOUT_S = 3.0
 PIECE_BYTES_MAX = 256 * 1024
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -210,7 +211,7 @@ class Transport:
                     yield piece
 
     async def _stream(self, request: Request, sending: Sending) -> AsyncGenerator[bytes, None]:
-        timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S_MAX)
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S_MAX)
         try:
             answer = await self._ask(request, timeout, sending)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -272,7 +273,7 @@ class Transport:
 
 def within(left_s: float) -> aiohttp.ClientTimeout:
     """What an attempt may take of `left_s` seconds."""
-    return aiohttp.ClientTimeout(total=max(left_s, 0.001), connect=CONNECT_TIMEOUT_S)
+    return aiohttp.ClientTimeout(total=max(left_s, 0.001), sock_connect=CONNECT_TIMEOUT_S)
 
 
 def _authorization(token: str | None) -> dict[str, str]:

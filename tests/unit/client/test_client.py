@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import inspect
-import json
 import socket
 from collections.abc import AsyncIterator
 
@@ -307,55 +306,6 @@ async def test_a_connection_that_is_never_made_in_time_means_that_nothing_was_wr
             with pytest.raises(Unreachable) as caught:
                 await client.put("k", b"v")
     assert caught.value.definite
-
-
-async def test_an_import_is_streamed_and_sent_once_only(gateway: Gateway) -> None:
-    bodies: list[bytes] = []
-
-    async def take(request: web.BaseRequest) -> web.Response:
-        bodies.append(await request.read())
-        if len(bodies) == 1:
-            return web.Response(body=b'{"imported":2}')
-        problem = {"status": 503, "code": "no_leader", "detail": "no", "imported": 1, "line": 2}
-        return web.Response(status=503, body=json.dumps(problem))
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for piece in (b"on", b"e\n", b"two\n"):
-            yield piece
-
-    gateway.handler = take
-    async with Client(gateway.url) as client:
-        assert await client.import_(pieces()) == 2
-        with pytest.raises(NoLeader) as caught:
-            await client.import_(pieces())
-    assert caught.value.numbers == {"imported": 1, "line": 2}
-    assert bodies == [b"one\ntwo\n"] * 2
-
-
-async def test_an_import_that_is_cut_has_an_unknown_outcome(gateway: Gateway) -> None:
-    async def pieces() -> AsyncIterator[bytes]:
-        yield b"one"
-
-    gateway.handler = cut
-    async with Client(gateway.url) as client:
-        with pytest.raises(OutcomeUnknown):
-            await client.import_(pieces())
-    assert len(gateway.asked) == 1
-
-
-async def test_an_import_may_take_longer_than_other_calls(gateway: Gateway) -> None:
-    async def take(request: web.BaseRequest) -> web.Response:
-        await request.read()
-        return web.Response(body=b'{"imported":1}')
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(5):
-            await asyncio.sleep(0.05)
-            yield b"x"
-
-    gateway.handler = take
-    async with Client(gateway.url, timeout_s=0.1) as client:
-        assert await client.import_(pieces()) == 1
 
 
 async def test_the_sync_face_gives_the_same_answers(gateway: Gateway) -> None:
