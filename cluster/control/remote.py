@@ -1,9 +1,9 @@
 """Control in another process of the same gateway, as a worker sees it.
 
 Guarantees: subscribers get the map and its changes as they would from control itself; a request ends as control ends
-it, and where the connection ends first, as one that changed nothing only if that is sure. Once the connection is gone
-`wait_failed` says so, and nothing comes any more: it is not made anew. Leaves to others: control (`worker_port`), and
-what the worker counts (`gateway.counts`).
+it, and where the connection or its time ends first, as one that changed nothing only if that is sure. Once the
+connection is gone `wait_failed` says so, and nothing comes any more: it is not made anew. Leaves to others: control
+(`worker_port`), and what the worker counts (`gateway.counts`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cluster.cluster_map import ClusterMap
 from cluster.control import codec
+from cluster.control.asks import OWN_REQUESTS
 from cluster.control.interface import Control
 from cluster.control.messages import Answer, ChangeRequest, Request
 from cluster.control.worker_port import NO_CLUSTER, ROLE
@@ -35,8 +36,10 @@ from kvstore.messages import (
 from kvstore.rpc.connection import PRIORITY_CONTROL, Connection, NotSent, RpcError, TimedOut
 
 HELLO_S_MAX = 10.0
-# Control answers when it can, which is when the map store does; who asks gives up by itself.
+# Of what this process cannot do without, which control answers when the map store does.
 ANSWER_S_MAX = 86_400.0
+# Control ends every other request in its time; where it does not even that, it stands still.
+LATE_S = 2.0
 # Longer than ids are waited for there, which is as long as any request may take.
 IDS_S_MAX = 65.0
 COUNTS_S_MAX = 5.0
@@ -50,11 +53,13 @@ class RemoteControl(Control):
     """Args:
     path: of the socket where control listens.
     worker: the name of this worker, which no other one has.
+    timeout_s: how long control lets those wait who ask it.
     """
 
-    def __init__(self, path: Path, worker: str) -> None:
+    def __init__(self, path: Path, worker: str, timeout_s: float) -> None:
         self._path = path
         self._worker = worker
+        self._answer_s = timeout_s + LATE_S
         self._cluster_id = b""
         self._map = ClusterMap.empty(b"")
         self._subscribers: list[Callable[[MapUpdate], None]] = []
@@ -103,13 +108,15 @@ class RemoteControl(Control):
 
     async def carry_out(self, request: Request) -> Answer:
         try:
-            answer = await self._call(AskControl(codec.encode(request)), ANSWER_S_MAX)
+            answer_s = ANSWER_S_MAX if isinstance(request, OWN_REQUESTS) else self._answer_s
+            answer = await self._call(AskControl(codec.encode(request)), answer_s)
             if isinstance(answer, ControlAnswer):
                 return codec.decode_answer(request, answer.answer)
         except NotSent as error:
             raise ShuttingDown("the gateway is stopping") from error
         except (RpcError, CodecError) as error:
-            kind = OutcomeUnknown if isinstance(request, ChangeRequest) else ShuttingDown
+            unanswered = NoLeader if isinstance(error, TimedOut) else ShuttingDown
+            kind = OutcomeUnknown if isinstance(request, ChangeRequest) else unanswered
             raise kind(f"control did not answer: {error}") from error
         if isinstance(answer, Failed):
             raise from_code(answer.fault.code, answer.fault.detail)

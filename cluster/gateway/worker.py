@@ -38,7 +38,7 @@ async def serve_worker(
     """Serve until `stop` is set; raises `ControlLost` when control is gone."""
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listening.close)
-        control = RemoteControl(path, name)
+        control = RemoteControl(path, name, settings.request_timeout_s)
         stack.push_async_callback(control.close)
         await control.start()
         metrics = Metrics()

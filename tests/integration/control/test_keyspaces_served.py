@@ -147,7 +147,7 @@ async def test_a_worker_has_the_news_before_the_answer(
     port = WorkerPort(two[0], Nothing(), Nothing())
     await port.listen(Path(directory) / "control")
     closing.push_async_callback(port.close)
-    worker = RemoteControl(Path(directory) / "control", "1")
+    worker = RemoteControl(Path(directory) / "control", "1", 20.0)
     closing.push_async_callback(worker.close)
     await worker.start()
     view = View(worker)

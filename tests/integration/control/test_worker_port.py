@@ -82,9 +82,9 @@ class Place:
         self.port = WorkerPort(self.control, self.tally, self.ids)
         self._stack = stack
 
-    async def worker(self, name: str) -> RemoteControl:
+    async def worker(self, name: str, timeout_s: float = WAIT_S_MAX) -> RemoteControl:
         """A worker that is connected."""
-        worker = RemoteControl(self.path, name)
+        worker = RemoteControl(self.path, name, timeout_s)
         self._stack.push_async_callback(worker.close)
         await worker.start()
         return worker
@@ -240,7 +240,7 @@ async def test_a_question_that_changes_nothing_may_be_asked_again_when_control_i
 
 
 async def test_a_worker_that_nobody_answers_says_so_in_one_line(tmp_path: Path) -> None:
-    worker = RemoteControl(tmp_path / "nothing", "1")
+    worker = RemoteControl(tmp_path / "nothing", "1", WAIT_S_MAX)
     with pytest.raises(OperatorError, match="control does not answer"):
         await worker.start()
     await worker.close()
@@ -301,16 +301,19 @@ async def test_ids_rise_for_all_workers_together(place: Place) -> None:
         await one.draw(1)
 
 
-async def test_control_that_stands_still_is_not_waited_for_where_that_can_be_told(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = await place.worker("1")
+async def test_control_that_stands_still_is_not_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LATE_S", 0.05)
+    worker = await place.worker("1", timeout_s=0.05)
     monkeypatch.setattr(remote, "IDS_S_MAX", 0.05)
     monkeypatch.setattr(remote, "COUNTS_S_MAX", 0.05)
     monkeypatch.setattr(place.port, "_take", lambda *_: None)
     for asked in (worker.draw(1), worker.all_counts(b"")):
         with pytest.raises(NoLeader, match="does not answer"):
             await asked
+    with pytest.raises(NoLeader, match="did not answer"):
+        await worker.ask(ClusterStatus())
+    with pytest.raises(OutcomeUnknown):
+        await worker.ask(DeleteKeyspace("k"))
 
 
 @pytest.mark.parametrize("body", [Done(), AskControl(b"\xc1"), WorkerCounts(b"damaged"), MapUpdate(1, [], [])])
