@@ -1,8 +1,8 @@
 """Dialling: a link that keeps one connection to one address for as long as it is wanted.
 
 Guarantees: at most one connection at a time, each opened with `Hello` and usable only after `Welcome` from the node
-that was expected; after a loss it dials again with growing, jittered pauses. Leaves to others: what to do when a call
-fails, and retries.
+that was expected; after a loss it dials again, at once where the connection had lasted, else with growing, jittered
+pauses. Leaves to others: what to do when a call fails, and retries.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from kvstore.rpc.connection import PRIORITY_CONTROL, PRIORITY_DATA, Connection, 
 
 PAUSE_S_MIN = 0.05
 PAUSE_S_MAX = 1.0
+# A connection that ends sooner was worth no more than a failed attempt: the other end welcomes, and then takes nothing.
+LASTING_S = 1.0
 CONNECT_TIMEOUT_S = 3.0
 
 
@@ -159,20 +161,28 @@ class Link:
     async def _run(self) -> None:
         pause_s = PAUSE_S_MIN
         while True:
-            self._lost.clear()
-            try:
-                self.connection = await self._dial()
-            except (OSError, RpcError, TimeoutError) as error:
-                self.last_error = str(error) or type(error).__name__
-                if self._on_failed is not None:
-                    self._on_failed(error)
-                await asyncio.sleep(pause_s * (0.5 + self._rng.random()))
-                pause_s = min(PAUSE_S_MAX, pause_s * 2)
+            if await self._stay_up() >= LASTING_S:
+                pause_s = PAUSE_S_MIN
                 continue
-            pause_s = PAUSE_S_MIN
-            if self._on_up is not None:
-                self._on_up(self.connection)
-            await self._lost.wait()
+            await asyncio.sleep(pause_s * (0.5 + self._rng.random()))
+            pause_s = min(PAUSE_S_MAX, pause_s * 2)
+
+    async def _stay_up(self) -> float:
+        """Dial, and wait until the connection is lost; for how many seconds it was there."""
+        self._lost.clear()
+        try:
+            self.connection = await self._dial()
+        except (OSError, RpcError, TimeoutError) as error:
+            self.last_error = str(error) or type(error).__name__
+            if self._on_failed is not None:
+                self._on_failed(error)
+            return 0.0
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        if self._on_up is not None:
+            self._on_up(self.connection)
+        await self._lost.wait()
+        return loop.time() - since_s
 
     async def _dial(self) -> Connection:
         connection = await dial(self.address, self._identity, self._handler, self._closed, self._boot_floor())

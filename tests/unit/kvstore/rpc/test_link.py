@@ -114,6 +114,28 @@ async def test_a_link_dials_again_after_each_loss(node: Node) -> None:
     await watched.link.close()
 
 
+async def test_a_link_pauses_after_a_connection_that_did_not_last(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PAUSE_S_MIN", 100.0)
+    link = Link("n1", await node.listen(), ME, ignore, on_up=lambda connection: connection.close("cut by the test"))
+    link.start()
+    await until(lambda: bool(node.hellos))
+    for _ in range(50):
+        await asyncio.sleep(0.001)
+    await link.close()
+    assert len(node.hellos) == 1
+
+
+async def test_a_link_does_not_pause_after_one_that_lasted(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PAUSE_S_MIN", 100.0)
+    monkeypatch.setattr(client_module, "LASTING_S", 0.0)
+    link = Link("n1", await node.listen(), ME, ignore)
+    link.start()
+    await until(lambda: link.is_up)
+    node.cut_all()
+    await until(lambda: len(node.hellos) == 2)
+    await link.close()
+
+
 async def test_each_hello_says_what_is_known_of_the_node_at_that_moment(node: Node) -> None:
     known = iter((3, 8))
     link = Link("n1", await node.listen(), ME, ignore, boot_floor=lambda: next(known))
