@@ -27,8 +27,8 @@ TCP_LISTEN = "0A"
 class Proxy:
     """One proxy. `delay_s` of each chunk and `flip_chance` of a bit in each may be set at any time.
 
-    `cluster_id` is what the last `Hello` named; `cuts` counts links that were ended, `carried` the bytes both ways by
-    the role of who dialled.
+    `cluster_id` is what the last `Hello` named; `cuts`, `held`, `slowed` and `flips` count the harm, `carried` the
+    bytes both ways by the role of who dialled.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -37,6 +37,9 @@ class Proxy:
         self.delay_s = 0.0
         self.flip_chance = 0.0
         self.cuts = 0
+        self.held = 0
+        self.slowed = 0
+        self.flips = 0
         self.carried: Counter[str] = Counter()
         self._rng = rng
         self._cut: frozenset[str] = frozenset()
@@ -140,10 +143,13 @@ class Proxy:
 
     async def _harm(self, data: bytes) -> bytes:
         if self.delay_s:
+            self.slowed += 1
             await asyncio.sleep(self.delay_s * self._rng.uniform(0.5, 1.5))
         if not self._open.is_set():
+            self.held += 1
             await self._open.wait()
         if self._rng.random() < self.flip_chance:
+            self.flips += 1
             harmed = bytearray(data)
             harmed[self._rng.randrange(len(harmed))] ^= 1 << self._rng.randrange(8)
             return bytes(harmed)
