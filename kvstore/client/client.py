@@ -27,7 +27,8 @@ class Client(RangeCalls, TxnCalls, KeyspaceCalls, OperationCalls):
 
     Args:
         gateway: its address, `http://HOST:PORT`.
-        timeout_s: the deadline of each call, retries included, in seconds.
+        timeout_s: the deadline of each call, retries included, in seconds. Imports, exports and removals of a range
+            take any time; they are given up where nothing comes for a minute.
         connections_max: how many connections are open at a time; further calls wait for one.
         token: sent as `Authorization: Bearer`, for what stands before a gateway; a gateway itself does not ask for it.
         cache_bytes: keep answers to `get(max_stale=...)` in so many bytes, for others of that key; by default none is.
