@@ -39,6 +39,8 @@ class Router:
         # Of each keyspace what every request takes: its partitioner's `locate`, and its layout.
         self._locators: dict[str, tuple[Callable[[bytes], int], int]] = {}
         self._keyspaces: dict[str, KeyspaceInfo] = {}
+        # The records whose partitions all have entries, which stay: every request asks, and some have thousands.
+        self._placed: dict[str, KeyspaceInfo] = {}
         self._by_leader: dict[str, tuple[ClusterMap, dict[str, list[tuple[int, int]]]]] = {}
         # Of each keyspace with a directory, what its listing walks: as many as the map has, in order.
         self._tenant_names: dict[str, TenantNames] = {}
@@ -66,6 +68,7 @@ class Router:
             self._partitioners.pop(keyspace.name, None)
             self._locators.pop(keyspace.name, None)
             self._tenant_names.pop(keyspace.name, None)
+            self._placed.pop(keyspace.name, None)
         else:
             partitioner = partitioner_of(keyspace, self.map.tenants)
             self._partitioners[keyspace.name] = partitioner
@@ -113,7 +116,14 @@ class Router:
     def is_placed(self, keyspace: str) -> bool:
         """Whether all of a keyspace's partitions have entries."""
         known = self._keyspaces.get(keyspace)
-        return known is not None and not known.is_deleted and self.map.entries.keys() >= set(known.pids)
+        if known is None or known.is_deleted:
+            return False
+        if self._placed.get(keyspace) is known:
+            return True
+        is_placed = self.map.entries.keys() >= set(known.pids)
+        if is_placed:
+            self._placed[keyspace] = known
+        return is_placed
 
     def pids_within(self, keyspace: str, start: bytes, end: bytes) -> Sequence[int]:
         """The partitions that may have keys from `start` up to but not including `end` (empty: no end), in order, by

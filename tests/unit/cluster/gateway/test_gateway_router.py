@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -77,6 +79,33 @@ def test_a_map_that_is_empty_or_not_placed_has_no_leader() -> None:
     router.take(MapUpdate(1, [], [], [KeyspaceInfo("default", "consistent", (1, 2), 2, 1)]))
     with pytest.raises(NoLeader, match="placed"):
         router.route("default", b"a")
+
+
+class LookedThrough(tuple[int, ...]):
+    """Uids that count how often somebody goes through them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_whether_a_keyspace_is_placed_is_looked_at_until_it_is_and_then_for_each_new_record_of_it() -> None:
+    router = Router(b"c" * 8)
+    pids = LookedThrough((1, 2))
+    router.take(MapUpdate(1, [], [entry(1)], [KeyspaceInfo("default", "consistent", pids, 2, 1)]))
+    assert not router.is_placed("default")
+    router.take(MapUpdate(2, [], [entry(2)], []))
+    assert router.is_placed("default")
+    looks = pids.looks
+    router.take_entry(entry(1, ver=2))
+    assert router.is_placed("default")
+    assert pids.looks == looks
+    router.take(MapUpdate(3, [], [], [KeyspaceInfo("default", "consistent", (1, 2, 3), 2, 2)]))
+    assert not router.is_placed("default")
+    router.take(MapUpdate(4, [], [entry(3)], []))
+    assert router.is_placed("default")
 
 
 def test_the_explanation_names_leader_and_followers(router: Router) -> None:
