@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgpack
@@ -122,6 +124,14 @@ def test_a_key_of_any_bytes_is_the_same_key_through_either_gateway(start_pair: C
         assert here.send("GET", f"/v1/kv/{text}").status == 404
 
 
+def without_leaders(body: bytes) -> Any:
+    """A keyspace as it is told, but for who leads its partitions: a gateway hears of that a moment later."""
+    told = json.loads(body)
+    for partition in told["placement"]:
+        del partition["leader"]
+    return told
+
+
 def test_a_keyspace_made_through_one_gateway_is_used_at_once_through_the_other(
     start_pair: Callable[[int], Pair],
 ) -> None:
@@ -135,7 +145,8 @@ def test_a_keyspace_made_through_one_gateway_is_used_at_once_through_the_other(
         assert made.status == 201
         assert ask(f"{user}{keyspace}/kv/a", "PUT", b"1").status == 201
         assert ask(f"{maker}{keyspace}/kv/a", "GET").body == b"1"
-        assert ask(user + keyspace, "GET").body == made.body
+        told = ask(user + keyspace, "GET")
+        assert without_leaders(told.body) == without_leaders(made.body)
 
 
 def test_a_tenant_of_one_gateway_and_a_node_that_it_admitted_are_moved_and_drained_at_once_through_the_other(
